@@ -1,0 +1,43 @@
+"""Errors that a user can act on: what happened, what was expected, what was found, and the fix.
+
+Every failure that leaves the engine is one of these; anything else is a bug and is reported as such.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_CANCELLED = 130
+
+
+class SketchbridgeError(Exception):
+    """A failure with a stable code, a message (what, expected, got) and the fix, all for the user's eyes."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, code: str, message: str, fix: str) -> None:
+        super().__init__(f"{message} {fix}")
+        self.code = code
+        self.message = message
+        self.fix = fix
+
+
+class InputError(SketchbridgeError):
+    """The mesh, the prompt, a setting or a path that the user gave cannot be used."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ModelError(SketchbridgeError):
+    """A diffusion model cannot be found, read or used."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class JobError(SketchbridgeError):
+    """The work itself failed: memory, disk, a back end that broke."""
+
+
+class Cancelled(Exception):
+    """The user cancelled; not a failure. The caller reports it and leaves nothing half-written."""
