@@ -41,10 +41,10 @@ class Numbers:
     deform_rate: float = 1e-3
     colour_rate: float = 2e-2
     smoothness: float = 0.1  # weight of the surface regularisers
-    elevation_low: float = -5.0  # degrees
+    elevation_low: float = 0.0  # degrees
     elevation_high: float = 45.0
-    distance_low: float = 2.6  # camera distance, engine units
-    distance_high: float = 3.2
+    distance_low: float = 2.9  # camera distance, engine units
+    distance_high: float = 3.5
     fov: float = 40.0  # degrees
     faces: int = 20_000
     texture_size: int = 1024

@@ -1,0 +1,148 @@
+"""The `sketchbridge` command. Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 cancelled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from engine.config import DEVICES, PRESETS, JobSettings
+from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError
+from engine.reporting import ConsoleReporter
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+
+
+class InterruptibleReporter(ConsoleReporter):
+    """Console progress; Ctrl-C asks the job to end at its next step, a second Ctrl-C ends the process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interrupted = False
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\ncancelling; press Ctrl-C again to end at once", file=sys.stderr, flush=True)
+
+    def cancelled(self) -> bool:
+        return self._interrupted
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a refine or texture job, the same on every command line."""
+    parser.add_argument("--prompt", required=True, help="what it should become, e.g. 'a red tulip flower'")
+    parser.add_argument("--source", help="what it looks like now; default: the prompt with the descriptors of a poor render")
+    parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
+    parser.add_argument("--preset", default="draft", choices=tuple(PRESETS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adherence", type=float, default=0.5, help="0 free .. 1 close to the sketch (default 0.5)")
+    parser.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (engine units; the object is 1.6 long)")
+    parser.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (engine units)")
+    parser.add_argument("--faces", type=int, help="face budget of the result")
+    parser.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
+    parser.add_argument("--device", default="auto", choices=DEVICES)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset")
+
+
+def settings_from(arguments: argparse.Namespace, mode: str) -> JobSettings:
+    """Settings from parsed arguments; InputError where they cannot be used."""
+    overrides: dict[str, object] = {}
+    for entry in arguments.overrides:
+        name, separator, text = entry.partition("=")
+        if not separator:
+            raise InputError("bad_setting", f"--set expects NAME=NUMBER, got '{entry}'.", "Write for example --set stage1_steps=500.")
+        overrides[name] = _value(text)
+    names = ("prompt", "source", "model", "preset", "seed", "adherence", "closing", "thickness", "faces", "texture_size", "device")
+    return JobSettings.from_dict({"mode": mode, "overrides": overrides, **{name: getattr(arguments, name) for name in names}})
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
+    """`sketchbridge refine` and `sketchbridge texture`."""
+    settings = settings_from(arguments, mode)
+    source, folder = Path(arguments.input), Path(arguments.out)
+    if source.suffix.lower() not in MESH_SUFFIXES:
+        raise InputError("unsupported_file", f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
+                         "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...")  # fmt: skip
+    from engine.job import prepare_folder, run_job, write_result
+    from engine.meshio import load_mesh
+
+    sketch = load_mesh(source)
+    prepare_folder(folder)
+    reporter = InterruptibleReporter()
+    result = run_job(sketch, settings, reporter, checkpoint=folder / f"{source.stem}.checkpoint")
+    written = write_result(result, sketch, folder, source.stem)
+    report = result.report
+    print(f"\ndeviation from the sketch: mean {report['deviation_mean_percent']:.2f} %, 95th percentile {report['deviation_p95_percent']:.2f} %")
+    for path in written:
+        print(path)
+    return EXIT_DONE
+
+
+def run_engine(arguments: argparse.Namespace) -> int:
+    """`sketchbridge engine`: the child process on stdin and stdout."""
+    from engine.__main__ import main as serve
+
+    return serve([])
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """`sketchbridge doctor`: what works here, what does not, and the fix."""
+    from engine.doctor import examine, print_findings
+
+    findings = examine(arguments.model)
+    print_findings(findings)
+    return EXIT_FAILED if any(finding.state == "fails" for finding in findings) else EXIT_DONE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from engine.lab.cli import add_commands
+
+    parser = argparse.ArgumentParser(prog="sketchbridge", description="Rough 3D sketches refined and textured by calibrated score distillation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for mode, text in (("refine", "refine a sketch: geometry and texture"), ("texture", "texture a mesh; vertices, faces and UVs stay as they are")):
+        command = commands.add_parser(mode, help=text)
+        command.add_argument("input", help=f"mesh file: {' '.join(MESH_SUFFIXES)}")
+        command.add_argument("--out", required=True, help="folder for the results")
+        add_job_arguments(command)
+        command.set_defaults(run=_job_runner(mode))
+    add_commands(commands)
+    commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)
+    doctor = commands.add_parser("doctor", help="what works here, what does not, and the fix")
+    doctor.add_argument("--model", default="embedded", help="also examine this model")
+    doctor.set_defaults(run=run_doctor)
+    return parser
+
+
+def _job_runner(mode: str) -> Callable[[argparse.Namespace], int]:
+    return lambda arguments: run_mesh_job(arguments, mode)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except SketchbridgeError as error:
+        print(f"\nsketchbridge: {error.message}\n  fix: {error.fix}", file=sys.stderr)
+        return error.exit_code
+    except (Cancelled, KeyboardInterrupt):
+        print("\ncancelled; nothing was written but the checkpoint", file=sys.stderr)
+        return EXIT_CANCELLED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""`sketchbridge doctor`: each part that a job needs, whether it works here, and the fix where it does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import SketchbridgeError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing examined: state is 'works', 'optional' (absent, not needed) or 'fails'; `fix` says what to do about it."""
+
+    name: str
+    state: str
+    detail: str
+    fix: str = ""
+
+
+def examine(model: str = "embedded") -> list[Finding]:
+    """Examine everything that a job needs, with `model` as its prior. Takes some seconds: it really loads and tries the parts."""
+    parts: list[Callable[[], Finding]] = [_python, _torch, _device, _rasterizer, _nvdiffrast, _kaolin, _memory, _disk, lambda: _model(model)]
+    return [_guarded(part) for part in parts]
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """A line a finding, its fix below."""
+    for finding in findings:
+        print(f"[{finding.state:>8}] {finding.name}: {finding.detail}")
+        if finding.fix:
+            print(f"           fix: {finding.fix}")
+
+
+def _guarded(part: Callable[[], Finding]) -> Finding:
+    try:
+        return part()
+    except SketchbridgeError as error:
+        return Finding(part.__name__.strip("_<>"), "fails", error.message, error.fix)
+    except (ImportError, OSError, RuntimeError) as error:
+        return Finding(part.__name__.strip("_<>"), "fails", f"{type(error).__name__}: {error}", "Reinstall the engine into a fresh environment.")
+
+
+def _python() -> Finding:
+    return Finding("python", "works", f"{platform.python_version()} at {sys.executable}")
+
+
+def _torch() -> Finding:
+    import torch
+
+    return Finding("torch", "works", f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return Finding("device", "works", f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {total / GIB:.1f} GiB free")
+    return Finding("device", "optional", "no CUDA device: jobs run on the CPU, at the draft preset in minutes",
+                   "For larger models install a CUDA build of torch and a driver, or run the engine on another machine through ssh.")  # fmt: skip
+
+
+def _rasterizer() -> Finding:
+    import torch
+
+    from engine.camera import orbit
+    from engine.render.base import select_rasterizer
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rasterizer = select_rasterizer(device)
+    corners = torch.tensor([[-0.5, 0.0, -0.5], [0.5, 0.0, -0.5], [0.0, 0.0, 0.5]], device=device)
+    faces = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
+    cameras = orbit(torch.zeros(1), torch.zeros(1), 3.0, 40.0).to(device)
+    covered = int((rasterizer.rasterize(cameras.clip(corners), faces, (32, 32))[0][..., 3] > 0).sum())
+    if covered == 0:
+        return Finding("rasterizer", "fails", "a test triangle covered no pixel", "Reinstall warp-lang.")
+    return Finding("rasterizer", "works", f"{type(rasterizer).__name__} on {device}")
+
+
+def _nvdiffrast() -> Finding:
+    return _optional("nvdiffrast", "faster rasterising on CUDA (research licence)")
+
+
+def _kaolin() -> Finding:
+    return _optional("kaolin", "FlexiCubes surfaces")
+
+
+def _optional(package: str, purpose: str) -> Finding:
+    if importlib.util.find_spec(package) is None:
+        return Finding(package, "optional", f"not installed; {purpose}; our own back end is used")
+    return Finding(package, "works", f"{importlib.metadata.version(package)}; {purpose}")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if free < 3 * GIB:
+        return Finding("memory", "fails", f"{free / GIB:.1f} GiB free, a draft job needs up to 3 GiB", "Close other programs.")
+    return Finding("memory", "works", f"{free / GIB:.1f} GiB free; a draft job needs up to 3 GiB")
+
+
+def _disk() -> Finding:
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    if free < GIB:
+        return Finding("disk", "fails", f"{free / GIB:.1f} GiB free in {folder}", "Free at least 1 GiB.")
+    return Finding("disk", "works", f"{free / GIB:.1f} GiB free in {folder}")
+
+
+def _model(name: str) -> Finding:
+    import torch
+
+    from engine.diffusion.prior import load_prior
+
+    prior = load_prior(name, torch.device("cpu"))
+    kinds = getattr(prior, "kinds", ())
+    knows = f"; it knows {', '.join(kinds)}" if kinds else ""
+    return Finding("model", "works", f"'{name}' loads, {prior.image_size} x {prior.image_size} pixels{knows}")
