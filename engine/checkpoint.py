@@ -1,0 +1,74 @@
+"""Checkpoints of a running job: written whole or not at all, taken back only by the job that wrote them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config import JobSettings
+from engine.errors import JobError
+from engine.mesh import Mesh
+
+FORMAT = 1
+INTERVAL_SECONDS = 20.0
+
+
+def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
+    """A digest of everything that decides a job's result: a checkpoint of another job is never taken."""
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, **settings.to_dict()}, sort_keys=True, default=str).encode())
+    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs):
+        digest.update(b"none" if array is None else array.tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoint:
+    """One job's checkpoint file. `path` None keeps nothing."""
+
+    def __init__(self, path: Path | None, job: str) -> None:
+        self._path = path
+        self._job = job
+        self._written = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None where there is none, it is damaged, or another job wrote it. Loads tensors and plain data only."""
+        if self._path is None or not self._path.is_file():
+            return None
+        try:
+            saved = torch.load(self._path, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+            del error  # a file cut short or of another program: the job starts from its beginning
+            return None
+        except Exception as error:  # torch raises pickle's own error for content that is not allowed
+            if type(error).__name__ != "UnpicklingError":
+                raise
+            return None
+        return saved["state"] if isinstance(saved, dict) and saved.get("job") == self._job else None
+
+    def due(self) -> bool:
+        """True once INTERVAL_SECONDS have passed since the last save."""
+        return self._path is not None and time.monotonic() - self._written >= INTERVAL_SECONDS
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state beside the file and move it into place. JobError where the folder cannot be written."""
+        if self._path is None:
+            return
+        partial = self._path.with_suffix(self._path.suffix + ".part")
+        try:
+            torch.save({"job": self._job, "state": state}, partial)
+            os.replace(partial, self._path)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise JobError("cannot_write", f"The checkpoint '{self._path}' could not be written: {error}.",
+                           "Free space or choose another output folder.") from error  # fmt: skip
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """Delete the file; the job is done."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
