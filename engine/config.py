@@ -55,8 +55,11 @@ class Numbers:
         """Itself, or InputError naming the first field out of range."""
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
-                raise InputError("bad_setting", f"Setting '{name}' must be a number from {low:g} to {high:g}, got {value!r}.",
+            whole = isinstance(getattr(PRESETS["draft"], name), int)
+            kind = "a whole number" if whole else "a number"
+            right_type = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not right_type or not math.isfinite(value) or not low <= value <= high:
+                raise InputError("bad_setting", f"Setting '{name}' must be {kind} from {low:g} to {high:g}, got {value!r}.",
                                  "Give a value inside that range or leave the setting out to use the preset's.")  # fmt: skip
         if self.stage2_method not in STAGE2_METHODS:
             raise InputError("bad_setting", f"Setting 'stage2_method' must be one of {', '.join(STAGE2_METHODS)}, got {self.stage2_method!r}.",

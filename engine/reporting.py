@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import Cancelled
 from engine.mesh import Mesh
 
-STAGES = ("check", "sdf", "load model", "fit", "stage 1", "stage 2", "export")
+STAGES = ("check", "load model", "sdf", "fit", "stage 1", "stage 2", "export")
 """The stages of a job in the order in which they run; a texture job leaves out sdf and fit."""
 
 

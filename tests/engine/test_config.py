@@ -42,6 +42,7 @@ def test_every_preset_is_within_its_own_ranges(name: str) -> None:
         {"prompt": "a mug", "adherence": float("nan")},
         {"prompt": "a mug", "thickness": float("inf")},
         {"prompt": "a mug", "faces": 3},
+        {"prompt": "a mug", "faces": 3000.5},
         {"prompt": "a mug", "steps": 3},
         {"prompt": "a mug", "overrides": {"stage1_step": 3}},
         {"prompt": "a mug", "overrides": {"stage1_steps": "many"}},
