@@ -1,0 +1,113 @@
+"""The shape that is optimised: a signed distance and a deformation at the vertices of a tetrahedral grid.
+
+Extraction looks only at a narrow band of tetrahedra. The band is provably enough, so the mesh is always the one that the whole
+grid would give, vertex for vertex: a tetrahedron is left out only if all its corners had the same sign when the band was made,
+and every extraction first checks that no corner of a left-out tetrahedron has changed its sign since; if one has, the band is
+made anew. How wide the band is (`BAND` in steps of the grid) decides only how often that happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.isosurface.dmtet import DEFORM_RANGE, NEAREST, TetGrid, connect, cross
+
+BAND = 1.0
+"""Half-width of the band in grid steps: tetrahedra whose corners all lie further than this on one side are left out."""
+
+
+@dataclass(frozen=True)
+class _Band:
+    """A part of the grid. tets [T, 4] index the grid's vertices, tet_edges [T, 6] the band's edges [E, 2]; columns are contiguous."""
+
+    inside: Tensor
+    watched: Tensor
+    tets: Tensor
+    tet_edges: Tensor
+    edges: Tensor
+
+
+class Surface(nn.Module):
+    """Parameters sdf [Nv] (engine units, negative inside) and deform [Nv, 3] (raw; tanh bounds it) on a TetGrid over [-1, 1]^3."""
+
+    def __init__(self, grid: TetGrid) -> None:
+        super().__init__()
+        self.grid = grid
+        self.sdf = nn.Parameter(torch.ones(len(grid.points), device=grid.points.device))
+        self.deform = nn.Parameter(torch.zeros_like(grid.points))
+        self._band: _Band | None = None
+        self.refreshes = 0
+
+    @classmethod
+    def from_sdf(cls, grid: TetGrid, values: Tensor) -> Surface:
+        """Surface whose field is values [Nv], as `engine.sdf.sketch_sdf` gives them at grid.points. Undeformed."""
+        surface = cls(grid)
+        with torch.no_grad():
+            surface.sdf.copy_(values)
+        return surface
+
+    def extract(self) -> tuple[Tensor, Tensor]:
+        """The zero set: vertices float [V, 3] with gradients to sdf and deform, faces int32 [F, 3], counter-clockwise from outside.
+
+        Closed, because the grid's hull always counts as outside. Empty ([0, 3] and [0, 3]) where the field has one sign.
+        """
+        inside = self._inside()
+        band = self._band
+        if band is None or bool(((inside ^ band.inside) & band.watched).any()):
+            band = self._band = self._make_band(inside)
+            self.refreshes += 1
+        crossed, faces = connect(inside, band.tets, band.edges, band.tet_edges)
+        start, end = band.edges.index_select(0, crossed).unbind(1)
+        return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces
+
+    def band_tets(self) -> Tensor:
+        """int64 [T, 4]: the tetrahedra around the surface at the last extraction, for losses on the field."""
+        if self._band is None:
+            self._band = self._make_band(self._inside())
+        return self._band.tets
+
+    def band_edges(self) -> Tensor:
+        """int64 [E, 2]: the edges of `band_tets`, each once."""
+        self.band_tets()
+        assert self._band is not None
+        return self._band.edges
+
+    @torch.no_grad()
+    def _inside(self) -> Tensor:
+        return (self.sdf < 0) & ~self.grid.boundary
+
+    def _position(self, index: Tensor) -> Tensor:
+        moved = torch.tanh(self.deform.index_select(0, index)) * (DEFORM_RANGE / self.grid.resolution)
+        return self.grid.points.index_select(0, index).to(moved.dtype) + moved
+
+    def _value(self, index: Tensor) -> Tensor:
+        value = self.sdf.index_select(0, index)
+        return torch.where(self.grid.boundary.index_select(0, index), value.clamp(min=NEAREST), value)
+
+    @torch.no_grad()
+    def _make_band(self, inside: Tensor) -> _Band:
+        grid, margin = self.grid, BAND * self.grid.spacing
+        never_in = ~inside & (self.sdf > margin)
+        never_out = inside & (self.sdf < -margin)
+        far_out, far_in = never_in[grid.tets[:, 0]], never_out[grid.tets[:, 0]]
+        for corner in range(1, 4):
+            far_out &= never_in[grid.tets[:, corner]]
+            far_in &= never_out[grid.tets[:, corner]]
+        left_out = far_out | far_in
+        watched = torch.zeros_like(inside)
+        watched[grid.tets[left_out].reshape(-1)] = True
+        chosen = (~left_out).nonzero().squeeze(1)
+        tet_edges = grid.tet_edges[chosen]
+        used = torch.zeros(len(grid.edges), dtype=torch.bool, device=inside.device)
+        used[tet_edges.reshape(-1)] = True
+        number = used.cumsum(0) - 1
+        edges = grid.edges[used]
+        return _Band(inside, watched, _by_columns(grid.tets[chosen]), number[tet_edges], _by_columns(edges))
+
+
+def _by_columns(table: Tensor) -> Tensor:
+    """The same [N, C] values with each column contiguous, for fast gathers by column."""
+    return table.t().contiguous().t()
