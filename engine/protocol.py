@@ -1,0 +1,461 @@
+"""The wire between a host (Blender) and the engine: typed messages, their framing, and who may say what when.
+
+No input or output happens here. `Connection.send` turns a message into bytes, `Connection.receive` turns bytes, in
+pieces of any size, into messages; both check the one table of legal transitions. A frame is
+
+    magic "SKBR" | header length, uint32 | payload length, uint64 | header, UTF-8 JSON | payload, raw arrays one after another
+
+all little-endian. The header is {"type": name, "fields": {...}, "arrays": [{"name", "dtype", "shape"}, ...]}. Nothing is
+ever pickled, and nothing larger than the limits below is accepted. Standard library and numpy only: the add-on carries
+a copy of this file, and the version in `Hello` keeps two copies that differ from talking past each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import struct
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+PROTOCOL_VERSION = 1
+MAGIC = b"SKBR"
+MAX_HEADER_BYTES = 1 << 20
+MAX_PAYLOAD_BYTES = 1 << 30
+MAX_ARRAYS = 32
+DTYPES = ("<f4", "<i4", "|u1")
+_PREFIX = struct.Struct("<4sIQ")
+
+
+class ProtocolError(Exception):
+    """The rules of this file were broken; `fix` tells the user what to do about it."""
+
+    def __init__(self, message: str, fix: str = "This is a bug in Sketchbridge; please report it.") -> None:
+        super().__init__(f"{message} {fix}")
+        self.message = message
+        self.fix = fix
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to say something illegal: a bug here."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side said something illegal, or is not the other side at all."""
+
+
+class VersionMismatch(RemoteProtocolError):
+    """The other side speaks another version of this protocol."""
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What an array field must be: little-endian dtype, and shape with None for any length."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    required: bool = True
+
+    def problem(self, array: np.ndarray) -> str | None:
+        """What is wrong with `array`, or None."""
+        fits = array.ndim == len(self.shape) and all(want is None or want == got for want, got in zip(self.shape, array.shape, strict=True))
+        if fits and _dtype_name(array.dtype) == self.dtype:
+            return None
+        wanted = "x".join("any" if want is None else str(want) for want in self.shape)
+        return f"expected {self.dtype} of shape {wanted}, got {_dtype_name(array.dtype)} of shape {'x'.join(map(str, array.shape))}"
+
+
+def _array(dtype: str, *shape: int | None) -> Any:
+    return field(metadata={"array": ArraySpec(dtype, shape)})
+
+
+def _optional_array(dtype: str, *shape: int | None) -> Any:
+    return field(default=None, metadata={"array": ArraySpec(dtype, shape, required=False)})
+
+
+_MAP = ArraySpec("|u1", (None, None, None))
+
+
+@dataclass(frozen=True)
+class Hello:
+    """Both sides' first message. `info` is for people: versions, machine, device."""
+
+    version: int
+    software: str
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Submit:
+    """Host: do this. Space is the world's (+Z up); colours sRGB-encoded 0..1; uvs per face corner, v up."""
+
+    job: str
+    settings: dict[str, Any]
+    vertices: np.ndarray = _array("<f4", None, 3)
+    faces: np.ndarray = _array("<i4", None, 3)
+    colours: np.ndarray | None = _optional_array("<f4", None, 3)
+    uvs: np.ndarray | None = _optional_array("<f4", None, 3, 2)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Engine: the job has begun."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Engine: `step` of `total` of `stage` are done; the whole job needs about `seconds_left` more, None while unknown."""
+
+    job: str
+    stage: str
+    step: int
+    total: int
+    seconds_left: float | None
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Engine: a picture of the work so far, row 0 at the top."""
+
+    job: str
+    image: np.ndarray = _array("|u1", None, None, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class MeshUpdate:
+    """Engine: the surface so far, in the space of the submitted mesh."""
+
+    job: str
+    vertices: np.ndarray = _array("<f4", None, 3)
+    faces: np.ndarray = _array("<i4", None, 3)
+    colours: np.ndarray | None = _optional_array("<f4", None, 3)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Engine: something the user should know that is no failure."""
+
+    job: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """Engine: the result. `maps` are uint8 [H, W, C] images by name ("albedo", "roughness", ...), row 0 at the top."""
+
+    job: str
+    report: dict[str, Any]
+    vertices: np.ndarray = _array("<f4", None, 3)
+    faces: np.ndarray = _array("<i4", None, 3)
+    uvs: np.ndarray | None = _optional_array("<f4", None, 3, 2)
+    maps: dict[str, np.ndarray] = field(default_factory=dict, metadata={"maps": _MAP})
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Engine: the job `job` failed, or the connection itself where `job` is empty."""
+
+    job: str
+    code: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Host: end that job. Answered by CancelledJob, or by Done or Failed if that was already on its way."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class CancelledJob:
+    """Engine: the job ended because the host asked."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Are you there? Answered by a Pong with the same token."""
+
+    token: int
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The answer to a Ping."""
+
+    token: int
+
+
+@dataclass(frozen=True)
+class Bye:
+    """This side is about to leave; nothing follows."""
+
+
+Message = Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | CancelledJob | Ping | Pong | Bye
+
+_NAMES: dict[type, str] = {
+    Hello: "hello", Submit: "submit", Accepted: "accepted", Progress: "progress", Preview: "preview", MeshUpdate: "mesh", Note: "note",
+    Done: "done", Failed: "failed", Cancel: "cancel", CancelledJob: "cancelled", Ping: "ping", Pong: "pong", Bye: "bye",
+}  # fmt: skip
+_TYPES = {name: kind for kind, name in _NAMES.items()}
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "float | None": (float, int, type(None)), "dict[str, Any]": (dict,),
+}  # fmt: skip
+
+
+class Role(enum.Enum):
+    """The two ends of a connection."""
+
+    HOST = "host"
+    ENGINE = "engine"
+
+
+class State(enum.Enum):
+    """Where a connection is, as one of its ends knows it."""
+
+    OPENING = "opening"  # nobody spoke
+    GREETED = "greeted"  # the engine said hello
+    IDLE = "idle"
+    SUBMITTED = "submitted"
+    BUSY = "busy"
+    CLOSED = "closed"
+
+
+_HOST, _ENGINE = Role.HOST, Role.ENGINE
+TRANSITIONS: dict[tuple[State, Role, type], State] = {
+    (State.OPENING, _ENGINE, Hello): State.GREETED,
+    (State.OPENING, _ENGINE, Failed): State.CLOSED,
+    (State.GREETED, _HOST, Hello): State.IDLE,
+    (State.GREETED, _ENGINE, Failed): State.CLOSED,
+    (State.IDLE, _HOST, Submit): State.SUBMITTED,
+    (State.IDLE, _HOST, Cancel): State.IDLE,  # it crossed the job's end on the way
+    (State.SUBMITTED, _ENGINE, Accepted): State.BUSY,
+    (State.SUBMITTED, _ENGINE, Failed): State.IDLE,
+    (State.SUBMITTED, _HOST, Cancel): State.SUBMITTED,
+    (State.BUSY, _HOST, Cancel): State.BUSY,
+    (State.BUSY, _ENGINE, Done): State.IDLE,
+    (State.BUSY, _ENGINE, Failed): State.IDLE,
+    (State.BUSY, _ENGINE, CancelledJob): State.IDLE,
+    **{(State.BUSY, _ENGINE, kind): State.BUSY for kind in (Progress, Preview, MeshUpdate, Note)},
+    **{(state, role, kind): state for state in (State.IDLE, State.SUBMITTED, State.BUSY) for role in Role for kind in (Ping, Pong)},
+    **{(state, role, Bye): State.CLOSED for state in State if state is not State.CLOSED for role in Role},
+}
+"""The one table of what may be said: (state, who speaks, message) -> state afterwards."""
+
+
+class Connection:
+    """One end of the wire. Not safe for use from several threads at once without a lock of the caller's."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.state = State.OPENING
+        self.job = ""
+        self._decoder = Decoder()
+
+    def send(self, message: Message) -> list[bytes | memoryview]:
+        """The bytes of `message` in pieces to be written in order. LocalProtocolError where it may not be said now."""
+        after = TRANSITIONS.get((self.state, self.role, type(message)))
+        if after is None:
+            raise LocalProtocolError(f"The {self.role.value} may not say '{_NAMES[type(message)]}' while the connection is {self.state.value}.")
+        pieces = encode(message)
+        self._move(message, after)
+        return pieces
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Message]:
+        """The messages that `data` completes. RemoteProtocolError for anything illegal; after Bye everything is ignored."""
+        if self.state is State.CLOSED:
+            return []
+        return [message for message in self._decoder.feed(data) if self._accept(message)]
+
+    def end(self) -> None:
+        """The stream ended. RemoteProtocolError where it ended inside a frame."""
+        if self.state is not State.CLOSED:
+            self.state = State.CLOSED
+            self._decoder.end()
+
+    def _accept(self, message: Message) -> bool:
+        if self.state is State.CLOSED:
+            return False
+        other = _ENGINE if self.role is _HOST else _HOST
+        after = TRANSITIONS.get((self.state, other, type(message)))
+        if after is None:
+            raise RemoteProtocolError(f"The {other.value} said '{_NAMES[type(message)]}' while the connection is {self.state.value}.")
+        if isinstance(message, Hello) and message.version != PROTOCOL_VERSION:
+            raise VersionMismatch(
+                f"The {other.value} speaks protocol version {message.version} ({message.software}), this {self.role.value} speaks {PROTOCOL_VERSION}.",
+                "Update the older of the add-on and the engine so that both come from the same release.",
+            )
+        job = getattr(message, "job", "")
+        if job != self.job and other is _ENGINE and job:
+            raise RemoteProtocolError(f"The engine spoke of job '{job}', expected '{self.job}'.")
+        self._move(message, after)
+        return True
+
+    def _move(self, message: Message, after: State) -> None:
+        if isinstance(message, Submit):
+            self.job = message.job
+        self.state = after
+
+
+class Decoder:
+    """Cuts a stream of bytes into messages. Holds at most one unfinished frame, never more than the limits."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
+        """The messages that `data` completes, in order. RemoteProtocolError for bytes that are no frame."""
+        self._buffer += data
+        messages: list[Message] = []
+        while (size := self._frame_size()) is not None and len(self._buffer) >= size:
+            frame = bytes(memoryview(self._buffer)[:size])
+            del self._buffer[:size]
+            messages.append(decode(frame))
+        return messages
+
+    def end(self) -> None:
+        """The stream ended. RemoteProtocolError where a frame is unfinished."""
+        if self._buffer:
+            raise RemoteProtocolError(
+                f"The stream ended inside a message, after {len(self._buffer)} of its bytes.",
+                "The other side died or the line broke; its log tells more.",
+            )
+
+    def _frame_size(self) -> int | None:
+        head = bytes(self._buffer[: _PREFIX.size])
+        if not MAGIC.startswith(head[:4]):
+            shown = bytes(self._buffer[:80]).decode("utf-8", "replace").strip()
+            raise RemoteProtocolError(
+                f"Expected a message, got the text {shown!r}.",
+                "Something prints into the stream: look for output of a shell's start-up files or a wrong engine command.",
+            )
+        if len(head) < _PREFIX.size:
+            return None
+        _, header_bytes, payload_bytes = _PREFIX.unpack(head)
+        if header_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+            raise RemoteProtocolError(
+                f"A message announces a header of {header_bytes} bytes and {payload_bytes} bytes of arrays; "
+                f"allowed are {MAX_HEADER_BYTES} and {MAX_PAYLOAD_BYTES}.",
+                "Use a smaller mesh or texture size.",
+            )
+        return _PREFIX.size + header_bytes + payload_bytes
+
+
+def encode(message: Message) -> list[bytes | memoryview]:
+    """The frame of `message` in pieces: prefix with header, then each array's bytes without a copy.
+
+    LocalProtocolError for a field of the wrong type, an array of the wrong dtype or shape, a number that is not finite.
+    """
+    fields: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for entry in dataclasses.fields(message):
+        value = getattr(message, entry.name)
+        if "array" in entry.metadata:
+            if value is not None:
+                arrays[entry.name] = value
+        elif "maps" in entry.metadata:
+            arrays.update({f"{entry.name}/{name}": image for name, image in value.items()})
+        else:
+            fields[entry.name] = value
+    _check(type(message), fields, arrays, LocalProtocolError)
+    described = [{"name": name, "dtype": _dtype_name(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()]
+    try:
+        header = json.dumps({"type": _NAMES[type(message)], "fields": fields, "arrays": described}, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(f"Message '{_NAMES[type(message)]}' cannot be written as JSON: {error}.") from error
+    payload = [memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"") for array in arrays.values()]
+    total = sum(len(piece) for piece in payload)
+    if len(header) > MAX_HEADER_BYTES or total > MAX_PAYLOAD_BYTES or len(arrays) > MAX_ARRAYS:
+        raise LocalProtocolError(
+            f"Message '{_NAMES[type(message)]}' is too large: {len(header)} bytes of header, {total} bytes in {len(arrays)} arrays; "
+            f"allowed are {MAX_HEADER_BYTES}, {MAX_PAYLOAD_BYTES} and {MAX_ARRAYS}.",
+            "Use a smaller mesh or texture size.",
+        )
+    return [_PREFIX.pack(MAGIC, len(header), total) + header, *payload]
+
+
+def decode(frame: bytes) -> Message:
+    """The message in one whole frame; its arrays are read-only views of `frame`. RemoteProtocolError for anything else."""
+    _, header_bytes, payload_bytes = _PREFIX.unpack_from(frame)
+    body = _PREFIX.size + header_bytes
+    try:
+        header = json.loads(frame[_PREFIX.size : body].decode("utf-8"), parse_constant=_no_constant)
+        kind, fields, described = _TYPES[header["type"]], header["fields"], header["arrays"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RemoteProtocolError(f"A message's header cannot be read ({type(error).__name__}: {error}).") from error
+    if not isinstance(fields, dict) or not isinstance(described, list) or len(described) > MAX_ARRAYS:
+        raise RemoteProtocolError("A message's header lacks its fields or its list of arrays, or lists too many.")
+    arrays, offset = {}, body
+    for entry in described:
+        name, dtype, shape = _described_array(entry)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if offset + size > len(frame):
+            raise RemoteProtocolError(f"Array '{name}' needs {size} bytes, the message has {len(frame) - offset} left.")
+        arrays[name] = np.frombuffer(frame, dtype, math.prod(shape), offset).reshape(shape)
+        offset += size
+    if offset != body + payload_bytes:
+        raise RemoteProtocolError(f"A message carries {body + payload_bytes - offset} bytes that belong to no array.")
+    _check(kind, fields, arrays, RemoteProtocolError)
+    maps: dict[str, np.ndarray] = {name.split("/", 1)[1]: arrays.pop(name) for name in list(arrays) if "/" in name}
+    return kind(**fields, **arrays, **({"maps": maps} if maps else {}))
+
+
+def _described_array(entry: Any) -> tuple[str, str, tuple[int, ...]]:
+    if not isinstance(entry, dict) or set(entry) != {"name", "dtype", "shape"}:
+        raise RemoteProtocolError(f"An array's description must have name, dtype and shape, got {str(entry)[:100]}.")
+    name, dtype, shape = entry["name"], entry["dtype"], entry["shape"]
+    if not isinstance(name, str) or dtype not in DTYPES:
+        raise RemoteProtocolError(f"Array {str(name)[:40]!r} has dtype {str(dtype)[:40]!r}; allowed are {', '.join(DTYPES)}.")
+    lengths_fit = isinstance(shape, list) and len(shape) <= 4 and all(type(length) is int and 0 <= length < 2**31 for length in shape)
+    if not lengths_fit:
+        raise RemoteProtocolError(f"Array {name!r} has no valid shape: {str(shape)[:60]}.")
+    return name, dtype, tuple(shape)
+
+
+def _check(kind: type, fields: dict[str, Any], arrays: dict[str, np.ndarray], error: type[ProtocolError]) -> None:
+    """Every field there and of its type, every array of its dtype and shape, and nothing else."""
+    known_fields, known_arrays = set(), set()
+    for entry in dataclasses.fields(kind):
+        if "array" in entry.metadata:
+            known_arrays.add(entry.name)
+            _check_array(kind, entry.name, entry.metadata["array"], arrays.get(entry.name), error)
+        elif "maps" in entry.metadata:
+            for name in [name for name in arrays if name.startswith(f"{entry.name}/")]:
+                known_arrays.add(name)
+                _check_array(kind, name, entry.metadata["maps"], arrays[name], error)
+        else:
+            known_fields.add(entry.name)
+            value = fields.get(entry.name, error)
+            if not isinstance(value, _PLAIN[str(entry.type)]) or isinstance(value, bool):
+                got = "nothing" if value is error else repr(value)[:60]
+                raise error(f"Field '{entry.name}' of '{_NAMES[kind]}' must be {entry.type}, got {got}.")
+    extra = sorted((set(fields) - known_fields) | (set(arrays) - known_arrays))
+    if extra:
+        raise error(f"Message '{_NAMES[kind]}' has no field '{extra[0][:60]}'.")
+
+
+def _check_array(kind: type, name: str, spec: ArraySpec, array: np.ndarray | None, error: type[ProtocolError]) -> None:
+    if array is None:
+        problem = "is missing" if spec.required else None
+    else:
+        problem = spec.problem(array)
+    if problem:
+        raise error(f"Array '{name}' of '{_NAMES[kind]}': {problem}.")
+
+
+def _dtype_name(dtype: np.dtype) -> str:
+    return dtype.newbyteorder("<").str if dtype.str[0] in "=<" else dtype.str
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not allowed")
