@@ -1,0 +1,140 @@
+"""Prompts: what is added to them, what is taken away, and which words a prior does not know.
+
+The source prompt of the calibrated direction describes what the current image still looks like:
+the base prompt with the paper's ten descriptors and without words that ask for quality (arXiv 2406.09417, section 4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from engine.errors import InputError
+
+DESCRIPTORS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+"""The paper's description of the distribution that SDS reaches."""
+
+PAINTING = "painting"
+"""The domain word of the painting-to-real source prompt."""
+
+NEGATIVE = "unrealistic, blurry, low quality, out of focus, ugly, low contrast, dull, dark, low-resolution, gloomy"
+"""NFSD's description of a faulty image (Katzir et al. 2023, section 4)."""
+
+QUALITY_PHRASES = (
+    "high quality",
+    "best quality",
+    "high resolution",
+    "high-resolution",
+    "highly detailed",
+    "very detailed",
+    "detailed",
+    "high detail",
+    "photorealistic",
+    "photo-realistic",
+    "hyperrealistic",
+    "realistic",
+    "sharp focus",
+    "in focus",
+    "masterpiece",
+    "4k",
+    "8k",
+    "hd",
+    "uhd",
+    "hdr",
+    "dslr",
+    "sharp",
+    "studio lighting",
+)
+"""Phrases between commas that ask for quality; the source prompt goes without them."""
+
+STOP_WORDS = frozenset(
+    "a an the of on in at to with and or for from by as is are its it this that some one two three photo photograph picture image render view".split()
+)
+"""Words that say nothing about what is to be seen."""
+
+VIEW_WORDS = ("front", "side", "back", "overhead")
+
+
+def check_prompt(prompt: str) -> str:
+    """The prompt with its white space tidied; InputError if nothing is left."""
+    tidy = " ".join(prompt.split()).strip(" ,")
+    if not tidy:
+        raise InputError("prompt", "The prompt is empty; expected a few words that say what is to be seen.", 'Write a prompt such as "a red tulip".')
+    return tidy
+
+
+def phrases(text: str) -> list[str]:
+    """The parts between commas, tidied, without empty ones."""
+    return [part for part in (" ".join(piece.split()) for piece in text.split(",")) if part]
+
+
+def join(*texts: str) -> str:
+    """Texts joined by commas; a phrase that is already there is not said twice."""
+    return ", ".join(dict.fromkeys(phrase for text in texts for phrase in phrases(text)))
+
+
+def without_quality(prompt: str) -> str:
+    """The prompt without the phrases that ask for quality; the prompt itself if nothing else is in it."""
+    kept = [phrase for phrase in phrases(prompt) if phrase.lower() not in QUALITY_PHRASES]
+    return ", ".join(kept) or prompt
+
+
+def target_prompt(prompt: str, view: str = "") -> str:
+    """y_tgt: the prompt and, in 3D, the words for where the camera stands ("front view")."""
+    return join(prompt, view)
+
+
+def source_prompt(prompt: str, view: str = "", descriptors: str = DESCRIPTORS) -> str:
+    """y_src: the prompt without quality words, the view, then the descriptors of what it looks like now.
+
+    >>> source_prompt("a rose, high quality", "back view", "blurry, noisy")
+    'a rose, back view, blurry, noisy'
+    """
+    return join(without_quality(prompt), view, descriptors)
+
+
+def painting_source(prompt: str) -> str:
+    """y_src of painting to real: the prompt and ", painting"."""
+    return join(without_quality(prompt), PAINTING)
+
+
+def content_words(text: str) -> list[str]:
+    """Lower-case words that say something, without endings of the plural, each once.
+
+    >>> content_words("A photo of two red Tulips, front view")
+    ['red', 'tulip', 'front']
+    """
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return list(dict.fromkeys(singular(word) for word in words if word not in STOP_WORDS))
+
+
+def singular(word: str) -> str:
+    """The word without a plural ending, near enough for matching: berries -> berry, boxes -> box, tulips -> tulip."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith(("ches", "shes", "xes", "sses")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us")):
+        return word[:-1]
+    return word
+
+
+def view_of(prompt: str) -> str | None:
+    """"front", "side", "back" or "overhead" if the prompt has that view word followed by "view", else None."""
+    found = re.search(rf"\b({'|'.join(VIEW_WORDS)})\s+view\b", prompt.lower())
+    return found.group(1) if found else None
+
+
+def unknown_words(prompt: str, known: Collection[str]) -> list[str]:
+    """Content words of the prompt that are not among `known` (compared in the singular), in order."""
+    vocabulary = {singular(word.lower()) for word in known}
+    return [word for word in content_words(prompt) if word not in vocabulary]
+
+
+def domain_note(prompt: str, known: Collection[str], kinds: Iterable[str]) -> str | None:
+    """A warning for the user if the prompt has words outside of what a narrow prior was trained on, else None."""
+    missing = unknown_words(prompt, known)
+    if not missing:
+        return None
+    shown = ", ".join(sorted(kinds))
+    return f"The model does not know: {', '.join(missing)}. It knows: {shown}."

@@ -1,0 +1,105 @@
+"""The noise schedule of a diffusion model: levels, noising, timestep sampling and the one place where predictions are converted.
+
+Notation (variance preserving): x_t = alpha_t x_0 + sigma_t n with alpha_t^2 = alpha_bar_t and sigma_t^2 = 1 - alpha_bar_t
+(Ho et al. 2020, eq. 4). Timesteps are integers 0 .. T-1, 0 being almost clean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from engine.errors import ModelError
+
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+"""What a network answers with: the noise, the velocity alpha n - sigma x_0 (Salimans & Ho 2022), or x_0 itself."""
+
+MIN_LEVEL = 1e-4
+"""Smallest alpha or sigma that a conversion divides by; schedules with zero terminal SNR reach 0."""
+
+
+def as_prediction(name: str) -> Prediction:
+    """`name` from a scheduler's configuration as a `Prediction`; ModelError for kinds that are not supported."""
+    if name not in get_args(Prediction):
+        raise ModelError(
+            "prediction_type",
+            f"The model's scheduler says prediction_type '{name}'; expected one of {', '.join(get_args(Prediction))}.",
+            "Choose a model of the Stable Diffusion 1.x or 2.x class; flow-matching models are not supported yet.",
+        )
+    return name  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """alphas_cumprod  float [T], alpha_bar at each timestep, falling from about 1 to about 0."""
+
+    alphas_cumprod: Tensor
+
+    def __len__(self) -> int:
+        return int(self.alphas_cumprod.shape[0])
+
+    def levels(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer t [B] -> (alpha, sigma), each [B, 1, ...] with as many axes as `like`, in its dtype and on its device."""
+        bar = self.alphas_cumprod.to(like.device)[t.to(like.device)].to(like.dtype)
+        shape = (-1,) + (1,) * (like.dim() - 1)
+        return bar.sqrt().view(shape), (1 - bar).sqrt().view(shape)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t = alpha_t x_0 + sigma_t n for clean and noise [B, ...] and t [B]."""
+        alpha, sigma = self.levels(t, clean)
+        return alpha * clean + sigma * noise
+
+    def to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor, prediction: Prediction) -> Tensor:
+        """A network's output [B, ...] at x_t [B, ...] and t [B] -> its noise estimate. The only conversion there is.
+
+        From v = alpha n - sigma x_0 follows n = alpha v + sigma x_t; from x_0 follows n = (x_t - alpha x_0) / sigma.
+        """
+        if prediction == "epsilon":
+            return output
+        alpha, sigma = self.levels(t, x_t)
+        if prediction == "v_prediction":
+            return alpha * output + sigma * x_t
+        return (x_t - alpha * output) / sigma.clamp(min=MIN_LEVEL)
+
+    def clean_estimate(self, x_t: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+        """x_0 = (x_t - sigma eps) / alpha (Song et al. 2021, eq. 9)."""
+        alpha, sigma = self.levels(t, x_t)
+        return (x_t - sigma * epsilon) / alpha.clamp(min=MIN_LEVEL)
+
+    def bounds(self, low: float, high: float) -> tuple[int, int]:
+        """Fractions of the schedule -> first and last integer timestep, both included; (0.02, 0.98) of 1,000 is 20..979."""
+        last = len(self) - 1
+        first = min(max(round(low * len(self)), 0), last)
+        return first, min(max(round(high * len(self)) - 1, first), last)
+
+
+def scaled_linear_schedule(steps: int = 1000, start: float = 0.00085, end: float = 0.012, dtype: torch.dtype = torch.float64) -> NoiseSchedule:
+    """Stable Diffusion's schedule: betas linear in their square root from `start` to `end`."""
+    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    return NoiseSchedule(torch.cumprod(1 - betas, dim=0).to(dtype))
+
+
+def cosine_schedule(steps: int = 1000, offset: float = 0.008, dtype: torch.dtype = torch.float64) -> NoiseSchedule:
+    """Nichol & Dhariwal 2021, eq. 17, with alpha_bar kept within 1e-4 .. 0.9999."""
+    fraction = (torch.arange(steps, dtype=torch.float64) + 1) / steps
+    bar = torch.cos((fraction + offset) / (1 + offset) * math.pi / 2) ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
+    return NoiseSchedule(bar.clamp(1e-4, 0.9999).to(dtype))
+
+
+def sample_timesteps(
+    schedule: NoiseSchedule, count: int, low: float, high: float, generator: torch.Generator, stratified: bool, device: torch.device
+) -> Tensor:
+    """int64 [count] on `device`, uniform over the fractions low..high of the schedule.
+
+    Stratified: the range is cut into `count` equal parts and one timestep drawn from each, in random order, so that every
+    batch covers all noise levels; each single timestep is still uniform.
+    """
+    first, last = schedule.bounds(low, high)
+    draws = torch.rand(count, generator=generator, device=generator.device)
+    if stratified:
+        draws = (torch.randperm(count, generator=generator, device=generator.device) + draws) / count
+    return (first + (draws * (last - first + 1)).long().clamp(max=last - first)).to(device)
