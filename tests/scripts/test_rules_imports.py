@@ -1,0 +1,77 @@
+"""Who may import whom, and that light commands stay light; each proved in a process of its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "warp", "diffusers", "transformers", "igl", "xatlas", "scipy", "trimesh")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy modules a fresh interpreter holds after running `code`."""
+    report = f"\nimport sys; print('LOADED', *[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rsplit("LOADED", 1)[1].split())
+
+
+def imported_by(folder: str) -> dict[str, set[str]]:
+    """File -> the top-level names and the engine's modules that it imports anywhere, by its syntax tree."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module)
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        found[str(path.relative_to(ROOT))] = names
+    return found
+
+
+@pytest.mark.parametrize("module", ["engine.protocol", "engine.config", "engine.errors", "engine.mesh", "engine.reporting"])
+def test_light_modules_load_nothing_heavy(module):
+    assert loaded_after(f"import {module}") == set()
+
+
+def test_the_command_line_answers_for_help_without_loading_torch():
+    code = "import contextlib, io, engine.cli\nwith contextlib.redirect_stdout(io.StringIO()):\n"
+    code += "    try: engine.cli.main(['--help'])\n    except SystemExit as end: assert not end.code, end.code"
+    assert loaded_after(code) == set()
+
+
+def test_the_job_loads_its_heavy_parts_only_when_it_runs():
+    assert loaded_after("import engine.job") <= {"torch"}
+
+
+def test_the_engine_never_imports_blender_or_the_addon():
+    assert len(imported_by("engine")) > 20
+    offending = {file: names for file, names in imported_by("engine").items() if any(name.split(".")[0] in ("bpy", "addon") for name in names)}
+    assert not offending
+
+
+def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
+    allowed = {*sys.stdlib_module_names, "numpy", "bpy", "bmesh", "mathutils", "bpy_extras", "gpu", "addon_utils", "idprop"}
+    files = imported_by("addon")
+    assert len(files) > 5
+    offending = {file: {name for name in names if name.split(".")[0] not in allowed} for file, names in files.items()}
+    assert not {file: names for file, names in offending.items() if names}
+
+
+def test_the_addon_s_protocol_is_the_engine_s():
+    assert (ROOT / "addon" / "protocol.py").read_bytes() == (ROOT / "engine" / "protocol.py").read_bytes()
+
+
+def test_nothing_in_the_engine_prints_on_import():
+    code = "import importlib, pkgutil, engine\n"
+    code += "for found in pkgutil.walk_packages(engine.__path__, 'engine.'):\n    found.name.endswith('__main__') or importlib.import_module(found.name)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and done.stderr == ""
