@@ -76,8 +76,9 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     if source.suffix.lower() not in MESH_SUFFIXES:
         raise InputError("unsupported_file", f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
                          "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...")  # fmt: skip
-    from engine.job import prepare_folder, run_job, write_result
+    from engine.job import run_job
     from engine.meshio import load_mesh
+    from engine.results import prepare_folder, write_result
 
     sketch = load_mesh(source)
     prepare_folder(folder)

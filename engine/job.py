@@ -1,0 +1,302 @@
+"""THE loop: a sketch and a prompt in, a refined and textured mesh out. Reads from top to bottom.
+
+check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> export; a texture job leaves out sdf and fit.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.check import check_sketch
+from engine.checkpoint import Checkpoint, fingerprint
+from engine.config import JobSettings, Numbers
+from engine.conventions import Placement
+from engine.deviation import deviation
+from engine.diffusion.prior import Conditions, Prior, load_prior
+from engine.diffusion.prompts import check_prompt, source_prompt, target_prompt
+from engine.errors import JobError
+from engine.export import finish, finish_texture
+from engine.fit import fit_to_sketch
+from engine.guidance.step import GuidanceSettings, distill
+from engine.guidance.two_stage import TwoStage
+from engine.isosurface.dmtet import TetGrid
+from engine.mesh import Mesh
+from engine.render.base import Rasterizer, select_rasterizer
+from engine.render.shading import render_views
+from engine.reporting import Clock, Reporter
+from engine.results import JobResult, versions
+from engine.sdf import sketch_sdf
+from engine.subject import RefineSubject, Subject, TextureSubject
+from engine.surface import Surface
+from engine.texture.field import ColourField
+from engine.viewpoints import Viewpoints, sample_viewpoints
+
+STREAM_SECONDS = 1.5
+"""Previews and meshes are sent no more often than this."""
+
+PLANNED = {"check": 1.0, "load model": 6.0, "sdf": 5.0, "export": 15.0}
+"""Typical seconds of the stages without a step count; the others' follow from their steps."""
+
+
+@dataclass
+class Work:
+    """Everything the optimisation holds on to."""
+
+    settings: JobSettings
+    numbers: Numbers
+    reporter: Reporter
+    clock: Clock
+    device: torch.device
+    rasterizer: Rasterizer
+    prior: Prior
+    placement: Placement
+    generator: torch.Generator
+    checkpoint: Checkpoint
+    streamed: float = 0.0
+
+
+def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None) -> JobResult:
+    """Run one job to its end.
+
+    sketch      world space; in texture mode its vertices, faces and uvs come back as they are
+    checkpoint  file for the state of a running job; if it holds this very job's state, the job goes on from there
+    Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
+    """
+    clock = Clock(reporter, _plan(settings, settings.resolve()))
+    clock.start("check")
+    mesh, mended = check_sketch(sketch)
+    for note in mended:
+        reporter.note(note)
+    clock.start("load model")
+    work = open_work(mesh, settings, reporter, clock, Checkpoint(checkpoint, fingerprint(sketch, settings)))
+    local = mesh.with_vertices(work.placement.to_engine(mesh.vertices))
+    _note_prompts(work)
+
+    subject = fixed_subject(local, work) if settings.mode == "texture" else fitted_subject(local, work)
+    _distill(subject, work)
+    clock.start("export")
+    result = _export(subject, sketch, local, work)
+    clock.close()
+    work.checkpoint.remove()
+    result.report.update(_report(work, mended))
+    return result
+
+
+def open_work(mesh: Mesh, settings: JobSettings, reporter: Reporter, clock: Clock, checkpoint: Checkpoint) -> Work:
+    """Device, back ends, prior and random generator of a job."""
+    device = select_device(settings.device)
+    return Work(
+        settings=settings,
+        numbers=settings.resolve(),
+        reporter=reporter,
+        clock=clock,
+        device=device,
+        rasterizer=select_rasterizer(device),
+        prior=load_prior(settings.model, device),
+        placement=Placement.of(mesh.vertices),
+        generator=torch.Generator().manual_seed(settings.seed),
+        checkpoint=checkpoint,
+    )
+
+
+def select_device(name: str) -> torch.device:
+    """ "auto" takes CUDA where there is one. JobError where CUDA is asked for and absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise JobError("no_cuda", "The device 'cuda' was asked for, and torch finds no CUDA device.",
+                       "Choose device 'auto' or 'cpu', or install a CUDA build of torch and a driver.")  # fmt: skip
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _plan(settings: JobSettings, numbers: Numbers) -> dict[str, float]:
+    """Expected seconds of each stage on two CPU cores; only their proportions matter."""
+    steps = {"fit": 0.1 * numbers.fit_steps, "stage 1": 0.15 * numbers.stage1_steps, "stage 2": 0.15 * numbers.stage2_steps}
+    plan = {**PLANNED, **steps}
+    return {stage: share for stage, share in plan.items() if settings.mode == "refine" or stage not in ("sdf", "fit")}
+
+
+def _note_prompts(work: Work) -> None:
+    """Tell the user at once what the model will not understand of the prompt."""
+    prompt = check_prompt(work.settings.prompt)
+    longest = [target_prompt(prompt, "on a white background, overhead view"), _source(work, "on a white background, overhead view")]
+    for note in work.prior.embed(longest).notes:
+        work.reporter.note(note)
+
+
+def fixed_subject(local: Mesh, work: Work) -> Subject:
+    """Texture mode: the mesh as it is, its own colours as the start."""
+    colour = ColourField(work.numbers.colour_grid).to(work.device)
+    colour.initialise(local.vertices, _colours(local))
+    return TextureSubject(local, colour, work.device)
+
+
+def fitted_subject(local: Mesh, work: Work) -> Subject:
+    """Refine mode: the signed distance of the sketch on the grid, then surface and colours fitted to renders of the sketch."""
+    numbers = work.numbers
+    work.clock.start("sdf")
+    grid = TetGrid.make(numbers.grid, work.device)
+    points = grid.points.cpu().numpy()
+    values = sketch_sdf(local, points, thickness=numbers.thickness, closing=numbers.closing, cancelled=work.reporter.cancelled)
+    surface = Surface.from_sdf(grid, torch.from_numpy(values).to(work.device))
+    colour = ColourField(numbers.colour_grid).to(work.device)
+    colour.initialise(local.vertices, _colours(local))
+    work.clock.start("fit")
+    fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.clock.step)
+    subject = RefineSubject(surface, colour)
+    subject.anchor(work.settings.adherence)
+    return subject
+
+
+def _colours(mesh: Mesh) -> np.ndarray:
+    """The mesh's vertex colours, neutral grey where it has none."""
+    return np.full_like(mesh.vertices, 0.6) if mesh.colours is None else mesh.colours
+
+
+def _distill(subject: Subject, work: Work) -> None:
+    """Both stages. Each step: views, render, one guidance step, regularise, descend; stream and save now and then."""
+    plan = two_stage(work.numbers)
+    if plan is None:
+        return
+    optimizer = make_optimizer(subject, work.numbers)
+    first = _restore(subject, optimizer, work)
+    stage = 0
+    for step in range(first, plan.steps):
+        now, guidance = plan.at(step)
+        if now != stage:
+            stage = now
+            work.clock.start(f"stage {stage}")
+        vertices, faces, rgb, figures = take_step(subject, optimizer, guidance, work, step)
+        _stream(vertices, faces, rgb, subject, work)
+        _keep(step + 1, subject, optimizer, work)
+        done, total = (step + 1, plan.switch) if stage == 1 else (step + 1 - plan.switch, plan.steps - plan.switch)
+        work.clock.step(done, total, figures)
+
+
+def make_optimizer(subject: Subject, numbers: Numbers) -> torch.optim.Optimizer:
+    """Adam over the subject's groups; its state is kept across the switch of the stages."""
+    return torch.optim.Adam(subject.parameter_groups(numbers), betas=(0.9, 0.99), foreach=True)
+
+
+def take_step(
+    subject: Subject, optimizer: torch.optim.Optimizer, guidance: GuidanceSettings, work: Work, step: int
+) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
+    """One step: look, render, ask the prior, descend. Returns vertices, faces and images as they were seen, and figures."""
+    viewpoints = sample_viewpoints(work.numbers, work.generator, work.device)
+    vertices, faces = subject.geometry()
+    rgb = render(subject, vertices, faces, viewpoints, work.rasterizer, work.prior.image_size, work.numbers.supersample)
+    loss, figures = distill(work.prior, rgb, *_conditions(viewpoints, work), guidance, work.generator, step=step)
+    loss = loss + subject.penalty(vertices, faces, work.numbers)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    subject.constrain()
+    return vertices, faces, rgb, figures
+
+
+def two_stage(numbers: Numbers) -> TwoStage | None:
+    """The schedule of a job, None where it has no steps.
+
+    The gradient is weighted so that it is a difference of images ("x0"): then it is bounded at every noise level, and the
+    weights of the regularisers keep their meaning.
+    """
+    steps = numbers.stage1_steps + numbers.stage2_steps
+    if steps == 0:
+        return None
+    times: dict[str, Any] = {"t_low": numbers.t_low, "t_high": numbers.t_high, "weighting": "x0"}
+    first = GuidanceSettings("sds", guidance_scale=numbers.guidance_scale, **times)
+    second = GuidanceSettings(numbers.stage2_method, guidance_scale=numbers.stage2_weight, weight=numbers.stage2_weight, **times)  # type: ignore[arg-type]
+    return TwoStage(steps, numbers.stage1_steps, first, second, numbers.t_high_end)
+
+
+def render(subject: Subject, vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, rasterizer: Rasterizer, size: int, supersample: int) -> Tensor:
+    """The subject as the viewpoints see it: sRGB images [B, 3, size, size] in 0..1 over their backdrops."""
+    views = render_views(
+        rasterizer, vertices, faces, viewpoints.cameras, size, subject.colour, viewpoints.light, viewpoints.background, supersample=supersample
+    )
+    return views.rgb
+
+
+def _conditions(viewpoints: Viewpoints, work: Work) -> tuple[Conditions, Conditions]:
+    """Target and source conditions, one a view."""
+    target = [target_prompt(work.settings.prompt, words) for words in viewpoints.words]
+    source = [_source(work, words) for words in viewpoints.words]
+    return work.prior.embed(target, viewpoints.cameras), work.prior.embed(source, viewpoints.cameras)
+
+
+def _source(work: Work, words: str) -> str:
+    """y_src: the artist's own, or the prompt with the paper's descriptors."""
+    given = work.settings.source
+    return target_prompt(given, words) if given else source_prompt(work.settings.prompt, words)
+
+
+def _stream(vertices: Tensor, faces: Tensor, rgb: Tensor, subject: Subject, work: Work) -> None:
+    """Send a preview and the surface so far, unless the last ones are fresh."""
+    if time.monotonic() - work.streamed < STREAM_SECONDS:
+        return
+    with torch.no_grad():
+        row = torch.cat(list(rgb.detach()[:4]), dim=2).clamp(0, 1)
+        work.reporter.preview((row.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
+        if len(faces):
+            points = vertices.detach()
+            work.reporter.mesh(Mesh(work.placement.to_world(points.cpu().numpy()), faces.cpu().numpy(), subject.colour(points).cpu().numpy()))
+    work.streamed = time.monotonic()
+
+
+def _keep(step: int, subject: Subject, optimizer: torch.optim.Optimizer, work: Work) -> None:
+    """Write a checkpoint when one is due."""
+    if work.checkpoint.due():
+        work.checkpoint.save(
+            {"step": step, "subject": subject.state_dict(), "optimizer": optimizer.state_dict(), "generator": work.generator.get_state()}
+        )
+
+
+def _restore(subject: Subject, optimizer: torch.optim.Optimizer, work: Work) -> int:
+    """Take this job's checkpoint if there is one. Returns the step to go on from."""
+    state = work.checkpoint.load()
+    if state is None:
+        return 0
+    subject.load_state_dict(state["subject"])
+    optimizer.load_state_dict(state["optimizer"])
+    work.generator.set_state(state["generator"])
+    work.reporter.note(f"resumed after step {state['step']}")
+    return int(state["step"])
+
+
+def _export(subject: Subject, sketch: Mesh, local: Mesh, work: Work) -> JobResult:
+    """The finished mesh in world space with its texture, and how far it is from the sketch."""
+    numbers = work.numbers
+    if work.settings.mode == "texture":
+        mesh, maps = finish_texture(sketch, subject.colour, work.placement, numbers.texture_size, work.reporter)
+    else:
+        with torch.no_grad():
+            vertices, faces = subject.geometry()
+        if len(faces) == 0:
+            raise JobError("empty_surface", "The refined surface is empty: nothing of the sketch was left.",
+                           "Raise the adherence or the thickness.")  # fmt: skip
+        mesh, maps = finish(vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter)
+    found = deviation(work.placement.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(work.settings.seed))
+    return JobResult(mesh, maps, {"deviation_mean_percent": found.mean_percent, "deviation_p95_percent": found.p95_percent})
+
+
+def _report(work: Work, mended: list[str]) -> dict[str, Any]:
+    settings = work.settings
+    return {
+        "mode": settings.mode,
+        "prompt": settings.prompt,
+        "source": settings.source or source_prompt(settings.prompt),
+        "model": settings.model,
+        "preset": settings.preset,
+        "seed": settings.seed,
+        "adherence": settings.adherence,
+        "overrides": dict(settings.overrides),
+        "device": str(work.device),
+        "stage_seconds": {stage: round(seconds, 2) for stage, seconds in work.clock.seconds.items()},
+        "mended": mended,
+        "versions": versions(),
+    }

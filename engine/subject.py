@@ -1,0 +1,106 @@
+"""What a job optimises: a surface with a colour field (refine), or a fixed mesh with a colour field (texture)."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.config import Numbers
+from engine.mesh import Mesh
+from engine.regularizers import laplacian, normal_consistency
+from engine.surface import Surface
+from engine.texture.field import ColourField
+
+REACH_LEAST, REACH_MOST = 0.01, 0.25
+"""How far (engine units) the surface may leave the fitted sketch at adherence 1 and 0."""
+
+
+class Subject(Protocol):
+    """The loop's view of what it optimises; everything in engine space."""
+
+    colour: ColourField
+
+    def geometry(self) -> tuple[Tensor, Tensor]:
+        """Vertices [V, 3] and faces int32 [F, 3] as they are now, differentiable where they can move."""
+        ...
+
+    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
+        """Adam's groups with their rates."""
+        ...
+
+    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
+        """Regularisation of the geometry, a scalar."""
+        ...
+
+    def constrain(self) -> None:
+        """Bring the parameters back within their bounds after an optimiser step."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def reach(adherence: float) -> float:
+    """Adherence 0..1 -> the furthest that the signed distance may move from the fitted sketch, engine units.
+
+    A bound, not a wish: `RefineSubject.constrain` projects onto it after every step, so no guidance can carry the surface
+    away from the artist's sketch.
+    """
+    return REACH_LEAST + (REACH_MOST - REACH_LEAST) * (1.0 - adherence) ** 2
+
+
+class RefineSubject(nn.Module):
+    """A surface that may leave the fitted sketch by at most `reach(adherence)`, and its colours."""
+
+    def __init__(self, surface: Surface, colour: ColourField) -> None:
+        super().__init__()
+        self.surface = surface
+        self.colour = colour
+        self.register_buffer("fitted", surface.sdf.detach().clone())
+        self._reach = REACH_MOST
+
+    def anchor(self, adherence: float) -> None:
+        """Take the present surface as the sketch that later steps must stay near."""
+        self.fitted.copy_(self.surface.sdf.detach())
+        self._reach = reach(adherence)
+
+    def geometry(self) -> tuple[Tensor, Tensor]:
+        return self.surface.extract()
+
+    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
+        shape = [{"params": [self.surface.sdf], "lr": numbers.sdf_rate}, {"params": [self.surface.deform], "lr": numbers.deform_rate}]
+        return shape + self.colour.parameter_groups(numbers.colour_rate)
+
+    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
+        if len(faces) == 0 or numbers.smoothness == 0:
+            return vertices.new_zeros(())
+        return numbers.smoothness * (laplacian(vertices, faces).sum() + normal_consistency(vertices, faces).mean())
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        self.surface.sdf.clamp_(self.fitted - self._reach, self.fitted + self._reach)
+
+
+class TextureSubject(nn.Module):
+    """A mesh that does not move, and its colours."""
+
+    def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:
+        super().__init__()
+        self.colour = colour
+        self._vertices = torch.from_numpy(mesh.vertices).to(device)
+        self._faces = torch.from_numpy(mesh.faces).to(device)
+
+    def geometry(self) -> tuple[Tensor, Tensor]:
+        return self._vertices, self._faces
+
+    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
+        return self.colour.parameter_groups(numbers.colour_rate)
+
+    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
+        return vertices.new_zeros(())
+
+    def constrain(self) -> None:
+        pass

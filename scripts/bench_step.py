@@ -1,0 +1,115 @@
+"""Where one distillation step spends its time, and how it compares with the prior's own networks.
+
+    python scripts/bench_step.py [--preset draft] [--model embedded] [--example examples/flower.glb] [--steps 30]
+
+Prints, for the settings of a real job on a real sketch, the median milliseconds and share of extraction, raster, shading,
+encode, prior, backward and optimiser, the ratio of the whole step to the prior's networks alone, and the peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from engine.check import check_sketch  # noqa: E402
+from engine.checkpoint import Checkpoint  # noqa: E402
+from engine.config import JobSettings  # noqa: E402
+from engine.job import fitted_subject, make_optimizer, open_work, take_step, two_stage  # noqa: E402
+from engine.meshio import load_mesh  # noqa: E402
+from engine.reporting import Clock, QuietReporter  # noqa: E402
+
+PARTS = ("extraction", "raster", "shading", "encode", "prior", "backward", "optimiser", "rest")
+
+
+class Stopwatch:
+    """Adds up seconds by name; time spent in a part inside another is counted once, for the inner."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, timed under `name`."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start, inner_before = time.perf_counter(), sum(self.seconds.values())
+            result = function(*arguments, **named)
+            inner = sum(self.seconds.values()) - inner_before
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start - inner
+            return result
+
+        return timed
+
+
+def instrument(watch: Stopwatch, subject: Any, work: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Put the stopwatch around the parts of a step; the product's code stays as it is."""
+    import engine.job as job
+
+    subject.geometry = watch.wrap("extraction", subject.geometry)
+    work.rasterizer.rasterize = watch.wrap("raster", work.rasterizer.rasterize)
+    job.render = watch.wrap("shading", job.render)
+    work.prior.encode = watch.wrap("encode", work.prior.encode)
+    work.prior.predict_noise = watch.wrap("prior", work.prior.predict_noise)
+    torch.Tensor.backward = watch.wrap("backward", torch.Tensor.backward)  # type: ignore[method-assign]
+    optimizer.step = watch.wrap("optimiser", optimizer.step)  # type: ignore[method-assign]
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Seconds by part, one dictionary a step, after warm-up steps that are thrown away."""
+    settings = JobSettings(prompt="a red tulip flower", model=arguments.model, preset=arguments.preset)
+    numbers = settings.resolve()
+    mesh, _ = check_sketch(load_mesh(arguments.example))
+    reporter = QuietReporter()
+    work = open_work(mesh, settings, reporter, Clock(reporter, {}), Checkpoint(None, ""))
+    subject = fitted_subject(mesh.with_vertices(work.placement.to_engine(mesh.vertices)), work)
+    optimizer = make_optimizer(subject, numbers)
+    plan = two_stage(numbers)
+    assert plan is not None
+    watch = Stopwatch()
+    instrument(watch, subject, work, optimizer)
+    rows = []
+    for step in range(arguments.warmup + arguments.steps):
+        watch.seconds.clear()
+        start = time.perf_counter()
+        take_step(subject, optimizer, plan.at(step % plan.steps)[1], work, step)
+        total = time.perf_counter() - start
+        rows.append({**watch.seconds, "rest": total - sum(watch.seconds.values()), "total": total})
+    return rows[arguments.warmup :]
+
+
+def print_table(rows: list[dict[str, float]]) -> None:
+    """Median milliseconds and share of each part, as a Markdown table."""
+    medians = {part: statistics.median(row.get(part, 0.0) for row in rows) * 1e3 for part in (*PARTS, "total")}
+    print("| part | ms (median) | share |\n|---|---|---|")
+    for part in PARTS:
+        print(f"| {part} | {medians[part]:.1f} | {100 * medians[part] / medians['total']:.0f} % |")
+    print(f"| whole step | {medians['total']:.1f} | 100 % |")
+    ratio = statistics.median(row["total"] / row["prior"] for row in rows)
+    print(f"\nWhole step / the prior's networks alone: {ratio:.2f} (target: at most 1.30)")
+    print(f"Peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB (target: under 3)")
+    print(f"{len(rows)} steps, torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="draft")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--example", type=Path, default=ROOT / "examples" / "flower.glb")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--warmup", type=int, default=5)
+    print_table(measure(parser.parse_args()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
