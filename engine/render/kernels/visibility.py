@@ -1,0 +1,312 @@
+"""Visibility and perspective-correct barycentrics: the kernels behind `rasterize`.
+
+Vertices are snapped to 1/256 of a pixel, so edge functions are exact integers: two triangles that share an edge evaluate
+it to opposite values, and the top-left rule gives every pixel centre on it to exactly one of them. Triangles that cross
+the near plane z = -w are clipped to one or two triangles that keep the face's id. Depth is decided by an atomic minimum
+over (z/w, face) keys. Barycentrics come from the unsnapped clip-space positions (Laine et al. 2020, sec. 3.3), which
+needs no special case for clipped triangles.
+"""
+
+from __future__ import annotations
+
+import warp as wp
+
+wp.set_module_options({"enable_backward": False})
+
+EMPTY_KEY = 1 << 62
+"""What the key buffer is filled with: farther than every depth."""
+
+SUBPIXEL = wp.constant(256)
+SUBPIXEL_WIDE = wp.constant(wp.int64(256))
+HALF_PIXEL = wp.constant(128)
+SUBPIXEL_SHIFT = wp.constant(8)
+SNAP_LIMIT = wp.constant(float(1 << 28))
+NEEDS_CLIPPING = wp.constant(1.0e30)
+DEPTH_STEPS = wp.constant(536870000.0)
+
+
+@wp.func
+def snap(clip: wp.vec4, width: float, height: float) -> wp.vec2i:
+    """Screen position in 1/256 pixels, origin at the lower left corner of the image; clip w must be positive."""
+    scale = 1.0 / clip[3]
+    x = (clip[0] * scale * 0.5 + 0.5) * width * float(SUBPIXEL)
+    y = (clip[1] * scale * 0.5 + 0.5) * height * float(SUBPIXEL)
+    return wp.vec2i(
+        int(wp.round(wp.clamp(x, -SNAP_LIMIT, SNAP_LIMIT))),
+        int(wp.round(wp.clamp(y, -SNAP_LIMIT, SNAP_LIMIT))),
+    )
+
+
+@wp.kernel
+def project_vertices(
+    pos: wp.array2d(dtype=wp.vec4),
+    width: float,
+    height: float,
+    screen: wp.array2d(dtype=wp.vec2i),
+    depth: wp.array2d(dtype=float),
+):
+    """Snapped screen position and z/w of every vertex; z/w is replaced by a mark where the near plane cuts the vertex off."""
+    view, vertex = wp.tid()
+    clip = pos[view, vertex]
+    if clip[3] <= 0.0 or clip[2] < -clip[3]:
+        depth[view, vertex] = NEEDS_CLIPPING
+        return
+    depth[view, vertex] = clip[2] / clip[3]
+    screen[view, vertex] = snap(clip, width, height)
+
+
+@wp.func
+def edge(a: wp.vec2i, b: wp.vec2i, x: int, y: int) -> wp.int64:
+    """Twice the signed area of (a, b, p): positive when p lies to the left of a -> b."""
+    return wp.int64(b[0] - a[0]) * wp.int64(y - a[1]) - wp.int64(b[1] - a[1]) * wp.int64(x - a[0])
+
+
+@wp.func
+def edge_bias(a: wp.vec2i, b: wp.vec2i) -> wp.int64:
+    """0 for the left and top edges of a counter-clockwise triangle (y up), which own their pixels; -1 for the others."""
+    if b[1] < a[1] or (b[1] == a[1] and b[0] < a[0]):
+        return wp.int64(0)
+    return wp.int64(-1)
+
+
+@wp.func
+def fill_triangle(
+    p0: wp.vec2i,
+    p1: wp.vec2i,
+    p2: wp.vec2i,
+    z0: float,
+    z1: float,
+    z2: float,
+    face: int,
+    view: int,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """Lower the depth keys of the pixels whose centres the screen triangle owns."""
+    width = keys.shape[2]
+    height = keys.shape[1]
+    left = wp.max((wp.min(wp.min(p0[0], p1[0]), p2[0]) - HALF_PIXEL + SUBPIXEL - 1) >> SUBPIXEL_SHIFT, 0)
+    right = wp.min((wp.max(wp.max(p0[0], p1[0]), p2[0]) - HALF_PIXEL) >> SUBPIXEL_SHIFT, width - 1)
+    if left > right:
+        return
+    bottom = wp.max((wp.min(wp.min(p0[1], p1[1]), p2[1]) - HALF_PIXEL + SUBPIXEL - 1) >> SUBPIXEL_SHIFT, 0)
+    top = wp.min((wp.max(wp.max(p0[1], p1[1]), p2[1]) - HALF_PIXEL) >> SUBPIXEL_SHIFT, height - 1)
+    if bottom > top:
+        return
+    area = edge(p0, p1, p2[0], p2[1])
+    if area == wp.int64(0):
+        return
+    a = p1
+    b = p2
+    za = z1
+    zb = z2
+    if area < wp.int64(0):
+        a = p2
+        b = p1
+        za = z2
+        zb = z1
+        area = -area
+    x = left * SUBPIXEL + HALF_PIXEL
+    y = bottom * SUBPIXEL + HALF_PIXEL
+    row0 = edge(a, b, x, y) + edge_bias(a, b)
+    row1 = edge(b, p0, x, y) + edge_bias(b, p0)
+    row2 = edge(p0, a, x, y) + edge_bias(p0, a)
+    right0 = wp.int64(a[1] - b[1]) * SUBPIXEL_WIDE
+    right1 = wp.int64(b[1] - p0[1]) * SUBPIXEL_WIDE
+    right2 = wp.int64(p0[1] - a[1]) * SUBPIXEL_WIDE
+    up0 = wp.int64(b[0] - a[0]) * SUBPIXEL_WIDE
+    up1 = wp.int64(p0[0] - b[0]) * SUBPIXEL_WIDE
+    up2 = wp.int64(a[0] - p0[0]) * SUBPIXEL_WIDE
+    scale = 1.0 / float(area)
+    slope1 = (za - z0) * scale
+    slope2 = (zb - z0) * scale
+    for row in range(bottom, top + 1):
+        e0 = row0
+        e1 = row1
+        e2 = row2
+        for column in range(left, right + 1):
+            if (e0 | e1 | e2) >= wp.int64(0):
+                z = z0 + float(e1) * slope1 + float(e2) * slope2
+                if z <= 1.0:
+                    key = (wp.int64((z + 1.0) * DEPTH_STEPS) << wp.int64(32)) | wp.int64(face + 1)
+                    wp.atomic_min(keys, view, row, column, key)
+            e0 += right0
+            e1 += right1
+            e2 += right2
+        row0 += up0
+        row1 += up1
+        row2 += up2
+
+
+@wp.func
+def cut(inside: wp.vec4, outside: wp.vec4) -> wp.vec4:
+    """Where the edge crosses the near plane. Always computed from inside to outside, so neighbours get the same point."""
+    kept = inside[2] + inside[3]
+    lost = outside[2] + outside[3]
+    return inside + (outside - inside) * (kept / (kept - lost))
+
+
+@wp.func
+def fill_clipped(
+    clip0: wp.vec4,
+    clip1: wp.vec4,
+    clip2: wp.vec4,
+    face: int,
+    view: int,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """Clip a triangle against z = -w and fill what is left; the vertices come in order."""
+    in0 = clip0[2] >= -clip0[3]
+    in1 = clip1[2] >= -clip1[3]
+    in2 = clip2[2] >= -clip2[3]
+    width = float(keys.shape[2])
+    height = float(keys.shape[1])
+    count = int(in0) + int(in1) + int(in2)
+    if count == 0:
+        return
+    # Turn the triangle so that it begins with the vertex that differs from the other two.
+    first = clip0
+    second = clip1
+    third = clip2
+    if (count == 1 and in1) or (count == 2 and not in1):
+        first = clip1
+        second = clip2
+        third = clip0
+    if (count == 1 and in2) or (count == 2 and not in2):
+        first = clip2
+        second = clip0
+        third = clip1
+    if count == 1:
+        second = cut(first, second)
+        third = cut(first, third)
+    fourth = third
+    if count == 2:
+        fourth = cut(third, first)
+        first = cut(second, first)
+    if first[3] <= 0.0 or second[3] <= 0.0 or third[3] <= 0.0 or fourth[3] <= 0.0:
+        return
+    s0 = snap(first, width, height)
+    s1 = snap(second, width, height)
+    s2 = snap(third, width, height)
+    z0 = first[2] / first[3]
+    z2 = third[2] / third[3]
+    fill_triangle(s0, s1, s2, z0, second[2] / second[3], z2, face, view, keys)
+    if count == 2:
+        fill_triangle(s0, s2, snap(fourth, width, height), z0, z2, fourth[2] / fourth[3], face, view, keys)
+
+
+@wp.kernel
+def fill_keys(
+    pos: wp.array2d(dtype=wp.vec4),
+    screen: wp.array2d(dtype=wp.vec2i),
+    depth: wp.array2d(dtype=float),
+    tri: wp.array2d(dtype=wp.int32),
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """For each view and face: lower the keys (z/w, face + 1) of the pixels that it covers."""
+    view, face = wp.tid()
+    i0 = tri[face, 0]
+    i1 = tri[face, 1]
+    i2 = tri[face, 2]
+    z0 = depth[view, i0]
+    z1 = depth[view, i1]
+    z2 = depth[view, i2]
+    if wp.max(wp.max(z0, z1), z2) < NEEDS_CLIPPING:
+        fill_triangle(screen[view, i0], screen[view, i1], screen[view, i2], z0, z1, z2, face, view, keys)
+    else:
+        fill_clipped(pos[view, i0], pos[view, i1], pos[view, i2], face, view, keys)
+
+
+@wp.func
+def pixel_centre(index: int, size: int) -> float:
+    """Clip-space coordinate (after division) of a pixel's centre."""
+    return (2.0 * float(index) + 1.0) / float(size) - 1.0
+
+
+@wp.kernel
+def resolve(
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array2d(dtype=wp.int32),
+    keys: wp.array3d(dtype=wp.int64),
+    rast: wp.array3d(dtype=wp.vec4),
+):
+    """Keys -> (u, v, z/w, face + 1), zeros where nothing is seen; u and v weigh vertices 0 and 1."""
+    view, row, column = wp.tid()
+    key = keys[view, row, column]
+    if (key >> wp.int64(62)) != wp.int64(0):
+        rast[view, row, column] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        return
+    face = int(key & wp.int64(0x7FFFFFFF)) - 1
+    p0 = pos[view, tri[face, 0]]
+    p1 = pos[view, tri[face, 1]]
+    p2 = pos[view, tri[face, 2]]
+    fx = pixel_centre(column, keys.shape[2])
+    fy = pixel_centre(row, keys.shape[1])
+    x0 = p0[0] - fx * p0[3]
+    y0 = p0[1] - fy * p0[3]
+    x1 = p1[0] - fx * p1[3]
+    y1 = p1[1] - fy * p1[3]
+    x2 = p2[0] - fx * p2[3]
+    y2 = p2[1] - fy * p2[3]
+    a0 = x1 * y2 - y1 * x2
+    a1 = x2 * y0 - y2 * x0
+    a2 = x0 * y1 - y0 * x1
+    total = a0 + a1 + a2
+    scale = float(0.0)
+    if total != 0.0:
+        scale = 1.0 / total
+    u = wp.clamp(a0 * scale, 0.0, 1.0)
+    v = wp.clamp(a1 * scale, 0.0, 1.0 - u)
+    z = p0[2] * u + p1[2] * v + p2[2] * (1.0 - u - v)
+    w = p0[3] * u + p1[3] * v + p2[3] * (1.0 - u - v)
+    rast[view, row, column] = wp.vec4(u, v, wp.clamp(z / w, -1.0, 1.0), float(face + 1))
+
+
+@wp.kernel
+def resolve_backward(
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array2d(dtype=wp.int32),
+    rast: wp.array3d(dtype=wp.vec4),
+    grad_rast: wp.array3d(dtype=wp.vec4),
+    grad_pos: wp.array2d(dtype=wp.vec4),
+):
+    """Gradients of u and v to the clip-space positions; z/w and the id carry none (as nvdiffrast's)."""
+    view, row, column = wp.tid()
+    hit = rast[view, row, column]
+    if hit[3] < 0.5:
+        return
+    gu = grad_rast[view, row, column][0]
+    gv = grad_rast[view, row, column][1]
+    if gu == 0.0 and gv == 0.0:
+        return
+    face = int(hit[3]) - 1
+    i0 = tri[face, 0]
+    i1 = tri[face, 1]
+    i2 = tri[face, 2]
+    p0 = pos[view, i0]
+    p1 = pos[view, i1]
+    p2 = pos[view, i2]
+    fx = pixel_centre(column, rast.shape[2])
+    fy = pixel_centre(row, rast.shape[1])
+    x0 = p0[0] - fx * p0[3]
+    y0 = p0[1] - fy * p0[3]
+    x1 = p1[0] - fx * p1[3]
+    y1 = p1[1] - fy * p1[3]
+    x2 = p2[0] - fx * p2[3]
+    y2 = p2[1] - fy * p2[3]
+    total = x1 * y2 - y1 * x2 + x2 * y0 - y2 * x0 + x0 * y1 - y0 * x1
+    if total == 0.0:
+        return
+    scale = 1.0 / total
+    mean = gu * hit[0] + gv * hit[1]
+    g0 = (gu - mean) * scale
+    g1 = (gv - mean) * scale
+    g2 = -mean * scale
+    gx0 = g2 * y1 - g1 * y2
+    gy0 = g1 * x2 - g2 * x1
+    gx1 = g0 * y2 - g2 * y0
+    gy1 = g2 * x0 - g0 * x2
+    gx2 = g1 * y0 - g0 * y1
+    gy2 = g0 * x1 - g1 * x0
+    wp.atomic_add(grad_pos, view, i0, wp.vec4(gx0, gy0, 0.0, -fx * gx0 - fy * gy0))
+    wp.atomic_add(grad_pos, view, i1, wp.vec4(gx1, gy1, 0.0, -fx * gx1 - fy * gy1))
+    wp.atomic_add(grad_pos, view, i2, wp.vec4(gx2, gy2, 0.0, -fx * gx2 - fy * gy2))

@@ -1,0 +1,214 @@
+"""From a mesh and a colour function to pictures: shading with smooth normals, silhouettes with gradients, backgrounds.
+
+Colours are evaluated once for all covered pixels of all views. Everything that the caller asks for is interpolated,
+blended and averaged in one buffer; light adds up in linear space, alpha premultiplied, and is sRGB-encoded once at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.camera import Cameras
+from engine.conventions import linear_to_srgb, srgb_to_linear
+from engine.errors import InputError
+from engine.render.base import Rasterizer
+
+CHANNELS = ("rgb", "mask", "normal", "depth", "albedo")
+
+
+@dataclass(frozen=True)
+class RenderedViews:
+    """Pictures of B views, image tensors (row 0 at the top); None where not asked for.
+
+    rgb     [B, 3, H, W] sRGB in 0..1, over the background
+    mask    [B, 1, H, W] the covered share of each pixel, 0..1
+    normal  [B, 3, H, W] unit normals in world axes, blended with 0 at silhouettes and 0 where nothing is seen
+    depth   [B, 1, H, W] distance along the viewing direction in engine units, times the mask; 0 where nothing is seen
+    albedo  [B, 3, H, W] sRGB in 0..1 without light, over the background
+    """
+
+    rgb: Tensor | None
+    mask: Tensor | None
+    normal: Tensor | None
+    depth: Tensor | None
+    albedo: Tensor | None
+
+
+@dataclass(frozen=True)
+class Light:
+    """One distant white light a view over a share of ambient light (Lambert).
+
+    direction  [B, 3] unit vectors from the object to the light, world axes
+    ambient    0..1; the distant light has the rest, so that a surface facing it shows its albedo
+    """
+
+    direction: Tensor
+    ambient: float
+
+
+def sample_light(generator: torch.Generator, cameras: Cameras, ambient: tuple[float, float] = (0.4, 0.9), spread_deg: float = 60.0) -> Light:
+    """A random light for each camera, within `spread_deg` of the direction to the camera (uniform on that cap), one ambient share."""
+    count, device = len(cameras), generator.device
+    towards = functional.normalize(cameras.eye.to(device), dim=1)
+    other = torch.tensor([1.0, 0.0, 0.0], device=device).expand_as(towards)
+    other = torch.where(towards[:, :1].abs() > 0.9, other.roll(1, dims=1), other)
+    side = functional.normalize(torch.linalg.cross(towards, other), dim=1)
+    third = torch.linalg.cross(towards, side)
+    draws = torch.rand(count, 2, generator=generator, device=device)
+    cosine = 1.0 - draws[:, :1] * (1.0 - math.cos(math.radians(spread_deg)))
+    sine = (1.0 - cosine**2).clamp(min=0.0).sqrt()
+    turn = 2.0 * math.pi * draws[:, 1:]
+    direction = cosine * towards + sine * (turn.cos() * side + turn.sin() * third)
+    share = ambient[0] + (ambient[1] - ambient[0]) * torch.rand(1, generator=generator, device=device).item()
+    return Light(direction.to(cameras.device), share)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit vertex normals [V, 3]: the faces' normals averaged by area; differentiable. Vertices without faces get 0."""
+    corners = vertices.index_select(0, faces.reshape(-1)).view(-1, 3, 3)
+    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    summed = torch.zeros_like(vertices).index_add(0, faces.reshape(-1), across.repeat_interleave(3, dim=0))
+    return functional.normalize(summed, dim=1, eps=1e-12)
+
+
+def render_views(
+    rasterizer: Rasterizer,
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Cameras,
+    size: int,
+    colour: Callable[[Tensor], Tensor] | None,
+    light: Light | None = None,
+    background: Tensor | None = None,
+    supersample: int = 1,
+    want: Collection[str] = ("rgb", "mask", "normal", "depth"),
+    two_sided: bool = False,
+) -> RenderedViews:
+    """Render a mesh from B cameras into square pictures, differentiably in vertices (silhouettes included) and colours.
+
+    vertices     [V, 3] engine space; faces int32 [F, 3]
+    size         pictures' side in pixels
+    colour       engine-space points [N, 3] -> sRGB albedo [N, 3] in 0..1; may be None where neither rgb nor albedo is wanted
+    light        None shows the albedo as it is
+    background   [B, 3] sRGB in 0..1; None is white
+    supersample  renders at size * supersample and averages (1: antialiased at silhouettes only)
+    want         which of `CHANNELS` to make; nothing else is computed
+    two_sided    turns normals towards the camera, for surfaces seen from both sides
+    Raises InputError for an unknown channel or a missing colour function.
+    """
+    _check_request(want, colour)
+    pos = cameras.clip(vertices)
+    rast, _ = rasterizer.rasterize(pos, faces, (size * supersample, size * supersample))
+    layers = _covered_layers(rasterizer, vertices, faces, cameras, rast, colour, light, want, two_sided)
+    buffer = rasterizer.antialias(layers.pixels(rast.shape[:3]), rast, pos, faces)
+    image = _downsampled(buffer, supersample)
+    return _finish(image, layers.slices, background, want, light)
+
+
+class _Layers:
+    """Named channel groups of the covered pixels, side by side: values [N, C] at flat pixel indices [N]."""
+
+    def __init__(self, index: Tensor) -> None:
+        self.index = index
+        self.slices: dict[str, slice] = {}
+        self._values: list[Tensor] = []
+        self._width = 0
+
+    def add(self, name: str, values: Tensor) -> None:
+        self.slices[name] = slice(self._width, self._width + values.shape[1])
+        self._values.append(values)
+        self._width += values.shape[1]
+
+    def pixels(self, shape: torch.Size) -> Tensor:
+        """The whole buffer [B, H, W, C], zeros where nothing is seen."""
+        values = torch.cat(self._values, dim=1)
+        empty = values.new_zeros(math.prod(shape), self._width)
+        return empty.index_copy(0, self.index, values).view(*shape, self._width)
+
+
+def _check_request(want: Collection[str], colour: Callable[[Tensor], Tensor] | None) -> None:
+    unknown = [name for name in want if name not in CHANNELS]
+    if unknown:
+        raise InputError("render_channels", f"Cannot render {', '.join(map(repr, unknown))}.", f"Choose among {', '.join(CHANNELS)}.")
+    if colour is None and ("rgb" in want or "albedo" in want):
+        raise InputError("render_colour", "Colours were asked for without a colour function.", "Pass `colour`, or ask for mask and normal only.")
+
+
+def _covered_layers(
+    rasterizer: Rasterizer,
+    vertices: Tensor,
+    faces: Tensor,
+    cameras: Cameras,
+    rast: Tensor,
+    colour: Callable[[Tensor], Tensor] | None,
+    light: Light | None,
+    want: Collection[str],
+    two_sided: bool,
+) -> _Layers:
+    """Everything wanted, at the covered pixels only. Colours are linear light; the mask (ones) is always there."""
+    index = torch.nonzero(rast[..., 3].reshape(-1) > 0)[:, 0]
+    layers = _Layers(index)
+    layers.add("mask", vertices.new_ones(index.shape[0], 1))
+    wants_colour = "rgb" in want or "albedo" in want
+    needs_normal = "normal" in want or ("rgb" in want and light is not None)
+    needs_points = wants_colour or "depth" in want or (two_sided and needs_normal)
+    if not (needs_points or needs_normal):
+        return layers
+    attributes = ([vertices] if needs_points else []) + ([vertex_normals(vertices, faces)] if needs_normal else [])
+    interpolated, _ = rasterizer.interpolate(torch.cat(attributes, dim=1), rast, faces)
+    covered = interpolated.view(-1, interpolated.shape[3]).index_select(0, index)
+    view = index // (rast.shape[1] * rast.shape[2])
+    points = covered[:, :3]
+    if needs_normal:
+        normal = functional.normalize(covered[:, -3:], dim=1)
+        if two_sided:
+            facing = ((cameras.eye.to(points)[view] - points.detach()) * normal.detach()).sum(dim=1, keepdim=True)
+            normal = torch.where(facing < 0, -normal, normal)
+        if "normal" in want:
+            layers.add("normal", normal)
+    if "depth" in want:
+        axis = cameras.view.to(points)[:, 2]
+        layers.add("depth", -((points * axis[view, :3]).sum(dim=1, keepdim=True) + axis[view, 3:]))
+    if wants_colour:
+        assert colour is not None
+        albedo = srgb_to_linear(colour(points))
+        if "albedo" in want or light is None:
+            layers.add("albedo", albedo)
+        if "rgb" in want and light is not None:
+            lambert = (normal * light.direction.to(normal)[view]).sum(dim=1, keepdim=True).clamp(min=0.0)
+            layers.add("rgb", albedo * (light.ambient + (1.0 - light.ambient) * lambert))
+    return layers
+
+
+def _downsampled(buffer: Tensor, factor: int) -> Tensor:
+    """[B, H, W, C], row 0 at the bottom -> image tensor [B, C, H / factor, W / factor], row 0 at the top, by averaging."""
+    if factor > 1:
+        batch, height, width, channels = buffer.shape
+        buffer = buffer.view(batch, height // factor, factor, width // factor, factor, channels).mean(dim=(2, 4))
+    return buffer.flip(1).permute(0, 3, 1, 2)
+
+
+def _finish(image: Tensor, slices: dict[str, slice], background: Tensor | None, want: Collection[str], light: Light | None) -> RenderedViews:
+    """Cut the buffer into its channels; put colours over the background and encode them."""
+    mask = image[:, slices["mask"]]
+    behind = image.new_ones(image.shape[0], 3) if background is None else srgb_to_linear(background.to(image))
+
+    def picture(name: str) -> Tensor:
+        linear = image[:, slices[name]] + (1.0 - mask) * behind[:, :, None, None]
+        return linear_to_srgb(linear.clamp(0.0, 1.0))
+
+    albedo = picture("albedo") if "albedo" in slices else None
+    rgb = (albedo if light is None else picture("rgb")) if "rgb" in want else None
+    return RenderedViews(
+        rgb=rgb,
+        mask=mask if "mask" in want else None,
+        normal=image[:, slices["normal"]] if "normal" in slices else None,
+        depth=image[:, slices["depth"]] if "depth" in slices else None,
+        albedo=albedo if "albedo" in want else None,
+    )

@@ -1,0 +1,235 @@
+"""The permissive back end: nvdiffrast's four primitives on NVIDIA Warp kernels, for CPU and CUDA (CUDA unverified)."""
+
+from __future__ import annotations
+
+import importlib.util
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from engine.errors import InputError
+from engine.render.warp_runtime import launch, load_warp
+
+
+def why_unavailable(device: torch.device) -> str | None:
+    """Why this back end cannot run on a device; None where it can."""
+    if importlib.util.find_spec("warp") is None:
+        return "the package warp-lang is not installed"
+    if device.type not in ("cpu", "cuda"):
+        return f"Warp runs on cpu and cuda, not on {device.type}"
+    if device.type == "cuda" and not load_warp().is_cuda_available():
+        return "Warp finds no CUDA driver"
+    return None
+
+
+class WarpRasterizer:
+    """See `engine.render.base.Rasterizer`. Keeps the edge table of the last face tensor; otherwise without state."""
+
+    name = "warp"
+
+    def __init__(self) -> None:
+        self._known_faces: tuple[weakref.ref[Tensor], int, Tensor] | None = None
+
+    def rasterize(self, pos: Tensor, tri: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """See `Rasterizer.rasterize`."""
+        _require(pos.ndim == 3 and pos.shape[2] == 4, "pos", "[B, V, 4]", pos)
+        _require_faces(tri)
+        rast = _Rasterize.apply(_packed(pos), tri.contiguous(), *resolution)
+        return rast, rast.new_empty(*rast.shape[:3], 0)
+
+    def interpolate(self, attr: Tensor, rast: Tensor, tri: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Rasterizer.interpolate`."""
+        batched = attr if attr.ndim == 3 else attr[None]
+        _require(batched.ndim == 3 and batched.shape[0] in (1, rast.shape[0]), "attr", "[V, C] or [B, V, C]", attr)
+        _require_faces(tri)
+        out = _Interpolate.apply(_packed(batched), _packed(rast), tri.contiguous())
+        return out, out.new_empty(*out.shape[:3], 0)
+
+    def texture(self, tex: Tensor, uv: Tensor, filter_mode: str = "linear", boundary_mode: str = "wrap") -> Tensor:
+        """See `Rasterizer.texture`."""
+        _require(tex.ndim == 4 and tex.shape[0] in (1, uv.shape[0]), "tex", "[1 or B, Ht, Wt, C]", tex)
+        _require(uv.ndim == 4 and uv.shape[3] == 2, "uv", "[B, H, W, 2]", uv)
+        if filter_mode not in ("nearest", "linear") or boundary_mode not in ("wrap", "clamp"):
+            raise InputError(
+                "texture_mode",
+                f"Texture modes {filter_mode!r} and {boundary_mode!r} are not supported.",
+                "Use filter_mode nearest or linear and boundary_mode wrap or clamp.",
+            )
+        return _Texture.apply(_packed(tex), _packed(uv), filter_mode == "linear", int(boundary_mode == "wrap"))
+
+    def antialias(self, color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor) -> Tensor:
+        """See `Rasterizer.antialias`."""
+        _require(color.ndim == 4 and color.shape[:3] == rast.shape[:3], "color", "[B, H, W, C] as rast", color)
+        _require_faces(tri)
+        return _Antialias.apply(_packed(color), _packed(rast.detach()), _packed(pos), tri.contiguous(), self._neighbours(tri))
+
+    def _neighbours(self, tri: Tensor) -> Tensor:
+        """The edge table of `tri`, made anew unless it is the very tensor of the call before, unchanged."""
+        if self._known_faces is not None:
+            known, version, table = self._known_faces
+            if known() is tri and version == tri._version:
+                return table
+        table = edge_neighbours(tri.contiguous())
+        self._known_faces = (weakref.ref(tri), tri._version, table)
+        return table
+
+
+def edge_neighbours(tri: Tensor) -> Tensor:
+    """int32 [F, 3]: the face across the edge from corner k to corner k + 1; -1 where none, or more than one, lies there."""
+    from engine.render.kernels import silhouettes as kernels
+
+    faces = tri.shape[0]
+    size = 1 << max(4, (6 * faces - 1).bit_length() if faces else 4)
+    keys = torch.full((size,), -1, dtype=torch.int64, device=tri.device)
+    counts = torch.zeros(size, dtype=torch.int32, device=tri.device)
+    halves = torch.empty(size, 2, dtype=torch.int32, device=tri.device)
+    slots = torch.empty_like(tri)
+    neighbours = torch.empty_like(tri)
+    launch(kernels.collect_edges, faces, [tri, keys, counts, halves, slots], tri.device)
+    launch(kernels.find_neighbours, faces, [counts, halves, slots, neighbours], tri.device)
+    return neighbours
+
+
+class _Rasterize(Function):
+    @staticmethod
+    def forward(ctx: Any, pos: Tensor, tri: Tensor, height: int, width: int) -> Tensor:
+        from engine.render.kernels import visibility as kernels
+
+        wp = load_warp()
+        views, vertices = pos.shape[:2]
+        keys = torch.full((views, height, width), kernels.EMPTY_KEY, dtype=torch.int64, device=pos.device)
+        screen = torch.empty(views, vertices, 2, dtype=torch.int32, device=pos.device)
+        depth = torch.empty(views, vertices, device=pos.device)
+        rast = torch.empty(views, height, width, 4, device=pos.device)
+        project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2i), depth]
+        launch(kernels.project_vertices, (views, vertices), project, pos.device)
+        launch(kernels.fill_keys, (views, tri.shape[0]), [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, keys], pos.device)
+        launch(kernels.resolve, (views, height, width), [(pos, wp.vec4), tri, keys, (rast, wp.vec4)], pos.device)
+        ctx.save_for_backward(pos, tri, rast)
+        return rast
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_rast: Tensor) -> tuple[Tensor, None, None, None]:
+        from engine.render.kernels import visibility as kernels
+
+        wp = load_warp()
+        pos, tri, rast = ctx.saved_tensors
+        grad_pos = torch.zeros_like(pos)
+        arguments = [(pos, wp.vec4), tri, (rast, wp.vec4), (_packed(grad_rast), wp.vec4), (grad_pos, wp.vec4)]
+        launch(kernels.resolve_backward, rast.shape[:3], arguments, pos.device)
+        return grad_pos, None, None, None
+
+
+class _Interpolate(Function):
+    @staticmethod
+    def forward(ctx: Any, attr: Tensor, rast: Tensor, tri: Tensor) -> Tensor:
+        from engine.render.kernels import attributes as kernels
+
+        out = torch.empty(*rast.shape[:3], attr.shape[2], device=attr.device)
+        launch(kernels.interpolate, rast.shape[:3], [attr, (rast, load_warp().vec4), tri, out], attr.device)
+        ctx.save_for_backward(attr, rast, tri)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
+        from engine.render.kernels import attributes as kernels
+
+        vec4 = load_warp().vec4
+        attr, rast, tri = ctx.saved_tensors
+        grad_attr = torch.zeros_like(attr)
+        grad_rast = torch.empty_like(rast)
+        arguments = [attr, (rast, vec4), tri, _packed(grad_out), grad_attr, (grad_rast, vec4)]
+        launch(kernels.interpolate_backward, rast.shape[:3], arguments, attr.device)
+        return grad_attr, grad_rast, None
+
+
+class _Texture(Function):
+    @staticmethod
+    def forward(ctx: Any, tex: Tensor, uv: Tensor, linear: bool, wrap: int) -> Tensor:
+        from engine.render.kernels import attributes as kernels
+
+        out = torch.empty(*uv.shape[:3], tex.shape[3], device=tex.device)
+        kernel = kernels.texture_linear if linear else kernels.texture_nearest
+        launch(kernel, uv.shape[:3], [tex, uv, wrap, out], tex.device)
+        ctx.save_for_backward(tex, uv)
+        ctx.linear, ctx.wrap = linear, wrap
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        from engine.render.kernels import attributes as kernels
+
+        tex, uv = ctx.saved_tensors
+        grad_tex = torch.zeros_like(tex)
+        grad_uv = torch.zeros_like(uv)
+        arguments = [tex, uv, ctx.wrap, _packed(grad_out), grad_tex]
+        if ctx.linear:
+            launch(kernels.texture_linear_backward, uv.shape[:3], [*arguments, grad_uv], tex.device)
+        else:
+            launch(kernels.texture_nearest_backward, uv.shape[:3], arguments, tex.device)
+        return grad_tex, grad_uv, None, None
+
+
+class _Antialias(Function):
+    @staticmethod
+    def forward(ctx: Any, color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, neighbours: Tensor) -> Tensor:
+        from engine.render.kernels import silhouettes as kernels
+
+        wp = load_warp()
+        views, height, width, channels = color.shape
+        screen = torch.empty(views, pos.shape[1], 2, device=pos.device)
+        count = torch.zeros(1, dtype=torch.int32, device=pos.device)
+        pairs = torch.empty(2 * views * height * width, 4, dtype=torch.int32, device=pos.device)
+        alongs = torch.empty(pairs.shape[0], device=pos.device)
+        project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2)]
+        launch(kernels.project_to_pixels, (views, pos.shape[1]), project, pos.device)
+        search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), count, (pairs, wp.vec4i), alongs]
+        launch(kernels.find_silhouettes, (views, height, width, 2), search, pos.device)
+        found = int(count.item())
+        pairs, alongs = pairs[:found].clone(), alongs[:found].clone()
+        out = color.clone()
+        flat = (-1, channels)
+        launch(kernels.blend, found, [color.view(flat), (pairs, wp.vec4i), alongs, out.view(flat)], pos.device)
+        ctx.save_for_backward(color, pos, pairs, alongs)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
+        from engine.render.kernels import silhouettes as kernels
+
+        wp = load_warp()
+        color, pos, pairs, alongs = ctx.saved_tensors
+        _, height, width, channels = color.shape
+        grad_out = _packed(grad_out)
+        grad_color = grad_out.clone()
+        grad_pos = torch.zeros_like(pos)
+        flat = (-1, channels)
+        arguments = [
+            color.view(flat), (pairs, wp.vec4i), alongs, (pos, wp.vec4), height, width,
+            grad_out.view(flat), grad_color.view(flat), (grad_pos, wp.vec4),
+        ]  # fmt: skip
+        launch(kernels.blend_backward, pairs.shape[0], arguments, pos.device)
+        return grad_color, None, grad_pos, None, None
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """float32 and contiguous, as the kernels read it."""
+    return tensor.float().contiguous()
+
+
+def _require_faces(tri: Tensor) -> None:
+    _require(tri.ndim == 2 and tri.shape[1] == 3 and tri.dtype == torch.int32, "tri", "int32 [F, 3]", tri)
+
+
+def _require(holds: bool, name: str, expected: str, got: Tensor) -> None:
+    if not holds:
+        message = f"The rasteriser expected {name} {expected}, got {got.dtype} {list(got.shape)}."
+        raise InputError("rasterizer_input", message, "Check the shapes that the caller passes.")

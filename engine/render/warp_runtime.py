@@ -1,0 +1,64 @@
+"""NVIDIA Warp, imported on first use: quiet, with a kernel cache that can be written, launched on torch tensors without copies."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@functools.cache
+def load_warp() -> ModuleType:
+    """The `warp` module, initialised once for the process.
+
+    Kernels compile on first use (seconds) and are cached below the user's cache folder, or `WARP_CACHE_PATH`; where that
+    cannot be written, in a temporary folder of this process.
+    """
+    import warp as wp
+
+    if hasattr(wp, "LOG_WARNING"):
+        wp.config.log_level = wp.LOG_WARNING
+    else:
+        wp.config.quiet = True
+    if not _cache_is_writable():
+        wp.config.kernel_cache_dir = tempfile.mkdtemp(prefix="sketchbridge-warp-")
+    wp.init()
+    return wp
+
+
+def launch(kernel: Any, dim: int | tuple[int, ...], arguments: list[Any], device: torch.device) -> None:
+    """Run a Warp kernel on `device`, in torch's current stream where that is a GPU.
+
+    Tensors among the arguments must be contiguous; `(tensor, dtype)` shares a tensor whose last axis is a Warp vector.
+    """
+    wp = load_warp()
+    inputs = [_shared(argument) for argument in arguments]
+    if device.type == "cpu":
+        wp.launch(kernel, dim=dim, inputs=inputs, device="cpu")
+    else:
+        wp.launch(kernel, dim=dim, inputs=inputs, stream=wp.stream_from_torch(device))
+
+
+def _shared(argument: Any) -> Any:
+    """A Warp view of a tensor's memory; anything else as it is."""
+    if isinstance(argument, Tensor):
+        return load_warp().from_torch(argument.detach(), requires_grad=False, return_ctype=True)
+    if isinstance(argument, tuple):
+        tensor, dtype = argument
+        return load_warp().from_torch(tensor.detach(), dtype=dtype, requires_grad=False, return_ctype=True)
+    return argument
+
+
+def _cache_is_writable() -> bool:
+    """Whether Warp's default cache folder can be made and written."""
+    base = os.environ.get("WARP_CACHE_PATH") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~")
+    folder = Path(base)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK)
