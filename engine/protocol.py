@@ -160,7 +160,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Engine: the job `job` failed, or the connection itself where `job` is empty."""
+    """Engine: the job failed."""
 
     job: str
     code: str
@@ -197,15 +197,27 @@ class Pong:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """The connection cannot go on (another version, broken frames); nothing follows."""
+
+    code: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
 class Bye:
     """This side is about to leave; nothing follows."""
 
 
-Message = Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | CancelledJob | Ping | Pong | Bye
+Message = (
+    Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | CancelledJob | Ping | Pong | Refused | Bye
+)
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Submit: "submit", Accepted: "accepted", Progress: "progress", Preview: "preview", MeshUpdate: "mesh", Note: "note",
-    Done: "done", Failed: "failed", Cancel: "cancel", CancelledJob: "cancelled", Ping: "ping", Pong: "pong", Bye: "bye",
+    Done: "done", Failed: "failed", Cancel: "cancel", CancelledJob: "cancelled", Ping: "ping", Pong: "pong",
+    Refused: "refused", Bye: "bye",
 }  # fmt: skip
 _TYPES = {name: kind for kind, name in _NAMES.items()}
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -234,9 +246,7 @@ class State(enum.Enum):
 _HOST, _ENGINE = Role.HOST, Role.ENGINE
 TRANSITIONS: dict[tuple[State, Role, type], State] = {
     (State.OPENING, _ENGINE, Hello): State.GREETED,
-    (State.OPENING, _ENGINE, Failed): State.CLOSED,
     (State.GREETED, _HOST, Hello): State.IDLE,
-    (State.GREETED, _ENGINE, Failed): State.CLOSED,
     (State.IDLE, _HOST, Submit): State.SUBMITTED,
     (State.IDLE, _HOST, Cancel): State.IDLE,  # it crossed the job's end on the way
     (State.SUBMITTED, _ENGINE, Accepted): State.BUSY,
@@ -248,7 +258,7 @@ TRANSITIONS: dict[tuple[State, Role, type], State] = {
     (State.BUSY, _ENGINE, CancelledJob): State.IDLE,
     **{(State.BUSY, _ENGINE, kind): State.BUSY for kind in (Progress, Preview, MeshUpdate, Note)},
     **{(state, role, kind): state for state in (State.IDLE, State.SUBMITTED, State.BUSY) for role in Role for kind in (Ping, Pong)},
-    **{(state, role, Bye): State.CLOSED for state in State if state is not State.CLOSED for role in Role},
+    **{(state, role, kind): State.CLOSED for state in State if state is not State.CLOSED for role in Role for kind in (Refused, Bye)},
 }
 """The one table of what may be said: (state, who speaks, message) -> state afterwards."""
 
@@ -272,7 +282,7 @@ class Connection:
         return pieces
 
     def receive(self, data: bytes | bytearray | memoryview) -> list[Message]:
-        """The messages that `data` completes. RemoteProtocolError for anything illegal; after Bye everything is ignored."""
+        """The messages that `data` completes. RemoteProtocolError for anything illegal; after Bye or Refused everything is ignored."""
         if self.state is State.CLOSED:
             return []
         return [message for message in self._decoder.feed(data) if self._accept(message)]

@@ -36,6 +36,7 @@ EVERY_MESSAGE = [
     protocol.CancelledJob("a"),
     protocol.Ping(7),
     protocol.Pong(7),
+    protocol.Refused("wrong_version", "what", "fix"),
     protocol.Bye(),
 ]
 

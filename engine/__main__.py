@@ -1,0 +1,31 @@
+"""`python -m engine`: the child process of a host on standard input and output; with a command, the `sketchbridge` command.
+
+`--job MODULE:FUNCTION` runs another function with run_job's signature: a smaller job for tests, or one of a user's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Exit status of the process."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] != "--job":
+        from engine.cli import main as command
+
+        return command(arguments)
+    if len(arguments) not in (0, 2):
+        print("usage: python -m engine [--job MODULE:FUNCTION]", file=sys.stderr)
+        return 2
+    from engine import server
+
+    wire = server.take_wire()
+    return server.serve(*wire, *arguments[1:])
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # threads of native libraries must not keep a finished engine alive

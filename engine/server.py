@@ -1,0 +1,348 @@
+"""The engine as a child process: jobs come in on standard input, everything they have to tell goes out on standard output.
+
+The main thread runs the jobs one after another. A reader thread takes messages, so that Cancel and the end of the host are
+noticed while a job computes; a writer thread sends, so that a job never waits for a slow host: of what is only a
+picture of the moment (progress, previews, meshes) it keeps the newest. Nothing heavy is imported before the first job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import importlib
+import os
+import platform
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import protocol
+from engine.errors import EXIT_CANCELLED, Cancelled, InputError, SketchbridgeError
+from engine.mesh import Mesh
+from engine.protocol import Connection, Message, Role
+
+if TYPE_CHECKING:
+    from engine.config import JobSettings
+    from engine.job import JobResult
+    from engine.reporting import Reporter
+
+DEFAULT_JOB = "engine.job:run_job"
+ABANDONED_SECONDS = 1.5
+"""A job that has not ended this long after its host went away is ended with the process."""
+READ_BYTES = 1 << 20
+
+_NEWEST_ONLY = (protocol.Progress, protocol.Preview, protocol.MeshUpdate)
+_MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
+
+
+def take_wire() -> tuple[int, int]:
+    """Own descriptors for standard input and output; from here on anything printed goes to standard error.
+
+    Call before anything that may print is imported. Returns (read, write).
+    """
+    sys.stdout.flush()
+    read, write = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(read, os.O_BINARY)
+        msvcrt.setmode(write, os.O_BINARY)
+    return read, write
+
+
+def serve(read: int, write: int, job: str = DEFAULT_JOB) -> int:
+    """Answer the host on these descriptors until it leaves. Returns the process's exit status.
+
+    `job` is "module:function" with the signature of engine.job.run_job; it is imported when the first job comes.
+    """
+    server = _Server(read, write, job)
+    return server.run()
+
+
+class _Outbox:
+    """Messages on their way out. `put` never waits; the writer thread takes with `take`."""
+
+    def __init__(self) -> None:
+        self._messages: deque[Message] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, message: Message) -> None:
+        """Append; a newer picture of the moment takes the place of an unsent older one, a job's end drops pictures and meshes."""
+        with self._changed:
+            if isinstance(message, _NEWEST_ONLY):
+                self._drop(type(message))
+            elif isinstance(message, protocol.Done | protocol.Failed | protocol.CancelledJob):
+                self._drop(protocol.Preview)
+                self._drop(protocol.MeshUpdate)
+            self._messages.append(message)
+            self._changed.notify()
+
+    def take(self) -> Message | None:
+        """Wait for the next message; None after `close` once all are taken."""
+        with self._changed:
+            while not self._messages and not self._closed:
+                self._changed.wait()
+            return self._messages.popleft() if self._messages else None
+
+    def close(self) -> None:
+        """No more messages will be put."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _drop(self, kind: type) -> None:
+        self._messages = deque(message for message in self._messages if type(message) is not kind)
+
+
+class WireReporter:
+    """Tells the host about one job (engine.reporting.Reporter), a few times a second at most."""
+
+    def __init__(self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job, self._put, self._cancel, self._clock = job, put, cancel, clock
+        self._last: dict[type, float] = {}
+        self._stage = ""
+
+    def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
+        """Sent at once for a new stage and for its last step, otherwise at most ten times a second."""
+        urgent = stage != self._stage or step >= total
+        self._stage = stage
+        if self._due(protocol.Progress) or urgent:
+            finite = {name: float(value) for name, value in figures.items() if np.isfinite(value)}
+            left = None if seconds_left is None or not np.isfinite(seconds_left) else float(seconds_left)
+            self._put(protocol.Progress(self._job, stage, int(step), int(total), left, finite))
+
+    def preview(self, image: np.ndarray) -> None:
+        """Sent at most about three times a second."""
+        if self._due(protocol.Preview):
+            self._put(protocol.Preview(self._job, np.array(image, dtype=np.uint8, order="C")))
+
+    def mesh(self, mesh: Mesh) -> None:
+        """Sent at most about twice a second."""
+        if self._due(protocol.MeshUpdate):
+            colours = None if mesh.colours is None else np.array(mesh.colours, dtype=np.float32, order="C")
+            vertices, faces = np.array(mesh.vertices, dtype=np.float32, order="C"), np.array(mesh.faces, dtype=np.int32, order="C")
+            self._put(protocol.MeshUpdate(self._job, vertices, faces, colours))
+
+    def note(self, text: str) -> None:
+        """Always sent."""
+        self._put(protocol.Note(self._job, text))
+
+    def cancelled(self) -> bool:
+        """True once the host sent Cancel or went away."""
+        return self._cancel.is_set()
+
+    def _due(self, kind: type) -> bool:
+        now = self._clock()
+        if now - self._last.get(kind, -1e9) < _MINIMUM_SECONDS[kind]:
+            return False
+        self._last[kind] = now
+        return True
+
+
+class _Server:
+    def __init__(self, read: int, write: int, job: str) -> None:
+        self._read, self._write, self._job_name = read, write, job
+        self._connection = Connection(Role.ENGINE)
+        self._lock = threading.Lock()  # of the connection
+        self._outbox = _Outbox()
+        self._jobs: queue.SimpleQueue[protocol.Submit | None] = queue.SimpleQueue()
+        self._cancel = threading.Event()
+        self._current = ""
+        self._status = 0
+
+    def run(self) -> int:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupted)
+        writer = threading.Thread(target=self._write_all, name="wire writer", daemon=True)
+        writer.start()
+        self._outbox.put(protocol.Hello(protocol.PROTOCOL_VERSION, f"sketchbridge engine {_version('sketchbridge')}", describe_engine()))
+        threading.Thread(target=self._read_all, name="wire reader", daemon=True).start()
+        while (submit := self._jobs.get()) is not None:
+            self._run_job(submit)
+            del submit
+            release_memory()
+        self._outbox.put(protocol.Bye())
+        self._outbox.close()
+        writer.join(ABANDONED_SECONDS)
+        return self._status
+
+    def _run_job(self, submit: protocol.Submit) -> None:
+        self._outbox.put(protocol.Accepted(submit.job))
+        reporter = WireReporter(submit.job, self._outbox.put, self._cancel)
+        self._outbox.put(_outcome(submit, self._job_name, reporter))
+
+    def _read_all(self) -> None:
+        try:
+            while data := os.read(self._read, READ_BYTES):
+                with self._lock:
+                    messages = self._connection.receive(data)
+                if not all([self._hear(message) for message in messages]):
+                    break
+            else:
+                with self._lock:
+                    self._connection.end()
+        except protocol.ProtocolError as error:
+            self._status = 1
+            code = "wrong_version" if isinstance(error, protocol.VersionMismatch) else "protocol"
+            self._outbox.put(protocol.Refused(code, error.message, error.fix))
+        except OSError as error:
+            self._status = 1
+            print(f"engine: reading from the host failed: {error}", file=sys.stderr)
+        self._host_left()
+
+    def _hear(self, message: Message) -> bool:
+        """Act on a message of the host's; False once it says Bye."""
+        if isinstance(message, protocol.Submit):
+            self._cancel.clear()
+            self._current = message.job
+            self._jobs.put(message)
+        elif isinstance(message, protocol.Cancel) and message.job == self._current:
+            self._cancel.set()
+        elif isinstance(message, protocol.Ping):
+            self._outbox.put(protocol.Pong(message.token))
+        return not isinstance(message, protocol.Bye)
+
+    def _host_left(self) -> None:
+        self._cancel.set()
+        self._jobs.put(None)
+        # A C thread that needs no Python: it ends the process even while native code holds the interpreter.
+        faulthandler.dump_traceback_later(ABANDONED_SECONDS, exit=True)
+
+    def _interrupted(self, signal_number: int, frame: Any) -> None:
+        self._status = EXIT_CANCELLED
+        self._host_left()
+
+    def _write_all(self) -> None:
+        try:
+            while (message := self._outbox.take()) is not None:
+                with self._lock:
+                    pieces = self._encode(message)
+                for piece in pieces:
+                    _write_whole(self._write, piece)
+        except OSError:  # nobody listens any more
+            self._host_left()
+
+    def _encode(self, message: Message) -> list[bytes | memoryview]:
+        try:
+            return self._connection.send(message)
+        except protocol.LocalProtocolError as error:
+            if self._connection.state is protocol.State.CLOSED:
+                return []
+            print(f"engine: {error}", file=sys.stderr)
+            if isinstance(message, protocol.Done):
+                return self._connection.send(protocol.Failed(message.job, "result_too_large", error.message, error.fix))
+            return []
+
+
+def _outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Message:
+    """Run the job; whatever happens is a message. Broad on purpose: this is the last place where a failure can be told."""
+    try:
+        result = _run(submit, job_name, reporter)
+        maps = {name: np.ascontiguousarray(image, dtype=np.uint8) for name, image in result.maps.items()}
+        uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
+        return protocol.Done(submit.job, _plain(result.report), _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+    except Cancelled:
+        return protocol.CancelledJob(submit.job)
+    except SketchbridgeError as error:
+        return protocol.Failed(submit.job, error.code, error.message, error.fix)
+    except MemoryError:
+        traceback.print_exc()
+        return protocol.Failed(submit.job, "out_of_memory", "The machine's memory is used up.",
+                               "Close other programs, or choose a lower preset or texture size.")  # fmt: skip
+    except Exception as error:
+        traceback.print_exc()
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch here
+            return protocol.Failed(submit.job, "out_of_memory", "The GPU's memory is used up.",
+                                   "Close other programs that use the GPU, choose a lower preset, or set the device to cpu.")  # fmt: skip
+        where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
+        return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
+                               f"This is a bug; please report it with the log in {where}.")  # fmt: skip
+
+
+def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:
+    from engine.config import JobSettings
+
+    settings = JobSettings.from_dict(submit.settings)
+    sketch = _sketch(submit)
+    module, _, function = job_name.partition(":")
+    run_job: Callable[[Mesh, JobSettings, Reporter], JobResult] = getattr(importlib.import_module(module), function)
+    return run_job(sketch, settings, reporter)
+
+
+def _sketch(submit: protocol.Submit) -> Mesh:
+    count = len(submit.vertices)
+    if submit.faces.size and not 0 <= int(submit.faces.min()) <= int(submit.faces.max()) < count:
+        raise InputError("bad_mesh", f"A face refers to vertex {int(submit.faces.max())}, the mesh has {count} vertices.",
+                         "Run Mesh > Clean Up on the object, or remesh it.")  # fmt: skip
+    for name, array, length in (("colours", submit.colours, count), ("uvs", submit.uvs, len(submit.faces))):
+        if array is not None and len(array) != length:
+            raise InputError("bad_mesh", f"The mesh has {len(array)} {name}, expected {length}.", "Remove that layer from the object and try again.")
+    return Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs)
+
+
+def release_memory() -> None:
+    """Give memory that a job used back to the machine and its GPU."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.ipc_collect()
+
+
+def describe_engine() -> dict[str, Any]:
+    """What `Hello` tells about this process; cheap, imports nothing heavy."""
+    return {
+        "engine": _version("sketchbridge"), "torch": _version("torch"), "diffusers": _version("diffusers"), "python": platform.python_version(),
+        "machine": platform.node(), "system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count() or 0, "process": os.getpid(),
+    }  # fmt: skip
+
+
+def _version(package: str) -> str:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return "unknown" if package == "sketchbridge" else "not installed"
+
+
+def _plain(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with numpy's numbers turned into Python's and what JSON cannot hold into None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(entry) for entry in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float) and not np.isfinite(value):
+            return None
+        return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+
+    return plain(report)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _int32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _write_whole(descriptor: int, piece: bytes | memoryview) -> None:
+    view = memoryview(piece)
+    while len(view):
+        view = view[os.write(descriptor, view[: 1 << 20]) :]

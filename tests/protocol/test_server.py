@@ -1,0 +1,302 @@
+"""The engine as a real child process: jobs, cancel, failures, a host that dies, that is slow, that talks nonsense."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from engine import protocol
+from engine.mesh import Mesh
+from engine.protocol import Connection, Message, Role
+from engine.server import WireReporter, _Outbox
+
+Kind = TypeVar("Kind", bound=Message)
+ROOT = Path(__file__).resolve().parents[2]
+VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0.5]], np.float32)
+FACES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+
+
+class Host:
+    """The smallest host there is: blocking, with a time limit on every wait."""
+
+    def __init__(self, *arguments: str, greet: bool = True) -> None:
+        command = [sys.executable, "-m", "engine", *(arguments or ("--job", "tests.protocol.tiny_job:run_job"))]
+        self.child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        self.connection = Connection(Role.HOST)
+        self.waiting: list[Message] = []
+        if greet:
+            self.hello = self.until(protocol.Hello)
+            self.say(protocol.Hello(protocol.PROTOCOL_VERSION, "test"))
+
+    def say(self, message: Message) -> None:
+        for piece in self.connection.send(message):
+            self.child.stdin.write(piece)
+
+    def submit(self, prompt: str, job: str = "a", **settings: object) -> None:
+        self.say(protocol.Submit(job, {"prompt": prompt, **settings}, VERTICES, FACES))
+
+    def next(self, seconds: float = 20.0) -> Message | None:
+        """The next message, None at the end of the stream."""
+        deadline = time.monotonic() + seconds
+        while not self.waiting:
+            ready, _, _ = select.select([self.child.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"the engine said nothing for {seconds} s"
+            data = os.read(self.child.stdout.fileno(), 1 << 20)
+            if not data:
+                self.connection.end()
+                return None
+            self.waiting += self.connection.receive(data)
+        return self.waiting.pop(0)
+
+    def until(self, kind: type[Kind]) -> Kind:
+        """The next message of that kind; the others are dropped."""
+        while (message := self.next()) is not None:
+            if isinstance(message, kind):
+                return message
+        raise AssertionError(f"the engine ended without {kind.__name__}")
+
+    def ended_within(self, seconds: float) -> int:
+        """The exit status of the child, which must end by then."""
+        return self.child.wait(seconds)
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    started: list[Host] = []
+    yield started
+    for host in started:
+        host.child.kill()
+        host.child.wait()
+        for stream in (host.child.stdin, host.child.stdout, host.child.stderr):
+            stream.close()
+
+
+@pytest.fixture
+def host(hosts: list[Host]) -> Host:
+    hosts.append(Host())
+    return hosts[0]
+
+
+def test_a_job_tells_its_progress_and_ends_with_the_result(host: Host) -> None:
+    assert host.hello.info["torch"] and host.hello.software.startswith("sketchbridge engine")
+    host.submit("a flower", seed=5)
+    assert isinstance(host.next(), protocol.Accepted)
+    kinds, message = [], host.next()
+    while not isinstance(message, protocol.Done):
+        kinds.append(type(message))
+        message = host.next()
+    assert {protocol.Progress, protocol.Note} <= set(kinds)
+    assert message.report["seed"] == 5
+    assert message.report["deviation_mean_percent"] == 1.5 and message.report["deviation_p95_percent"] is None
+    assert message.report["torch"] is False  # a job that does not need torch does not load it
+    assert message.vertices.shape == (4, 3) and message.maps["albedo"].shape == (16, 16, 3) and message.maps["roughness"].shape == (16, 16, 1)
+    np.testing.assert_allclose(message.vertices.mean(axis=0), VERTICES.mean(axis=0), atol=1e-6)
+    host.say(protocol.Bye())
+    assert host.ended_within(5) == 0
+
+
+def test_several_jobs_in_one_process_also_after_failures(host: Host) -> None:
+    host.submit("first", "a")
+    first = host.until(protocol.Done)
+    host.submit("crash", "b")
+    assert host.until(protocol.Failed).code == "internal"
+    host.submit("third", "c")
+    third = host.until(protocol.Done)
+    assert first.report["pid"] == third.report["pid"] == host.child.pid
+    assert first.vertices.tobytes() == third.vertices.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "code", "words"),
+    [
+        ("crash", {}, "internal", "ValueError: crashed as asked"),
+        ("memory", {}, "out_of_memory", "memory is used up"),
+        ("", {}, "empty_prompt", "prompt is empty"),
+        ("x", {"preset": "nonsense"}, "bad_setting", "must be one of draft"),
+        ("x", {"colour": 1}, "unknown_setting", "Unknown setting 'colour'"),
+    ],
+)
+def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: dict[str, object], code: str, words: str) -> None:
+    host.submit(prompt, **settings)
+    failed = host.until(protocol.Failed)
+    assert failed.code == code and words in failed.message and failed.fix
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "colours", "words"),
+    [
+        (VERTICES, FACES + 3, None, "vertex 6, the mesh has 4"),
+        (VERTICES, -FACES, None, "refers to vertex"),
+        (VERTICES, FACES, VERTICES[:2], "2 colours, expected 4"),
+        (VERTICES[:0], FACES[:0], None, "no faces"),
+    ],
+)
+def test_a_broken_mesh_is_refused_and_the_engine_lives_on(
+    host: Host, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, words: str
+) -> None:
+    host.say(protocol.Submit("a", {"prompt": "x"}, vertices, faces, colours))
+    assert words in host.until(protocol.Failed).message
+    host.submit("x", "b")
+    host.until(protocol.Done)
+
+
+def test_what_is_printed_by_python_or_past_it_stays_off_the_wire(host: Host) -> None:
+    host.submit("shout")
+    host.until(protocol.Done)
+    host.say(protocol.Bye())
+    host.ended_within(5)
+    log = host.child.stderr.read().decode()
+    assert "would break the wire" in log and log.count("shouted past Python") == 5
+
+
+def test_cancel_ends_the_job_and_the_next_one_runs(host: Host) -> None:
+    host.submit("steps 5000")
+    host.until(protocol.Progress)
+    host.say(protocol.Cancel("a"))
+    assert host.until(protocol.CancelledJob).job == "a"
+    host.submit("next", "b")
+    host.until(protocol.Done)
+
+
+def test_cancel_of_another_job_is_ignored(host: Host) -> None:
+    host.submit("steps 20")
+    host.say(protocol.Cancel("long gone"))
+    host.until(protocol.Done)
+
+
+def test_cancel_before_the_job_began(host: Host) -> None:
+    host.submit("steps 5000")
+    host.say(protocol.Cancel("a"))
+    host.until(protocol.CancelledJob)
+
+
+def test_ping_is_answered_while_a_job_runs(host: Host) -> None:
+    host.submit("steps 5000")
+    host.until(protocol.Progress)
+    host.say(protocol.Ping(42))
+    assert host.until(protocol.Pong).token == 42
+
+
+@pytest.mark.parametrize("prompt", ["steps 5000", "deaf"])
+def test_the_engine_ends_within_two_seconds_of_its_host(host: Host, prompt: str) -> None:
+    host.submit(prompt)
+    host.until(protocol.Progress)
+    started = time.monotonic()
+    host.child.stdin.close()
+    host.ended_within(2.0)
+    assert time.monotonic() - started < 2.0
+
+
+def test_the_engine_ends_when_its_host_is_killed(tmp_path: Path) -> None:
+    """The host is a process of its own here and gets SIGKILL in the middle of a job, as a crashing Blender would."""
+    script = (
+        "import sys, time; sys.path.insert(0, '.'); from tests.protocol.test_server import Host, protocol\n"
+        "host = Host(); host.submit('deaf'); host.until(protocol.Progress); print(host.child.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    engine = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 2.0
+    while alive(engine) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(engine)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{process}/stat") as status:  # a zombie that nobody has waited for yet is dead too
+        return status.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_host_that_reads_nothing_does_not_stop_the_job(host: Host) -> None:
+    """Many times the pipe's capacity is produced while the host sleeps; afterwards the result is there and little else."""
+    big = np.random.default_rng(0).random((20_000, 3), dtype=np.float32)
+    host.say(protocol.Submit("a", {"prompt": "steps 100"}, big, FACES))
+    time.sleep(4.0)
+    messages = []
+    while not isinstance(message := host.next(), protocol.Done):
+        messages.append(message)
+    assert sum(isinstance(message, protocol.MeshUpdate) for message in messages) <= 3
+
+
+def test_nonsense_on_the_wire_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
+    host = Host()
+    hosts.append(host)
+    host.child.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
+    failed = host.until(protocol.Refused)
+    assert failed.code == "protocol" and "GET /" in failed.message
+    assert host.ended_within(3) != 0
+
+
+def test_another_version_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
+    host = Host(greet=False)
+    hosts.append(host)
+    host.until(protocol.Hello)
+    for piece in protocol.encode(protocol.Hello(99, "a host of tomorrow")):
+        host.child.stdin.write(piece)
+    failed = host.until(protocol.Refused)
+    assert failed.code == "wrong_version" and "same release" in failed.fix
+    assert host.ended_within(3) != 0
+
+
+def test_wrong_arguments_are_a_usage_error() -> None:
+    answer = subprocess.run([sys.executable, "-m", "engine", "--job"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert answer.returncode == 2 and "usage" in answer.stderr
+
+
+def test_a_job_that_cannot_be_imported_is_told(hosts: list[Host]) -> None:
+    host = Host("--job", "no.such.module:run")
+    hosts.append(host)
+    host.submit("x")
+    assert "ModuleNotFoundError" in host.until(protocol.Failed).message
+
+
+def test_an_interrupt_from_the_keyboard_ends_the_engine(host: Host) -> None:
+    host.submit("steps 5000")
+    host.until(protocol.Progress)
+    host.child.send_signal(signal.SIGINT)
+    host.until(protocol.CancelledJob)
+    assert host.ended_within(3) == 130
+
+
+def test_reports_are_throttled_on_the_jobs_own_clock() -> None:
+    import threading
+
+    now, sent = [0.0], []
+    reporter = WireReporter("a", sent.append, threading.Event(), lambda: now[0])
+    mesh, image = Mesh(VERTICES, FACES), np.zeros((2, 2, 3), np.uint8)
+    for step in range(1, 1001):
+        now[0] = step * 0.01
+        reporter.progress("stage 1", step, 1000, None, {})
+        reporter.mesh(mesh)
+        reporter.preview(image)
+    count = {kind: sum(isinstance(message, kind) for message in sent) for kind in (protocol.Progress, protocol.MeshUpdate, protocol.Preview)}
+    assert 90 <= count[protocol.Progress] <= 102
+    assert 20 <= count[protocol.MeshUpdate] <= 26 and 25 <= count[protocol.Preview] <= 35
+    assert sent[-1].step == 1000 or any(isinstance(message, protocol.Progress) and message.step == 1000 for message in sent)
+
+
+def test_the_outbox_keeps_the_newest_picture_and_every_word() -> None:
+    outbox = _Outbox()
+    for step in range(5):
+        outbox.put(protocol.Progress("a", "fit", step, 5, None, {}))
+        outbox.put(protocol.Note("a", str(step)))
+    outbox.close()
+    taken = list(iter(outbox.take, None))
+    assert [message.text for message in taken if isinstance(message, protocol.Note)] == list("01234")
+    assert [message.step for message in taken if isinstance(message, protocol.Progress)] == [4]

@@ -1,0 +1,72 @@
+"""A real but tiny job for tests of the wire: it smooths the mesh with numpy, so that no test of the protocol loads torch.
+
+What the prompt says decides how it behaves; `override` fields are those of the product.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.config import JobSettings
+from engine.errors import InputError
+from engine.mesh import Mesh
+from engine.reporting import Reporter, stop_if_cancelled
+
+
+@dataclass(frozen=True)
+class TinyResult:
+    mesh: Mesh
+    maps: dict[str, np.ndarray]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> TinyResult:
+    """Smooth the vertices `steps` times; the prompt may ask for trouble."""
+    print("this line would break the wire if standard output were not taken")
+    words = settings.prompt.split()
+    if len(sketch.faces) == 0:
+        raise InputError("empty_mesh", "The mesh has no faces.", "Add faces.")
+    steps = int(words[words.index("steps") + 1]) if "steps" in words else 5
+    vertices = sketch.vertices.copy()
+    for step in range(steps):
+        stop_if_cancelled(reporter)
+        vertices = 0.9 * vertices + 0.1 * vertices.mean(axis=0)
+        reporter.progress("stage 1", step + 1, steps, 0.02 * (steps - step), {"loss": float(np.abs(vertices).mean()), "bad": float("nan")})
+        reporter.mesh(sketch.with_vertices(vertices))
+        reporter.preview(np.full((8, 8, 3), step % 256, np.uint8))
+        misbehave(words, step)
+        if "steps" in words:
+            time.sleep(0.02)
+    reporter.note("smoothed")
+    corners = vertices[sketch.faces][..., :2].astype(np.float64)
+    span = max(float(np.ptp(corners)), 1e-9)
+    uvs = sketch.uvs if sketch.uvs is not None else ((corners - corners.min()) / span).astype(np.float32)
+    size = settings.texture_size or 16
+    rows = np.linspace(0, 255, size).astype(np.uint8)[:, None, None]
+    maps = {"albedo": np.concatenate([np.broadcast_to(rows, (size, size, 1)), np.full((size, size, 2), 40, np.uint8)], axis=2)}
+    maps["roughness"] = np.full((size, size, 1), 128, np.uint8)
+    report = {"deviation_mean_percent": np.float32(1.5), "deviation_p95_percent": float("inf"), "seed": settings.seed, "prompt": settings.prompt,
+              "model": settings.model, "pid": os.getpid(), "torch": "torch" in sys.modules}  # fmt: skip
+    return TinyResult(Mesh(vertices, sketch.faces, None, uvs), maps, report)
+
+
+def misbehave(words: list[str], step: int) -> None:
+    """Do what the prompt's words ask for."""
+    if "crash" in words:
+        raise ValueError("crashed as asked")
+    if "die" in words and step == 2:
+        print("last words of the engine", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "memory" in words:
+        raise MemoryError
+    if "deaf" in words:  # does not look at cancel any more
+        time.sleep(60)
+    if "shout" in words:
+        os.write(1, b"shouted past Python\n")
