@@ -1,0 +1,175 @@
+"""Binary glTF 2.0 written from a mesh and its maps: Principled-compatible metallic-roughness PBR. numpy and Pillow only.
+
+Specification: Khronos, glTF 2.0. +Y up, v down, vertex colours linear; `engine.conventions` states ours.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine.conventions import gltf_from_world
+from engine.mesh import Mesh
+
+_FLOAT, _UINT, _USHORT = 5126, 5125, 5123
+_ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
+DEFAULT_ROUGHNESS = 0.6
+
+
+def glb_bytes(mesh: Mesh, maps: dict[str, np.ndarray], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]) -> bytes:
+    """The whole .glb file.
+
+    mesh      world space; vertices are doubled where their corners' uvs differ, faces keep their order and corners
+    maps      uint8 [H, W, 3] sRGB "albedo", [H, W] or [H, W, 1] "roughness" and "metallic", [H, W, 3] tangent-space "normal"
+    extras    JSON-able, stored on the node (Blender shows them as custom properties)
+    smooth    write area-weighted vertex normals; otherwise viewers shade flat
+    factors   "roughness" and "metallic" constants where there is no map
+    """
+    writer = _Writer()
+    source, faces, uvs = split_seams(mesh)
+    attributes = {"POSITION": writer.array(gltf_from_world(mesh.vertices)[source], "VEC3", _ARRAY_BUFFER, bounds=True)}
+    if smooth:
+        attributes["NORMAL"] = writer.array(gltf_from_world(vertex_normals(mesh.vertices, mesh.faces))[source], "VEC3", _ARRAY_BUFFER)
+    if uvs is not None:
+        attributes["TEXCOORD_0"] = writer.array(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1), "VEC2", _ARRAY_BUFFER)
+    if mesh.colours is not None and "albedo" not in maps:  # a base colour texture would be multiplied by vertex colours
+        linear = srgb_to_linear_array(mesh.colours)[source]
+        rgba = np.concatenate([linear, np.ones((len(linear), 1))], axis=1)
+        attributes["COLOR_0"] = writer.array(np.rint(rgba * 65535).astype(np.uint16), "VEC4", _ARRAY_BUFFER, normalized=True)
+    index_type = np.uint16 if len(source) < 65535 else np.uint32
+    indices = writer.array(faces.astype(index_type).reshape(-1), "SCALAR", _ELEMENT_BUFFER)
+    material = _material(writer, maps, name, factors)
+    document = {
+        "asset": {"version": "2.0", "generator": "Sketchbridge"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": name, "mesh": 0, **({"extras": extras} if extras else {})}],
+        "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0, "mode": 4}]}],
+        "materials": [material],
+        **writer.tables(),
+    }
+    return _container(document, bytes(writer.payload))
+
+
+def split_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(source [W] index of the vertex each written vertex copies, faces [F, 3] into those, uvs [W, 2] or None)."""
+    if mesh.uvs is None:
+        return np.arange(len(mesh.vertices)), mesh.faces, None
+    corners = np.empty(mesh.faces.size, dtype=[("vertex", np.int32), ("u", np.int32), ("v", np.int32)])
+    corners["vertex"] = mesh.faces.reshape(-1)
+    bits = np.ascontiguousarray(mesh.uvs.reshape(-1, 2), dtype=np.float32).view(np.int32)  # compared bit by bit: exact and fast
+    corners["u"], corners["v"] = bits[:, 0], bits[:, 1]
+    unique, inverse = np.unique(corners, return_inverse=True)
+    uvs = np.stack([unique["u"], unique["v"]], axis=-1).view(np.float32)
+    return unique["vertex"], inverse.reshape(-1, 3).astype(np.int32), uvs
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Area-weighted unit normals float32 [V, 3]; +Z where a vertex has no area around it."""
+    corners = vertices[faces].astype(np.float64)
+    doubled = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    total = np.zeros((len(vertices), 3))
+    for corner in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(faces[:, corner], weights=doubled[:, axis], minlength=len(vertices))
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 1e-30, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]).astype(np.float32)
+
+
+def srgb_to_linear_array(colours: np.ndarray) -> np.ndarray:
+    """sRGB-encoded 0..1 -> linear, numpy (IEC 61966-2-1)."""
+    colours = np.clip(np.asarray(colours, dtype=np.float64), 0, 1)
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb_array(light: np.ndarray) -> np.ndarray:
+    """Linear 0..1 -> sRGB-encoded, numpy (IEC 61966-2-1)."""
+    light = np.clip(np.asarray(light, dtype=np.float64), 0, 1)
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
+class _Writer:
+    """Grows the binary chunk and the tables that describe it."""
+
+    def __init__(self) -> None:
+        self.payload = bytearray()
+        self._views: list[dict[str, Any]] = []
+        self._accessors: list[dict[str, Any]] = []
+        self._images: list[dict[str, Any]] = []
+
+    def tables(self) -> dict[str, Any]:
+        tables: dict[str, Any] = {"accessors": self._accessors, "bufferViews": self._views, "buffers": [{"byteLength": len(self.payload)}]}
+        if self._images:
+            tables["images"] = self._images
+            tables["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}]
+            tables["textures"] = [{"sampler": 0, "source": index} for index in range(len(self._images))]
+        return tables
+
+    def array(self, values: np.ndarray, kind: str, target: int, *, bounds: bool = False, normalized: bool = False) -> int:
+        """Index of a new accessor."""
+        if values.dtype.kind == "f":
+            values = values.astype("<f4")
+        component = {"f": _FLOAT, "u": _UINT if values.dtype.itemsize == 4 else _USHORT}[values.dtype.kind]
+        view = self._view(np.ascontiguousarray(values).tobytes(), target)
+        accessor: dict[str, Any] = {"bufferView": view, "componentType": component, "count": len(values), "type": kind}
+        if normalized:
+            accessor["normalized"] = True
+        if bounds:
+            accessor["min"], accessor["max"] = values.min(axis=0).tolist(), values.max(axis=0).tolist()
+        self._accessors.append(accessor)
+        return len(self._accessors) - 1
+
+    def texture(self, pixels: np.ndarray, name: str) -> dict[str, int]:
+        """A PNG image as a texture; answers the reference to it."""
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
+        self._images.append({"name": name, "mimeType": "image/png", "bufferView": self._view(buffer.getvalue(), None)})
+        return {"index": len(self._images) - 1}
+
+    def _view(self, data: bytes, target: int | None) -> int:
+        self.payload.extend(b"\0" * (-len(self.payload) % 4))
+        view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.payload), "byteLength": len(data)}
+        if target is not None:
+            view["target"] = target
+        self.payload.extend(data)
+        self._views.append(view)
+        return len(self._views) - 1
+
+
+def _material(writer: _Writer, maps: dict[str, np.ndarray], name: str, factors: dict[str, float]) -> dict[str, Any]:
+    pbr: dict[str, Any] = {"metallicFactor": factors.get("metallic", 0.0), "roughnessFactor": factors.get("roughness", DEFAULT_ROUGHNESS)}
+    material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr, "doubleSided": True}
+    if "albedo" in maps:
+        pbr["baseColorTexture"] = writer.texture(maps["albedo"], f"{name} albedo")
+    if "roughness" in maps or "metallic" in maps:
+        pbr["metallicRoughnessTexture"] = writer.texture(_metallic_roughness(maps), f"{name} metallic roughness")
+        pbr["roughnessFactor"] = 1.0 if "roughness" in maps else pbr["roughnessFactor"]
+        pbr["metallicFactor"] = 1.0 if "metallic" in maps else pbr["metallicFactor"]
+    if "normal" in maps:
+        material["normalTexture"] = writer.texture(maps["normal"], f"{name} normal")
+    return material
+
+
+def _metallic_roughness(maps: dict[str, np.ndarray]) -> np.ndarray:
+    """glTF packs roughness in green and metallic in blue; a missing one is 1, so that its factor decides."""
+    shape = next(maps[key] for key in ("roughness", "metallic") if key in maps).shape[:2]
+    packed = np.full((*shape, 3), 255, dtype=np.uint8)
+    for channel, key in ((1, "roughness"), (2, "metallic")):
+        if key in maps:
+            packed[..., channel] = maps[key].reshape(shape)
+    return packed
+
+
+def _container(document: dict[str, Any], payload: bytes) -> bytes:
+    """Header, JSON chunk padded with spaces, binary chunk padded with zeros."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    payload += b"\0" * (-len(payload) % 4)
+    length = 12 + 8 + len(text) + 8 + len(payload)
+    return b"".join([struct.pack("<4sII", b"glTF", 2, length), struct.pack("<I4s", len(text), b"JSON"), text,
+                     struct.pack("<I4s", len(payload), b"BIN\0"), payload])  # fmt: skip
