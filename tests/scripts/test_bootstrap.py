@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -102,7 +103,7 @@ def test_engine_digest_depends_on_the_torch_index():
 @pytest.mark.slow
 def test_set_up_makes_an_environment_once_and_mends_what_was_left(project):
     small = bootstrap.ENVIRONMENTS["small"]
-    quiet = StatusLine(open("/dev/null", "w"))  # noqa: SIM115
+    quiet = StatusLine(io.StringIO())
     assert bootstrap.set_up(["small"], "", quiet) == ["small"]
     assert subprocess.run([small.python, "-c", "import json"]).returncode == 0
     assert bootstrap.set_up(["small"], "", quiet) == [], "a second run must install nothing"
@@ -124,9 +125,11 @@ def test_set_up_makes_an_environment_once_and_mends_what_was_left(project):
 
 def test_a_failing_install_shows_the_log_s_end_and_stays_unfinished(project):
     small = bootstrap.ENVIRONMENTS["small"]
-    (project / "requirements" / "small.txt").write_text("sketchbridge-no-such-file @ file:///nonexistent/sketchbridge_no_such_file-1.0-py3-none-any.whl\n")
+    (project / "requirements" / "small.txt").write_text(
+        "sketchbridge-no-such-file @ file:///nonexistent/sketchbridge_no_such_file-1.0-py3-none-any.whl\n"
+    )
     with pytest.raises(SetupError) as caught:
-        bootstrap.set_up(["small"], "", StatusLine(open("/dev/null", "w")))  # noqa: SIM115
+        bootstrap.set_up(["small"], "", StatusLine(io.StringIO()))
     assert "/nonexistent/" in caught.value.message and "small.log" in caught.value.message
     assert caught.value.fix
     assert bootstrap.state(small, "any") == "broken"
@@ -139,7 +142,7 @@ def test_a_second_set_up_waits_for_the_first(project):
     with subprocess.Popen([sys.executable, "-c", code, scripts, venvs], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         begun = time.monotonic()
-        with bootstrap.locked(StatusLine(open("/dev/null", "w"))):  # noqa: SIM115
+        with bootstrap.locked(StatusLine(io.StringIO())):
             assert time.monotonic() - begun > 0.5
 
 
@@ -151,7 +154,9 @@ def test_too_little_disk_is_said_before_anything_is_made():
 
 def test_missing_system_libraries_are_named_by_their_debian_packages(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    lacking = system_packages.missing_packages(sys.executable, blender=True, present=lambda library: library not in ("libXi.so.6", "libEGL.so.1"))
+    lacking = system_packages.missing_packages(
+        sys.executable, blender=True, present=lambda library: library not in ("libXi.so.6", "libEGL.so.1")
+    )
     assert [package for package in lacking if package != system_packages.DRIVER_PACKAGE] == ["libxi6", "libegl1"]
     assert system_packages.missing_packages(sys.executable, blender=False, present=lambda library: False) == ["libgomp1"]
 

@@ -53,7 +53,9 @@ def test_the_job_loads_its_heavy_parts_only_when_it_runs():
 
 def test_the_engine_never_imports_blender_or_the_addon():
     assert len(imported_by("engine")) > 20
-    offending = {file: names for file, names in imported_by("engine").items() if any(name.split(".")[0] in ("bpy", "addon") for name in names)}
+    offending = {
+        file: names for file, names in imported_by("engine").items() if any(name.split(".")[0] in ("bpy", "addon") for name in names)
+    }
     assert not offending
 
 
@@ -71,7 +73,8 @@ def test_the_addon_s_protocol_is_the_engine_s():
 
 def test_nothing_in_the_engine_prints_on_import():
     code = "import importlib, pkgutil, engine\n"
-    code += "for found in pkgutil.walk_packages(engine.__path__, 'engine.'):\n    found.name.endswith('__main__') or importlib.import_module(found.name)"
+    code += "for found in pkgutil.walk_packages(engine.__path__, 'engine.'):\n"
+    code += "    found.name.endswith('__main__') or importlib.import_module(found.name)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "" and done.stderr == ""

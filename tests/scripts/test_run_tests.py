@@ -35,7 +35,9 @@ def outcome_of(folder: Path, text: str, limit: float = 60, *arguments: str):
     """Run a test file's text as a group."""
     file = folder / "test_sample.py"
     file.write_text(text)
-    group = runner.Group("sample", ThisPython(), ("-p", "no:cacheprovider", "--rootdir", str(folder), "-c", "/dev/null", *arguments, str(file)))
+    group = runner.Group(
+        "sample", ThisPython(), ("-p", "no:cacheprovider", "--rootdir", str(folder), "-c", "/dev/null", *arguments, str(file))
+    )
     return runner.run_group(group, folder / "report.xml", limit, runner.Screen())
 
 
@@ -70,7 +72,8 @@ def test_a_crash_in_the_middle_is_a_failure(tmp_path):
 
 
 def test_a_group_that_hangs_is_killed_with_what_it_started(tmp_path):
-    text = f"import subprocess, sys, time\ndef test_a():\n    subprocess.Popen([sys.executable, '-c', {'import time; time.sleep(300)'!r}])\n    time.sleep(300)\n"
+    text = "import subprocess, sys, time\ndef test_a():\n"
+    text += "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n    time.sleep(300)\n"
     outcome = outcome_of(tmp_path, text, 3)
     assert outcome.seconds < 60 and outcome.failed == 1 and "time limit" in outcome.trouble
 
