@@ -1,0 +1,115 @@
+"""Travelling along a prior's probability-flow ODE: DDIM sampling, inversion, and the full bridge between two prompts.
+
+In y = x / alpha and lambda = sigma / alpha the ODE is dy/dlambda = eps(alpha y; lambda) (Song et al. 2021, eq. 14). An Euler
+step in lambda is a DDIM step; Heun's step averages the slopes at both ends and is one order better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.schedule import MIN_LEVEL
+from engine.guidance import directions
+
+Solver = Literal["ddim", "heun"]
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A prompt to follow: conditions (one for all, or one an item) and a guidance scale; at scale 1 nothing unconditional is asked."""
+
+    conditions: Conditions
+    scale: float = 1.0
+
+    def noise(self, prior: Prior, x_t: Tensor, t: int) -> Tensor:
+        """u + s (c - u) at x_t [B, ...] and one t for all, from one call of the prior."""
+        count = x_t.shape[0]
+        steps = torch.full((count,), t, dtype=torch.long, device=x_t.device)
+        wanted = self.conditions.expand(count)
+        if self.scale == 1.0:
+            return prior.predict_noise(x_t, steps, wanted)
+        both = Conditions.cat([prior.embed([""]).expand(count), wanted])
+        uncond, cond = prior.predict_noise(torch.cat([x_t, x_t]), torch.cat([steps, steps]), both).chunk(2)
+        return directions.cfg(uncond, cond, self.scale)
+
+
+def time_grid(prior: Prior, steps: int, last: int | None = None, first: int = 0) -> list[int]:
+    """`steps` + 1 timesteps (fewer where they coincide) rising from `first` to `last`, evenly spaced; None = the noisiest."""
+    last = len(prior.schedule) - 1 if last is None else last
+    return sorted(set(torch.linspace(first, last, steps + 1, dtype=torch.float64).round().long().tolist()))
+
+
+def travel(prior: Prior, x: Tensor, guided: Guided, times: Sequence[int], solver: Solver = "ddim") -> Tensor:
+    """x [B, ...] at level times[0], moved along the ODE through all times (rising = inversion, falling = decoding)."""
+    for t, t_next in zip(times, times[1:], strict=False):
+        alpha, sigma = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t]), x))
+        alpha_next, sigma_next = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t_next]), x))
+        reach = sigma_next / alpha_next - sigma / alpha
+        slope = guided.noise(prior, x, t)
+        end = x / alpha + reach * slope
+        if solver == "heun":
+            end = x / alpha + reach * (slope + guided.noise(prior, alpha_next * end, t_next)) / 2
+        x = alpha_next * end
+    return x
+
+
+def sample(
+    prior: Prior,
+    start: Tensor,
+    guided: Guided,
+    steps: int = 20,
+    *,
+    solver: Solver = "ddim",
+    from_time: int | None = None,
+    on_step: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """Latents from noise: deterministic DDIM (Song et al. 2021, eq. 12, eta = 0), the reference of the laboratory.
+
+    start      [B, ...], standard normal, or an image noised to `from_time` (SDEdit)
+    steps      intervals; the last one ends in the clean estimate at the lowest timestep
+    on_step    sees the clean estimate [B, ...] after each interval
+    """
+    times = time_grid(prior, steps - 1, from_time)[::-1] if steps > 1 else [len(prior.schedule) - 1 if from_time is None else from_time]
+    x = start
+    for t, t_next in zip(times, times[1:], strict=False):
+        x = travel(prior, x, guided, (t, t_next), solver)
+        if on_step is not None:
+            on_step(x / prior.schedule.levels(torch.tensor([t_next]), x)[0].clamp(min=MIN_LEVEL))
+    steps_of_t = torch.full((x.shape[0],), times[-1], dtype=torch.long, device=x.device)
+    return prior.schedule.clean_estimate(x, guided.noise(prior, x, times[-1]), steps_of_t)
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """steps intervals each way between timestep 0 and the fraction `reach` of the schedule."""
+
+    steps: int = 20
+    reach: float = 1.0
+    solver: Solver = "ddim"
+
+
+def bridge_ends(prior: Prior, latents: Tensor, source: Guided, target: Guided, settings: BridgeSettings) -> tuple[Tensor, Tensor]:
+    """(psi_src, psi_tgt), clean latents [B, ...]: the image inverted under the source, then decoded under each prompt.
+
+    arXiv 2406.09417, section 3: psi_tgt is where the Schroedinger-like bridge takes the image. The latents count as
+    alpha_0 x at timestep 0 both on the way in and on the way out, so that source to source returns them, up to the
+    solver's error; psi_src carries that same error and cancels it in `directions.bridge`.
+    """
+    last = max(round(settings.reach * len(prior.schedule)) - 1, 1)
+    times = time_grid(prior, settings.steps, last)
+    first_alpha = prior.schedule.levels(torch.tensor([times[0]]), latents)[0]
+    noisy = travel(prior, latents * first_alpha, source, times, settings.solver)
+    back = times[::-1]
+    return (travel(prior, noisy, source, back, settings.solver) / first_alpha, travel(prior, noisy, target, back, settings.solver) / first_alpha)
+
+
+def bridge_direction(prior: Prior, latents: Tensor, source: Guided, target: Guided, settings: BridgeSettings) -> Tensor:
+    """psi_src - psi_tgt [B, ...]: descend on it after the single-step directions have converged."""
+    psi_source, psi_target = bridge_ends(prior, latents.detach(), source, target, settings)
+    return directions.bridge(psi_source, psi_target)
