@@ -1,0 +1,222 @@
+"""One job from the host's side: a state machine over the engine's messages. No bpy, nothing waits, nothing raises.
+
+The caller starts a Session, calls `poll` a few times a second, shows its attributes, and takes `result` or `problem`.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import protocol
+from .engine_process import GREETING_SECONDS, EngineError, EngineProcess, hello, silent_engine
+
+CANCEL_SECONDS = 8.0
+"""An engine that does not answer Cancel for this long is killed."""
+PING_SECONDS = 5.0
+QUIET_SECONDS = 20.0
+"""With nothing heard for this long, not even the answer to a ping, the user is told."""
+
+
+class Phase(enum.Enum):
+    """Where a job is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a job failed, in the user's words. `code` is the engine's, or "engine" for the process itself."""
+
+    code: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".strip()
+
+
+@dataclass(frozen=True, eq=False)
+class JobInput:
+    """What is submitted: settings of engine.config.JobSettings, arrays as in protocol.Submit."""
+
+    settings: dict[str, Any]
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray | None = None
+    uvs: np.ndarray | None = None
+
+
+class Session:
+    """One engine process doing one job; the process ends with the job, so that all its memory is free again."""
+
+    def __init__(self, command: Sequence[str], job: JobInput, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.phase = Phase.STARTING
+        self.progress: protocol.Progress | None = None
+        self.preview: np.ndarray | None = None
+        self.notes: list[str] = []
+        self.result: protocol.Done | None = None
+        self.problem: Problem | None = None
+        self.fraction = 0.0
+        self.quiet = False
+        self.engine: protocol.Hello | None = None
+        self._mesh: protocol.MeshUpdate | None = None
+        self._job, self._id, self._log, self._clock = job, uuid.uuid4().hex[:12], log, clock
+        self._started = self._heard = self._pinged = clock()
+        self._cancel_asked: float | None = None
+        self._process: EngineProcess | None = None
+        try:
+            self._process = EngineProcess(command, log)
+        except EngineError as error:
+            self._fail("engine", error.message, error.fix)
+
+    @property
+    def finished(self) -> bool:
+        """True once nothing more will happen."""
+        return self.phase in FINISHED
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id, None where it could not be started."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def stage(self) -> str:
+        """What the engine does, in words for the panel."""
+        if self.phase is Phase.CANCELLING:
+            return "cancelling"
+        if self.phase is Phase.STARTING:
+            return "starting the engine"
+        return self.progress.stage if self.progress else "preparing"
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The engine's estimate, None while unknown."""
+        return self.progress.seconds_left if self.progress else None
+
+    def take_mesh(self) -> protocol.MeshUpdate | None:
+        """The newest mesh, once."""
+        mesh, self._mesh = self._mesh, None
+        return mesh
+
+    def poll(self) -> None:
+        """Take in what the engine said."""
+        if self.finished or self._process is None:
+            return
+        try:
+            for message in self._process.poll():
+                self._heard = self._clock()
+                self._take(message)
+                if self.finished:
+                    return
+            self._watch()
+        except EngineError as error:
+            if self.phase is Phase.CANCELLING:
+                self._finish(Phase.CANCELLED)
+            else:
+                self._fail("engine", error.message, error.fix)
+        except protocol.ProtocolError as error:
+            self._fail("protocol", error.message, error.fix)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to poll, at most `seconds`: for hosts without a window."""
+        if self._process is not None and not self.finished:
+            self._process.wait(seconds)
+
+    def cancel(self) -> None:
+        """Ask the engine to stop; `poll` sees it through. Legal at any moment, any number of times."""
+        if self.finished or self.phase is Phase.CANCELLING:
+            return
+        submitted, self.phase = self.phase is Phase.RUNNING, Phase.CANCELLING
+        self._cancel_asked = self._clock()
+        if submitted and self._process is not None:
+            self._process.send(protocol.Cancel(self._id))
+        else:
+            self._finish(Phase.CANCELLED)
+
+    def close(self) -> None:
+        """End everything, whatever the state: the host itself is about to leave."""
+        if not self.finished:
+            self._finish(Phase.CANCELLED)
+
+    def wait_closed(self) -> bool:
+        """After the end: wait until the engine's process is gone, a few seconds at most; True where it is."""
+        return self._process is None or self._process.wait_stopped()
+
+    def _take(self, message: protocol.Message) -> None:
+        match message:
+            case protocol.Hello():
+                self.engine = message
+                self._process_send(hello())
+                job = self._job
+                self._process_send(protocol.Submit(self._id, job.settings, job.vertices, job.faces, job.colours, job.uvs))
+                self.phase = Phase.RUNNING
+            case protocol.Progress():
+                self.progress = message
+                self._advance(message)
+            case protocol.Preview():
+                self.preview = message.image
+            case protocol.MeshUpdate():
+                self._mesh = message
+            case protocol.Note():
+                self.notes.append(message.text)
+            case protocol.Done():
+                self.result, self.fraction = message, 1.0
+                self._finish(Phase.DONE)
+            case protocol.Failed():
+                self._fail(message.code, message.message, message.fix)
+            case protocol.CancelledJob():
+                self._finish(Phase.CANCELLED)
+            case protocol.Bye():
+                self._fail("engine", "The engine was interrupted.", "Try again.")
+            case _:
+                pass
+
+    def _advance(self, message: protocol.Progress) -> None:
+        elapsed = self._clock() - self._started
+        if message.seconds_left is not None:
+            share = elapsed / max(elapsed + message.seconds_left, 1e-6)
+            self.fraction = max(self.fraction, min(share, 0.99))
+
+    def _watch(self) -> None:
+        """Time limits; called when the queue is empty."""
+        now = self._clock()
+        if self._cancel_asked is not None and now - self._cancel_asked > CANCEL_SECONDS and self._process is not None:
+            self._process.kill()
+            self._finish(Phase.CANCELLED)
+        elif self.phase is Phase.STARTING and now - self._started > GREETING_SECONDS:
+            error = silent_engine(GREETING_SECONDS, self._log)
+            self._fail("engine", error.message, error.fix)
+        elif self.phase is Phase.RUNNING:
+            if now - max(self._heard, self._pinged) > PING_SECONDS:
+                self._pinged = now
+                self._process_send(protocol.Ping(int(now)))
+            self.quiet = now - self._heard > QUIET_SECONDS
+
+    def _process_send(self, message: protocol.Message) -> None:
+        assert self._process is not None
+        self._process.send(message)
+
+    def _fail(self, code: str, message: str, fix: str) -> None:
+        self.problem = Problem(code, message, fix)
+        self._finish(Phase.FAILED)
+
+    def _finish(self, phase: Phase) -> None:
+        self.phase = phase
+        if self._process is not None:
+            self._process.stop()
