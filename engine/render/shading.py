@@ -18,6 +18,7 @@ from engine.camera import Cameras
 from engine.conventions import linear_to_srgb, srgb_to_linear
 from engine.errors import InputError
 from engine.render.base import Rasterizer
+from engine.render.surface_ops import surface_at, to_image, vertex_normals
 
 CHANNELS = ("rgb", "mask", "normal", "depth", "albedo")
 
@@ -69,14 +70,6 @@ def sample_light(generator: torch.Generator, cameras: Cameras, ambient: tuple[fl
     return Light(direction.to(cameras.device), share)
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit vertex normals [V, 3]: the faces' normals averaged by area; differentiable. Vertices without faces get 0."""
-    corners = vertices.index_select(0, faces.reshape(-1)).view(-1, 3, 3)
-    across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    summed = torch.zeros_like(vertices).index_add(0, faces.reshape(-1), across.repeat_interleave(3, dim=0))
-    return functional.normalize(summed, dim=1, eps=1e-12)
-
-
 def render_views(
     rasterizer: Rasterizer,
     vertices: Tensor,
@@ -105,9 +98,9 @@ def render_views(
     _check_request(want, colour)
     pos = cameras.clip(vertices)
     rast, _ = rasterizer.rasterize(pos, faces, (size * supersample, size * supersample))
-    layers = _covered_layers(rasterizer, vertices, faces, cameras, rast, colour, light, want, two_sided)
+    layers = _covered_layers(vertices, faces, cameras, rast, colour, light, want, two_sided)
     buffer = rasterizer.antialias(layers.pixels(rast.shape[:3]), rast, pos, faces)
-    image = _downsampled(buffer, supersample)
+    image = to_image(buffer, supersample)
     return _finish(image, layers.slices, background, want, light)
 
 
@@ -141,7 +134,6 @@ def _check_request(want: Collection[str], colour: Callable[[Tensor], Tensor] | N
 
 
 def _covered_layers(
-    rasterizer: Rasterizer,
     vertices: Tensor,
     faces: Tensor,
     cameras: Cameras,
@@ -160,13 +152,10 @@ def _covered_layers(
     needs_points = wants_colour or "depth" in want or (two_sided and needs_normal)
     if not (needs_points or needs_normal):
         return layers
-    attributes = ([vertices] if needs_points else []) + ([vertex_normals(vertices, faces)] if needs_normal else [])
-    interpolated, _ = rasterizer.interpolate(torch.cat(attributes, dim=1), rast, faces)
-    covered = interpolated.view(-1, interpolated.shape[3]).index_select(0, index)
+    smooth = vertex_normals(vertices, faces) if needs_normal else None
+    points, normal = surface_at(index, rast, faces, vertices, smooth)
     view = index // (rast.shape[1] * rast.shape[2])
-    points = covered[:, :3]
     if needs_normal:
-        normal = functional.normalize(covered[:, -3:], dim=1)
         if two_sided:
             facing = ((cameras.eye.to(points)[view] - points.detach()) * normal.detach()).sum(dim=1, keepdim=True)
             normal = torch.where(facing < 0, -normal, normal)
@@ -184,14 +173,6 @@ def _covered_layers(
             lambert = (normal * light.direction.to(normal)[view]).sum(dim=1, keepdim=True).clamp(min=0.0)
             layers.add("rgb", albedo * (light.ambient + (1.0 - light.ambient) * lambert))
     return layers
-
-
-def _downsampled(buffer: Tensor, factor: int) -> Tensor:
-    """[B, H, W, C], row 0 at the bottom -> image tensor [B, C, H / factor, W / factor], row 0 at the top, by averaging."""
-    if factor > 1:
-        batch, height, width, channels = buffer.shape
-        buffer = buffer.view(batch, height // factor, factor, width // factor, factor, channels).mean(dim=(2, 4))
-    return buffer.flip(1).permute(0, 3, 1, 2)
 
 
 def _finish(image: Tensor, slices: dict[str, slice], background: Tensor | None, want: Collection[str], light: Light | None) -> RenderedViews:

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from engine.errors import InputError
-from engine.render.warp_runtime import launch, load_warp
+from engine.render.warp_runtime import launch, load_warp, runs_of_pixels
 
 
 def why_unavailable(device: torch.device) -> str | None:
@@ -106,9 +106,10 @@ class _Rasterize(Function):
         depth = torch.empty(views, vertices, device=pos.device)
         rast = torch.empty(views, height, width, 4, device=pos.device)
         project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2i), depth]
-        launch(kernels.project_vertices, (views, vertices), project, pos.device)
-        launch(kernels.fill_keys, (views, tri.shape[0]), [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, keys], pos.device)
-        launch(kernels.resolve, (views, height, width), [(pos, wp.vec4), tri, keys, (rast, wp.vec4)], pos.device)
+        launch(kernels.project_vertices, views * vertices, project, pos.device)
+        launch(kernels.fill_keys, views * tri.shape[0], [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, keys], pos.device)
+        run, chunks = runs_of_pixels(rast.shape, pos.device)
+        launch(kernels.resolve, chunks, [(pos, wp.vec4), tri, keys, run, (rast, wp.vec4)], pos.device)
         ctx.save_for_backward(pos, tri, rast)
         return rast
 
@@ -120,8 +121,9 @@ class _Rasterize(Function):
         wp = load_warp()
         pos, tri, rast = ctx.saved_tensors
         grad_pos = torch.zeros_like(pos)
-        arguments = [(pos, wp.vec4), tri, (rast, wp.vec4), (_packed(grad_rast), wp.vec4), (grad_pos, wp.vec4)]
-        launch(kernels.resolve_backward, rast.shape[:3], arguments, pos.device)
+        run, chunks = runs_of_pixels(rast.shape, pos.device)
+        arguments = [(pos, wp.vec4), tri, (rast, wp.vec4), (_packed(grad_rast), wp.vec4), run, (grad_pos, wp.vec4)]
+        launch(kernels.resolve_backward, chunks, arguments, pos.device)
         return grad_pos, None, None, None
 
 
@@ -131,7 +133,8 @@ class _Interpolate(Function):
         from engine.render.kernels import attributes as kernels
 
         out = torch.empty(*rast.shape[:3], attr.shape[2], device=attr.device)
-        launch(kernels.interpolate, rast.shape[:3], [attr, (rast, load_warp().vec4), tri, out], attr.device)
+        run, chunks = runs_of_pixels(rast.shape, attr.device)
+        launch(kernels.interpolate, chunks, [attr, (rast, load_warp().vec4), tri, run, out], attr.device)
         ctx.save_for_backward(attr, rast, tri)
         return out
 
@@ -143,9 +146,10 @@ class _Interpolate(Function):
         vec4 = load_warp().vec4
         attr, rast, tri = ctx.saved_tensors
         grad_attr = torch.zeros_like(attr)
-        grad_rast = torch.empty_like(rast)
-        arguments = [attr, (rast, vec4), tri, _packed(grad_out), grad_attr, (grad_rast, vec4)]
-        launch(kernels.interpolate_backward, rast.shape[:3], arguments, attr.device)
+        grad_rast = torch.zeros_like(rast)
+        run, chunks = runs_of_pixels(rast.shape, attr.device)
+        arguments = [attr, (rast, vec4), tri, _packed(grad_out), run, grad_attr, (grad_rast, vec4)]
+        launch(kernels.interpolate_backward, chunks, arguments, attr.device)
         return grad_attr, grad_rast, None
 
 
@@ -190,8 +194,9 @@ class _Antialias(Function):
         alongs = torch.empty(pairs.shape[0], device=pos.device)
         project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2)]
         launch(kernels.project_to_pixels, (views, pos.shape[1]), project, pos.device)
-        search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), count, (pairs, wp.vec4i), alongs]
-        launch(kernels.find_silhouettes, (views, height, width, 2), search, pos.device)
+        run, chunks = runs_of_pixels(rast.shape, pos.device)
+        search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), run, count, (pairs, wp.vec4i), alongs]
+        launch(kernels.find_silhouettes, chunks, search, pos.device)
         found = int(count.item())
         pairs, alongs = pairs[:found].clone(), alongs[:found].clone()
         out = color.clone()

@@ -45,6 +45,13 @@ def launch(kernel: Any, dim: int | tuple[int, ...], arguments: list[Any], device
         wp.launch(kernel, dim=dim, inputs=inputs, stream=wp.stream_from_torch(device))
 
 
+def runs_of_pixels(shape: torch.Size, device: torch.device) -> tuple[int, int]:
+    """(run, threads) for kernels that walk an image [B, H, W, ...] in runs of pixels, see `engine.render.kernels.runs`."""
+    batch, height, width = shape[:3]
+    run = max(width, 1) if device.type == "cpu" else 1
+    return run, batch * height * ((width + run - 1) // run)
+
+
 def _shared(argument: Any) -> Any:
     """A Warp view of a tensor's memory; anything else as it is."""
     if isinstance(argument, Tensor):

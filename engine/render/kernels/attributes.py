@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from engine.render.kernels.runs import locate_run
+
 wp.set_module_options({"enable_backward": False})
 
 
@@ -12,28 +14,32 @@ def interpolate(
     attr: wp.array3d(dtype=float),
     rast: wp.array3d(dtype=wp.vec4),
     tri: wp.array2d(dtype=wp.int32),
+    run: int,
     out: wp.array4d(dtype=float),
 ):
     """out = u a0 + v a1 + (1 - u - v) a2, zeros where nothing is seen; attr [1 | B, V, C]."""
-    view, row, column = wp.tid()
-    hit = rast[view, row, column]
+    width = rast.shape[2]
     channels = attr.shape[2]
-    if hit[3] < 0.5:
-        for channel in range(channels):
-            out[view, row, column, channel] = 0.0
-        return
-    face = int(hit[3]) - 1
-    i0 = tri[face, 0]
-    i1 = tri[face, 1]
-    i2 = tri[face, 2]
+    chunk = wp.tid()
+    view, row, start = locate_run(chunk, run, rast.shape[1], width)
     source = wp.min(view, attr.shape[0] - 1)
-    u = hit[0]
-    v = hit[1]
-    w = 1.0 - u - v
-    for channel in range(channels):
-        out[view, row, column, channel] = (
-            u * attr[source, i0, channel] + v * attr[source, i1, channel] + w * attr[source, i2, channel]
-        )
+    for column in range(start, wp.min(start + run, width)):
+        hit = rast[view, row, column]
+        if hit[3] < 0.5:
+            for channel in range(channels):
+                out[view, row, column, channel] = 0.0
+        else:
+            face = int(hit[3]) - 1
+            i0 = tri[face, 0]
+            i1 = tri[face, 1]
+            i2 = tri[face, 2]
+            u = hit[0]
+            v = hit[1]
+            w = 1.0 - u - v
+            for channel in range(channels):
+                out[view, row, column, channel] = (
+                    u * attr[source, i0, channel] + v * attr[source, i1, channel] + w * attr[source, i2, channel]
+                )
 
 
 @wp.kernel
@@ -42,34 +48,36 @@ def interpolate_backward(
     rast: wp.array3d(dtype=wp.vec4),
     tri: wp.array2d(dtype=wp.int32),
     grad_out: wp.array4d(dtype=float),
+    run: int,
     grad_attr: wp.array3d(dtype=float),
     grad_rast: wp.array3d(dtype=wp.vec4),
 ):
-    """Gradients to the attributes (accumulated) and to u and v (overwritten)."""
-    view, row, column = wp.tid()
-    hit = rast[view, row, column]
-    if hit[3] < 0.5:
-        grad_rast[view, row, column] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        return
-    face = int(hit[3]) - 1
-    i0 = tri[face, 0]
-    i1 = tri[face, 1]
-    i2 = tri[face, 2]
+    """Gradients to the attributes (accumulated) and to u and v (written; grad_rast starts at 0)."""
+    width = rast.shape[2]
+    chunk = wp.tid()
+    view, row, start = locate_run(chunk, run, rast.shape[1], width)
     source = wp.min(view, attr.shape[0] - 1)
-    u = hit[0]
-    v = hit[1]
-    w = 1.0 - u - v
-    gu = float(0.0)
-    gv = float(0.0)
-    for channel in range(attr.shape[2]):
-        g = grad_out[view, row, column, channel]
-        wp.atomic_add(grad_attr, source, i0, channel, u * g)
-        wp.atomic_add(grad_attr, source, i1, channel, v * g)
-        wp.atomic_add(grad_attr, source, i2, channel, w * g)
-        last = attr[source, i2, channel]
-        gu += g * (attr[source, i0, channel] - last)
-        gv += g * (attr[source, i1, channel] - last)
-    grad_rast[view, row, column] = wp.vec4(gu, gv, 0.0, 0.0)
+    for column in range(start, wp.min(start + run, width)):
+        hit = rast[view, row, column]
+        if hit[3] > 0.5:
+            face = int(hit[3]) - 1
+            i0 = tri[face, 0]
+            i1 = tri[face, 1]
+            i2 = tri[face, 2]
+            u = hit[0]
+            v = hit[1]
+            w = 1.0 - u - v
+            gu = float(0.0)
+            gv = float(0.0)
+            for channel in range(attr.shape[2]):
+                g = grad_out[view, row, column, channel]
+                wp.atomic_add(grad_attr, source, i0, channel, u * g)
+                wp.atomic_add(grad_attr, source, i1, channel, v * g)
+                wp.atomic_add(grad_attr, source, i2, channel, w * g)
+                last = attr[source, i2, channel]
+                gu += g * (attr[source, i0, channel] - last)
+                gv += g * (attr[source, i1, channel] - last)
+            grad_rast[view, row, column] = wp.vec4(gu, gv, 0.0, 0.0)
 
 
 @wp.func

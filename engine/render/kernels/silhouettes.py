@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from engine.render.kernels.runs import locate_run
+
 wp.set_module_options({"enable_backward": False})
 
 BOUNDARY = wp.constant(-1)
@@ -190,9 +192,16 @@ def follow_surface(
     return int(NO_EDGE), 0.0
 
 
-@wp.kernel
-def find_silhouettes(
-    rast: wp.array3d(dtype=wp.vec4),
+@wp.func
+def part_pixels(
+    here: wp.vec4,
+    there: wp.vec4,
+    view: int,
+    row: int,
+    column: int,
+    axis: int,
+    pixel: int,
+    other: int,
     tri: wp.array2d(dtype=wp.int32),
     neighbours: wp.array2d(dtype=wp.int32),
     screen: wp.array2d(dtype=wp.vec2),
@@ -200,49 +209,73 @@ def find_silhouettes(
     pairs: wp.array(dtype=wp.vec4i),
     alongs: wp.array(dtype=float),
 ):
-    """List the pixel pairs that a silhouette parts: (near pixel, far pixel, edge's vertices) and where it crosses, 0..1."""
-    view, row, column, axis = wp.tid()
-    other_row = row + axis
-    other_column = column + 1 - axis
-    height = rast.shape[1]
-    width = rast.shape[2]
-    if other_row >= height or other_column >= width:
-        return
-    here = rast[view, row, column]
-    there = rast[view, other_row, other_column]
-    if here[3] == there[3]:
-        return
-    pixel = (view * height + row) * width + column
-    other = (view * height + other_row) * width + other_column
-    starts_here = there[3] < 0.5 or (here[3] > 0.5 and here[2] <= there[2])
-    for _ in range(2):
-        edge = int(NO_EDGE)
-        along = float(0.0)
+    """Look for the silhouette between a pixel and the next one along the axis, and list it."""
+    face_here = int(here[3]) - 1
+    face_there = int(there[3]) - 1
+    starts_here = face_there < 0 or (face_here >= 0 and here[2] <= there[2])
+    tries = int(1)
+    if face_here >= 0 and face_there >= 0:
+        tries = 2
+    while tries > 0:
+        near = other
+        far = pixel
+        start = face_there
+        goal = face_here
+        origin = wp.vec2(float(column + 1 - axis), float(row + axis))
+        sign = float(-1.0)
         if starts_here:
-            edge, along = follow_surface(
-                view, int(here[3]) - 1, int(there[3]) - 1,
-                wp.vec2(float(column), float(row)), axis, 1.0, tri, neighbours, screen,
-            )  # fmt: skip
-        else:
-            edge, along = follow_surface(
-                view, int(there[3]) - 1, int(here[3]) - 1,
-                wp.vec2(float(other_column), float(other_row)), axis, -1.0, tri, neighbours, screen,
-            )  # fmt: skip
+            near = pixel
+            far = other
+            start = face_here
+            goal = face_there
+            origin = wp.vec2(float(column), float(row))
+            sign = 1.0
+        edge, along = follow_surface(view, start, goal, origin, axis, sign, tri, neighbours, screen)
         if edge >= 0:
             slot = wp.atomic_add(count, 0, 1)
             face = edge / 3
-            k = edge % 3
-            near = other
-            far = pixel
-            if starts_here:
-                near = pixel
-                far = other
+            k = edge - 3 * face
             pairs[slot] = wp.vec4i(near, far, tri[face, k], tri[face, (k + 1) % 3])
             alongs[slot] = along
-        if edge != OCCLUDED or here[3] < 0.5 or there[3] < 0.5:
-            return
-        # The nearer surface goes on underneath the other pixel's: that one is in front, and may end on the way here.
+        # Where the nearer surface goes on underneath the other pixel's, that one is in front and may end on the way here.
+        tries -= 1
+        if edge != OCCLUDED:
+            tries = 0
         starts_here = not starts_here
+
+
+@wp.kernel
+def find_silhouettes(
+    rast: wp.array3d(dtype=wp.vec4),
+    tri: wp.array2d(dtype=wp.int32),
+    neighbours: wp.array2d(dtype=wp.int32),
+    screen: wp.array2d(dtype=wp.vec2),
+    run: int,
+    count: wp.array(dtype=wp.int32),
+    pairs: wp.array(dtype=wp.vec4i),
+    alongs: wp.array(dtype=float),
+):
+    """List the pixel pairs that a silhouette parts: (near pixel, far pixel, edge's vertices) and where it crosses, 0..1."""
+    height = rast.shape[1]
+    width = rast.shape[2]
+    chunk = wp.tid()
+    view, row, start = locate_run(chunk, run, height, width)
+    pixel = (view * height + row) * width + start
+    for column in range(start, wp.min(start + run, width)):
+        here = rast[view, row, column]
+        if column + 1 < width:
+            there = rast[view, row, column + 1]
+            if there[3] != here[3]:
+                part_pixels(
+                    here, there, view, row, column, 0, pixel, pixel + 1, tri, neighbours, screen, count, pairs, alongs
+                )
+        if row + 1 < height:
+            there = rast[view, row + 1, column]
+            if there[3] != here[3]:
+                part_pixels(
+                    here, there, view, row, column, 1, pixel, pixel + width, tri, neighbours, screen, count, pairs, alongs
+                )
+        pixel += 1
 
 
 @wp.kernel

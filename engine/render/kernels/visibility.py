@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import warp as wp
 
+from engine.render.kernels.runs import locate_run
+
 wp.set_module_options({"enable_backward": False})
 
 EMPTY_KEY = 1 << 62
@@ -46,7 +48,9 @@ def project_vertices(
     depth: wp.array2d(dtype=float),
 ):
     """Snapped screen position and z/w of every vertex; z/w is replaced by a mark where the near plane cuts the vertex off."""
-    view, vertex = wp.tid()
+    thread = wp.tid()
+    view = thread / pos.shape[1]
+    vertex = thread - view * pos.shape[1]
     clip = pos[view, vertex]
     if clip[3] <= 0.0 or clip[2] < -clip[3]:
         depth[view, vertex] = NEEDS_CLIPPING
@@ -203,7 +207,9 @@ def fill_keys(
     keys: wp.array3d(dtype=wp.int64),
 ):
     """For each view and face: lower the keys (z/w, face + 1) of the pixels that it covers."""
-    view, face = wp.tid()
+    thread = wp.tid()
+    view = thread / tri.shape[0]
+    face = thread - view * tri.shape[0]
     i0 = tri[face, 0]
     i1 = tri[face, 1]
     i2 = tri[face, 2]
@@ -222,43 +228,59 @@ def pixel_centre(index: int, size: int) -> float:
     return (2.0 * float(index) + 1.0) / float(size) - 1.0
 
 
-@wp.kernel
-def resolve(
-    pos: wp.array2d(dtype=wp.vec4),
-    tri: wp.array2d(dtype=wp.int32),
-    keys: wp.array3d(dtype=wp.int64),
-    rast: wp.array3d(dtype=wp.vec4),
-):
-    """Keys -> (u, v, z/w, face + 1), zeros where nothing is seen; u and v weigh vertices 0 and 1."""
-    view, row, column = wp.tid()
-    key = keys[view, row, column]
-    if (key >> wp.int64(62)) != wp.int64(0):
-        rast[view, row, column] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        return
-    face = int(key & wp.int64(0x7FFFFFFF)) - 1
-    p0 = pos[view, tri[face, 0]]
-    p1 = pos[view, tri[face, 1]]
-    p2 = pos[view, tri[face, 2]]
-    fx = pixel_centre(column, keys.shape[2])
-    fy = pixel_centre(row, keys.shape[1])
+@wp.func
+def barycentric_areas(p0: wp.vec4, p1: wp.vec4, p2: wp.vec4, fx: float, fy: float) -> wp.vec3:
+    """Unnormalised perspective-correct weights of the three vertices at clip-space point (fx, fy)."""
     x0 = p0[0] - fx * p0[3]
     y0 = p0[1] - fy * p0[3]
     x1 = p1[0] - fx * p1[3]
     y1 = p1[1] - fy * p1[3]
     x2 = p2[0] - fx * p2[3]
     y2 = p2[1] - fy * p2[3]
-    a0 = x1 * y2 - y1 * x2
-    a1 = x2 * y0 - y2 * x0
-    a2 = x0 * y1 - y0 * x1
-    total = a0 + a1 + a2
-    scale = float(0.0)
-    if total != 0.0:
-        scale = 1.0 / total
-    u = wp.clamp(a0 * scale, 0.0, 1.0)
-    v = wp.clamp(a1 * scale, 0.0, 1.0 - u)
-    z = p0[2] * u + p1[2] * v + p2[2] * (1.0 - u - v)
-    w = p0[3] * u + p1[3] * v + p2[3] * (1.0 - u - v)
-    rast[view, row, column] = wp.vec4(u, v, wp.clamp(z / w, -1.0, 1.0), float(face + 1))
+    return wp.vec3(x1 * y2 - y1 * x2, x2 * y0 - y2 * x0, x0 * y1 - y0 * x1)
+
+
+@wp.func
+def area_gradient(after: wp.vec4, before: wp.vec4, g_after: float, g_before: float, fx: float, fy: float) -> wp.vec4:
+    """Gradient to a vertex, of the areas in which it comes first (with the vertex after it: g_after) and second (g_before)."""
+    gx = g_after * (after[1] - fy * after[3]) - g_before * (before[1] - fy * before[3])
+    gy = g_before * (before[0] - fx * before[3]) - g_after * (after[0] - fx * after[3])
+    return wp.vec4(gx, gy, 0.0, -fx * gx - fy * gy)
+
+
+@wp.kernel
+def resolve(
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array2d(dtype=wp.int32),
+    keys: wp.array3d(dtype=wp.int64),
+    run: int,
+    rast: wp.array3d(dtype=wp.vec4),
+):
+    """Keys -> (u, v, z/w, face + 1), zeros where nothing is seen; u and v weigh vertices 0 and 1."""
+    height = keys.shape[1]
+    width = keys.shape[2]
+    chunk = wp.tid()
+    view, row, start = locate_run(chunk, run, height, width)
+    fy = pixel_centre(row, height)
+    for column in range(start, wp.min(start + run, width)):
+        key = keys[view, row, column]
+        if (key >> wp.int64(62)) != wp.int64(0):
+            rast[view, row, column] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        else:
+            face = int(key & wp.int64(0x7FFFFFFF)) - 1
+            p0 = pos[view, tri[face, 0]]
+            p1 = pos[view, tri[face, 1]]
+            p2 = pos[view, tri[face, 2]]
+            areas = barycentric_areas(p0, p1, p2, pixel_centre(column, width), fy)
+            total = areas[0] + areas[1] + areas[2]
+            scale = float(0.0)
+            if total != 0.0:
+                scale = 1.0 / total
+            u = wp.clamp(areas[0] * scale, 0.0, 1.0)
+            v = wp.clamp(areas[1] * scale, 0.0, 1.0 - u)
+            z = p0[2] * u + p1[2] * v + p2[2] * (1.0 - u - v)
+            w = p0[3] * u + p1[3] * v + p2[3] * (1.0 - u - v)
+            rast[view, row, column] = wp.vec4(u, v, wp.clamp(z / w, -1.0, 1.0), float(face + 1))
 
 
 @wp.kernel
@@ -267,46 +289,32 @@ def resolve_backward(
     tri: wp.array2d(dtype=wp.int32),
     rast: wp.array3d(dtype=wp.vec4),
     grad_rast: wp.array3d(dtype=wp.vec4),
+    run: int,
     grad_pos: wp.array2d(dtype=wp.vec4),
 ):
     """Gradients of u and v to the clip-space positions; z/w and the id carry none (as nvdiffrast's)."""
-    view, row, column = wp.tid()
-    hit = rast[view, row, column]
-    if hit[3] < 0.5:
-        return
-    gu = grad_rast[view, row, column][0]
-    gv = grad_rast[view, row, column][1]
-    if gu == 0.0 and gv == 0.0:
-        return
-    face = int(hit[3]) - 1
-    i0 = tri[face, 0]
-    i1 = tri[face, 1]
-    i2 = tri[face, 2]
-    p0 = pos[view, i0]
-    p1 = pos[view, i1]
-    p2 = pos[view, i2]
-    fx = pixel_centre(column, rast.shape[2])
-    fy = pixel_centre(row, rast.shape[1])
-    x0 = p0[0] - fx * p0[3]
-    y0 = p0[1] - fy * p0[3]
-    x1 = p1[0] - fx * p1[3]
-    y1 = p1[1] - fy * p1[3]
-    x2 = p2[0] - fx * p2[3]
-    y2 = p2[1] - fy * p2[3]
-    total = x1 * y2 - y1 * x2 + x2 * y0 - y2 * x0 + x0 * y1 - y0 * x1
-    if total == 0.0:
-        return
-    scale = 1.0 / total
-    mean = gu * hit[0] + gv * hit[1]
-    g0 = (gu - mean) * scale
-    g1 = (gv - mean) * scale
-    g2 = -mean * scale
-    gx0 = g2 * y1 - g1 * y2
-    gy0 = g1 * x2 - g2 * x1
-    gx1 = g0 * y2 - g2 * y0
-    gy1 = g2 * x0 - g0 * x2
-    gx2 = g1 * y0 - g0 * y1
-    gy2 = g0 * x1 - g1 * x0
-    wp.atomic_add(grad_pos, view, i0, wp.vec4(gx0, gy0, 0.0, -fx * gx0 - fy * gy0))
-    wp.atomic_add(grad_pos, view, i1, wp.vec4(gx1, gy1, 0.0, -fx * gx1 - fy * gy1))
-    wp.atomic_add(grad_pos, view, i2, wp.vec4(gx2, gy2, 0.0, -fx * gx2 - fy * gy2))
+    height = rast.shape[1]
+    width = rast.shape[2]
+    chunk = wp.tid()
+    view, row, start = locate_run(chunk, run, height, width)
+    fy = pixel_centre(row, height)
+    for column in range(start, wp.min(start + run, width)):
+        hit = rast[view, row, column]
+        grad = grad_rast[view, row, column]
+        if hit[3] > 0.5 and (grad[0] != 0.0 or grad[1] != 0.0):
+            face = int(hit[3]) - 1
+            fx = pixel_centre(column, width)
+            i0 = tri[face, 0]
+            i1 = tri[face, 1]
+            i2 = tri[face, 2]
+            p0 = pos[view, i0]
+            p1 = pos[view, i1]
+            p2 = pos[view, i2]
+            areas = barycentric_areas(p0, p1, p2, fx, fy)
+            total = areas[0] + areas[1] + areas[2]
+            if total != 0.0:
+                mean = grad[0] * hit[0] + grad[1] * hit[1]
+                g = wp.vec3(grad[0] - mean, grad[1] - mean, -mean) / total
+                wp.atomic_add(grad_pos, view, i0, area_gradient(p1, p2, g[2], g[1], fx, fy))
+                wp.atomic_add(grad_pos, view, i1, area_gradient(p2, p0, g[0], g[2], fx, fy))
+                wp.atomic_add(grad_pos, view, i2, area_gradient(p0, p1, g[1], g[0], fx, fy))
