@@ -49,7 +49,7 @@ class Numbers:
     faces: int = 20_000
     texture_size: int = 1024
     thickness: float = 0.025  # half thickness given to open strokes and ribbons
-    closing: float = 0.05  # strokes nearer than twice this are joined
+    closing: float = 0.03  # strokes nearer than twice this are joined
 
     def validated(self) -> Numbers:
         """Itself, or InputError naming the first field out of range."""
@@ -78,8 +78,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 
 PRESETS: dict[str, Numbers] = {
-    "draft": Numbers(grid=48, colour_grid=64, views=4, supersample=2, fit_steps=60, stage1_steps=240, stage2_steps=80),
-    "standard": Numbers(grid=64, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400, texture_size=2048,
+    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=2, fit_steps=60, stage1_steps=240, stage2_steps=80),
+    "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400, texture_size=2048,
                         faces=50_000),
     "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000, texture_size=2048,
                     faces=200_000),

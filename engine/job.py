@@ -217,8 +217,10 @@ def two_stage(numbers: Numbers) -> TwoStage | None:
 def render(subject: Subject, vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, rasterizer: Rasterizer, size: int, supersample: int) -> Tensor:
     """The subject as the viewpoints see it: sRGB images [B, 3, size, size] in 0..1 over their backdrops."""
     views = render_views(
-        rasterizer, vertices, faces, viewpoints.cameras, size, subject.colour, viewpoints.light, viewpoints.background, supersample=supersample
-    )
+        rasterizer, vertices, faces, viewpoints.cameras, size, subject.colour, viewpoints.light, viewpoints.background,
+        supersample=supersample, want=("rgb",),
+    )  # fmt: skip
+    assert views.rgb is not None
     return views.rgb
 
 

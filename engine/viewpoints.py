@@ -34,13 +34,13 @@ class Viewpoints:
     """One batch of B views.
 
     cameras      B cameras on an orbit
-    light        one light a view
+    light        one light a view; None shows the albedo
     background   sRGB [B, 3]
     words        B suffixes such as ', on a white background, front view'
     """
 
     cameras: Cameras
-    light: Light
+    light: Light | None
     background: Tensor
     words: list[str]
 
