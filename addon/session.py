@@ -46,6 +46,7 @@ class Problem:
     code: str
     message: str
     fix: str
+    exit_code: int = 1  # what a command line returns for it
 
     def __str__(self) -> str:
         return f"{self.message} {self.fix}".strip()
@@ -179,7 +180,7 @@ class Session:
                 self.result, self.fraction = message, 1.0
                 self._finish(Phase.DONE)
             case protocol.Failed():
-                self._fail(message.code, message.message, message.fix)
+                self._fail(message.code, message.message, message.fix, message.exit_code)
             case protocol.CancelledJob():
                 self._finish(Phase.CANCELLED)
             case protocol.Bye():
@@ -212,8 +213,8 @@ class Session:
         assert self._process is not None
         self._process.send(message)
 
-    def _fail(self, code: str, message: str, fix: str) -> None:
-        self.problem = Problem(code, message, fix)
+    def _fail(self, code: str, message: str, fix: str, exit_code: int = 1) -> None:
+        self.problem = Problem(code, message, fix, exit_code)
         self._finish(Phase.FAILED)
 
     def _finish(self, phase: Phase) -> None:

@@ -160,12 +160,13 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """Engine: the job failed."""
+    """Engine: the job failed; `exit_code` is what a command line that ran it returns (engine.errors)."""
 
     job: str
     code: str
     message: str
     fix: str
+    exit_code: int = 1
 
 
 @dataclass(frozen=True)

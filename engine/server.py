@@ -258,7 +258,7 @@ def _outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Mess
     except Cancelled:
         return protocol.CancelledJob(submit.job)
     except SketchbridgeError as error:
-        return protocol.Failed(submit.job, error.code, error.message, error.fix)
+        return protocol.Failed(submit.job, error.code, error.message, error.fix, error.exit_code)
     except MemoryError:
         traceback.print_exc()
         return protocol.Failed(submit.job, "out_of_memory", "The machine's memory is used up.",

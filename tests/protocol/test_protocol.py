@@ -31,7 +31,7 @@ EVERY_MESSAGE = [
     protocol.MeshUpdate("a", VERTICES[:0], FACES[:0]),
     protocol.Note("a", "two\nlines"),
     protocol.Done("a", {"seed": 2**62, "nested": [1, {"x": None}]}, VERTICES, FACES, UVS, {"albedo": IMAGE, "roughness": IMAGE[..., :1]}),
-    protocol.Failed("a", "code", "what", "fix"),
+    protocol.Failed("a", "code", "what", "fix", 2),
     protocol.Cancel("a"),
     protocol.CancelledJob("a"),
     protocol.Ping(7),

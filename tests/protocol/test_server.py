@@ -130,6 +130,7 @@ def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: 
     host.submit(prompt, **settings)
     failed = host.until(protocol.Failed)
     assert failed.code == code and words in failed.message and failed.fix
+    assert failed.exit_code == (1 if code in ("internal", "out_of_memory") else 2)
 
 
 @pytest.mark.parametrize(
