@@ -11,6 +11,8 @@ import warp as wp
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from engine.render.warp_runtime import launch, load_warp
+
 
 
 @wp.func
@@ -71,13 +73,12 @@ class SampleGrids(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, points: Tensor, *grids: Tensor) -> Tensor:
         """points float32 [N, 3] in -1..1, grids float32 [R, R, R, 3] (indexed x, y, z) on the CPU -> [N, 3]."""
-        wp.config.quiet = True  # standard output belongs to whoever started the process
-        wp.init()
+        load_warp()
         points = points.detach().contiguous()
         out = torch.zeros_like(points)
-        places, sums = _vectors(points), _vectors(out)
         for grid in grids:
-            wp.launch(sample_kernel, len(points), [places, _vectors(grid.detach()), grid.shape[0], sums], device="cpu")
+            table = (grid.view(-1, 3), wp.vec3)
+            launch(sample_kernel, len(points), [(points, wp.vec3), table, grid.shape[0], (out, wp.vec3)], points.device)
         ctx.save_for_backward(points)
         ctx.resolutions = [grid.shape[0] for grid in grids]
         return out
@@ -86,18 +87,14 @@ class SampleGrids(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Scatter each point's gradient to the eight corners of its cell, level by level."""
         (points,) = ctx.saved_tensors
-        places, incoming = _vectors(points), _vectors(gradient.contiguous())
+        incoming = gradient.contiguous()
         results: list[Tensor | None] = [None]
         for needed, resolution in zip(ctx.needs_input_grad[1:], ctx.resolutions, strict=True):
             if not needed:
                 results.append(None)
                 continue
             out = points.new_zeros(resolution, resolution, resolution, 3)
-            wp.launch(scatter_kernel, len(points), [places, incoming, resolution, _vectors(out)], device="cpu")
+            table = (out.view(-1, 3), wp.vec3)
+            launch(scatter_kernel, len(points), [(points, wp.vec3), (incoming, wp.vec3), resolution, table], points.device)
             results.append(out)
         return tuple(results)
-
-
-def _vectors(tensor: Tensor) -> wp.array:
-    """A Warp view of a contiguous float32 tensor [..., 3] without a copy."""
-    return wp.from_torch(tensor.view(-1, 3), dtype=wp.vec3)
