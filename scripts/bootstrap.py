@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -130,6 +131,11 @@ def plan(environment: Environment, python: str, torch_index: str, fresh: bool) -
         steps.append(Step("linking the project's package", (*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))))
     steps.append(Step("trying it", (str(environment.python), "-c", environment.proof)))
     return steps
+
+
+def engine_command() -> str:
+    """The value of SKETCHBRIDGE_ENGINE that starts this project's engine: a command line, quoted for a shell."""
+    return shlex.join([str(ENGINE.python), "-m", "engine"])
 
 
 def find_python() -> str:

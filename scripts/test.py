@@ -83,7 +83,7 @@ def surroundings(group: Group, scratch: Path) -> dict[str, str]:
         PYTHONUNBUFFERED="1",
         HF_HUB_OFFLINE="1",
         BLENDER_USER_RESOURCES=str(scratch / "blender"),
-        SKETCHBRIDGE_ENGINE=str(ENGINE.python),
+        SKETCHBRIDGE_ENGINE=bootstrap.engine_command(),
         TMPDIR=str(scratch),
     )
     (scratch / "blender").mkdir()

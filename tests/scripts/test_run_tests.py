@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bootstrap
 import pytest
-from bootstrap import ENGINE, ENVIRONMENTS
+from bootstrap import ENVIRONMENTS
 
 
 def load_runner():
@@ -81,7 +81,7 @@ def test_a_group_that_hangs_is_killed_with_what_it_started(tmp_path):
 def test_each_group_has_a_blender_folder_of_its_own_one_thread_and_the_engine(tmp_path):
     text = "import os\ndef test_a():\n"
     text += "    assert os.listdir(os.environ['BLENDER_USER_RESOURCES']) == []\n    assert os.environ['OMP_NUM_THREADS'] == '1'\n"
-    text += f"    assert os.environ['SKETCHBRIDGE_ENGINE'] == {str(ENGINE.python)!r}\n"
+    text += f"    assert os.environ['SKETCHBRIDGE_ENGINE'] == {bootstrap.engine_command()!r}\n"
     assert outcome_of(tmp_path, text).good
 
 
