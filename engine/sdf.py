@@ -1,31 +1,38 @@
 """Signed distance to a messy sketch.
 
-The sign is found for each connected stroke alone, by its winding number (Jacobson et al. 2013; fast evaluation: Barill et al.
-2018), and the strokes are united by the minimum of their distances, so that what lies inside another stroke leaves no trace.
-Faces that enclose nothing get a shell. Strokes that do not quite meet are joined by a morphological closing of the united field:
-out by a radius r, and back in by the distance to the offset surface (Serra 1982); it fills what a ball of radius r cannot enter.
+1. Each connected stroke is taken alone (`engine.strokes`): inside is where its winding number exceeds 1/2 (Jacobson et al. 2013;
+   fast evaluation: Barill et al. 2018), whichever way its faces are wound. The strokes are united by the minimum of their
+   distances, so that what lies inside another stroke leaves no trace.
+2. Closing by a radius r (Serra 1982): the strokes are offset outward by r, cavities that this seals off are filled, and the result
+   is brought back in by the distance to its outer surface. Strokes that nearly meet are joined, and what an artist draws as a
+   skin of ribbons becomes the body that it stands for, bounded by the ribbons themselves.
+3. Ribbons that bound no such body get a shell, so that they have a thickness at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
 from engine.errors import Cancelled, InputError
 from engine.mesh import Mesh
-from engine.strokes import Stroke, split_strokes
+from engine.strokes import Stroke, closest, face_normals, inside, split_strokes, surface_samples
 
 NEAR = 0.1
-"""Distances up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
+"""Distances to the strokes up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
 
-COARSEST_SAMPLES = 0.03
-"""Surface samples lie closer than this, engine units."""
+SAMPLES = 0.025
+"""Every place of the surface is within 0.58 times this of a sample, engine units."""
 
-CLOSING_STEP = (0.012, 0.03)
-"""Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half its radius within these bounds."""
+SHELL_SLOPE = 0.25
+"""How fast the shell of a sheet grows with the distance from where it becomes the skin of a body."""
+
+LATTICE_STEP = (0.02, 0.03)
+"""Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half the offset within these bounds."""
 
 
 def sketch_sdf(
@@ -35,195 +42,168 @@ def sketch_sdf(
 
     mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored
     points     [N, 3], engine space
-    thickness  half the thickness given to ribbons and other faces that enclose nothing, and the least radius of thin tubes
-    closing    radius: gaps up to twice as wide are closed; 0 for none
+    thickness  half the thickness given to ribbons that bound no body, and the least radius of thin tubes
+    closing    radius: gaps up to twice as wide between strokes are closed, and cavities filled; 0 for neither
     cancelled  asked between strokes; engine.errors.Cancelled is raised when it says so
 
-    Within NEAR of the surface the gradient has length 1 except at creases; where strokes overlap, the depth inside is that of the
-    deepest stroke, which is at most the true one. Raises InputError where no face has an area.
+    The gradient near the surface has length 1 except at creases; deep inside overlapping strokes the depth is that of one of them,
+    at most the true one. Raises InputError where no face has an area.
     """
-    ask = cancelled or (lambda: False)
     points = np.ascontiguousarray(points, dtype=np.float64)
     strokes = split_strokes(mesh.vertices, mesh.faces)
     if not strokes:
         raise InputError(
-            "sketch-empty",
-            f"The sketch needs at least one face with an area; none of its {len(mesh.faces)} faces has one.",
-            "Check that the object is not scaled to zero and has faces.",
+            "sketch_no_area",
+            f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
+            "Check that the object has faces and is not scaled to zero.",
         )
-    spacing = min(COARSEST_SAMPLES, closing) if closing > 0 else COARSEST_SAMPLES
-    field = _Union.of(strokes, thickness, max(spacing, CLOSING_STEP[0]), ask)
-    values, _ = field.distance(points, NEAR + closing)
-    if closing > 0:
-        values = _closed(field, points, values, closing)
-    return values.astype(np.float32)
+    ask = cancelled or (lambda: False)
+    if closing <= 0:
+        return _Field.of(strokes, thickness, None, ask).distance(points, NEAR)[0].astype(np.float32)
+    body = _Body.of(_Field.of(strokes, 0.0, None, ask), closing)
+    field = _Field.of(strokes, thickness, body, ask)
+    return np.minimum(body.distance(points), field.distance(points, NEAR)[0]).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A stroke with samples of its surface and how far its solid and its sheets are grown outward."""
+class _Field:
+    """Solid strokes, each with its growth (so that none is thinner than the thickness), and all sheets together, with their shell.
 
-    stroke: Stroke
-    tree: cKDTree
-    solid_growth: float
-    sheet_growth: float
+    skin     samples of the sheets that bound a body and need no shell; None where there are none
+    tree     samples of all surfaces, with their growth [S], for distances from afar
+    """
 
-    def distance(self, points: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-        """float64 [N]: exact within reach of the stroke, from samples further inside, infinite elsewhere; and the nearest places
-        [N, 3] on the stroke where the distance is finite."""
-        import igl
-
-        stroke = self.stroke
-        values, nearest = np.full(len(points), np.inf), np.zeros_like(points)
-        near = np.flatnonzero(np.isfinite(self.tree.query(points, distance_upper_bound=reach)[0]))
-        if len(stroke.solid):
-            values[near], nearest[near] = closest(stroke.vertices, stroke.bounding, points[near])
-            boxed = np.flatnonzero(((points >= stroke.low) & (points <= stroke.high)).all(axis=1))
-            if len(boxed):
-                boxed = boxed[np.abs(igl.fast_winding_number(stroke.vertices, stroke.solid, points[boxed])) > 0.5]
-            deep = boxed[np.isinf(values[boxed])]
-            values[deep], sample = self.tree.query(points[deep])
-            nearest[deep] = self.tree.data[sample]
-            values[boxed] *= -1
-            values -= self.solid_growth
-        if len(stroke.sheet):
-            bare, place = closest(stroke.vertices, stroke.sheet, points[near])
-            better = bare - self.sheet_growth < values[near]
-            values[near[better]], nearest[near[better]] = bare[better] - self.sheet_growth, place[better]
-        return values, nearest
-
-
-@dataclass(frozen=True)
-class _Union:
-    """All strokes together. The tree of samples and their growth serve distances from afar; the samples are within spacing."""
-
-    parts: list[_Part]
+    solids: list[tuple[Stroke, float]]
+    sheet_vertices: np.ndarray
+    sheet_faces: np.ndarray
+    thickness: float
+    skin: cKDTree | None
     tree: cKDTree
     growth: np.ndarray
-    spacing: float
     ask: Callable[[], bool]
 
     @classmethod
-    def of(cls, strokes: list[Stroke], thickness: float, spacing: float, ask: Callable[[], bool]) -> _Union:
-        parts, samples, growth = [], [], []
-        for stroke in strokes:
-            solid_growth = max(0.0, thickness - stroke.radius)
-            own = surface_samples(stroke.vertices, np.concatenate([stroke.bounding, stroke.sheet]), spacing)
-            parts.append(_Part(stroke, cKDTree(own), solid_growth, thickness))
-            samples.append(own)
-            growth.append(np.full(len(own), solid_growth if len(stroke.solid) else thickness))
-        return cls(parts, cKDTree(np.concatenate(samples)), np.concatenate(growth), spacing, ask)
+    def of(cls, strokes: list[Stroke], thickness: float, body: _Body | None, ask: Callable[[], bool]) -> _Field:
+        solids = [(stroke, max(0.0, thickness - stroke.radius)) for stroke in strokes if len(stroke.solid)]
+        of_solids = [surface_samples(stroke.vertices, stroke.bounding, SAMPLES)[0] for stroke, _ in solids]
+        first = np.cumsum([0] + [len(stroke.vertices) for stroke in strokes])
+        vertices = np.concatenate([stroke.vertices for stroke in strokes])
+        faces = np.concatenate([stroke.sheet + start for stroke, start in zip(strokes, first, strict=False)])
+        of_sheets, face = surface_samples(vertices, faces, SAMPLES)
+        skin = None if body is None else _skin(of_sheets, face_normals(vertices, faces)[face], thickness, body)
+        tree = cKDTree(np.concatenate([*of_solids, of_sheets]))
+        field = cls(solids, vertices, faces, thickness, skin, tree, np.zeros(0), ask)
+        growth = [np.full(len(samples), grown) for samples, (_, grown) in zip(of_solids, solids, strict=True)]
+        return replace(field, growth=np.concatenate([*growth, field.shell(of_sheets)]))
+
+    def shell(self, places: np.ndarray) -> np.ndarray:
+        """float64 [N]: half the thickness of the sheets at places [N, 3] on them: none on the skin of a body, growing away from it."""
+        if self.skin is None or not len(places):
+            return np.full(len(places), self.thickness)
+        return np.minimum(self.thickness, self.skin.query(places, distance_upper_bound=self.thickness / SHELL_SLOPE)[0] * SHELL_SLOPE)
+
+    def afar(self, points: np.ndarray) -> np.ndarray:
+        """float64 [N]: unsigned distance to the grown surface, estimated from samples."""
+        distance, sample = self.tree.query(points)
+        return distance - self.growth[sample]
 
     def distance(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
-        """float64 [N]: signed distance of the union at points [N, 3], exact where it is below `near` and not deep inside; and
-        float64 [N, 3]: the nearest places on the strokes."""
-        reach = near + float(self.growth.max()) + self.spacing
-        values, nearest = np.full(len(points), np.inf), np.zeros_like(points)
-        for part in self.parts:
+        """float64 [N]: signed distance at points [N, 3], exact where it is below `near` and not deep inside; and float64 [N, 3]:
+        the nearest places on the strokes."""
+        distance, sample = self.tree.query(points)
+        values, nearest = distance - self.growth[sample], self.tree.data[sample]
+        close = np.flatnonzero(distance < near + float(self.growth.max()) + 0.58 * SAMPLES)
+        best, places = closest(self.sheet_vertices, self.sheet_faces, points[close])
+        best -= self.shell(places)
+        enclosed = np.zeros(len(points), dtype=bool)
+        for stroke, growth in self.solids:
             if self.ask():
                 raise Cancelled
-            low, high = part.stroke.low - reach, part.stroke.high + reach
-            boxed = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
-            own, place = part.distance(points[boxed], reach)
-            better = own < values[boxed]
-            values[boxed[better]], nearest[boxed[better]] = own[better], place[better]
-        far = np.isinf(values)
-        values[far], nearest[far] = self.afar(points[far])
+            within = inside(stroke, points)
+            enclosed |= within
+            reach = near + growth
+            boxed = np.flatnonzero(((points[close] >= stroke.low - reach) & (points[close] <= stroke.high + reach)).all(axis=1))
+            measured, place = closest(stroke.vertices, stroke.bounding, points[close[boxed]])
+            own = np.where(within[close[boxed]], -measured, measured) - growth
+            better = own < best[boxed]
+            best[boxed[better]], places[boxed[better]] = own[better], place[better]
+        values = np.where(enclosed, -np.abs(values), values)
+        known = np.isfinite(best)
+        values[close[known]], nearest[close[known]] = best[known], places[known]
         return values, nearest
 
-    def afar(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Unsigned distance [N] to the grown surface and the nearest places [N, 3], estimated from samples."""
-        distance, sample = self.tree.query(points)
-        return distance - self.growth[sample], self.tree.data[sample]
+
+def _skin(samples: np.ndarray, normals: np.ndarray, thickness: float, body: _Body) -> cKDTree | None:
+    """Those samples [S, 3] of sheets on one side of which the body is deeper than the shell would be; normals [S, 3] of any length."""
+    step = normals * (2 * thickness / np.linalg.norm(normals, axis=1, keepdims=True))
+    depth = np.minimum(body.distance(samples - step), body.distance(samples + step))
+    skin = samples[depth < -thickness]
+    return cKDTree(skin) if len(skin) else None
 
 
-def _closed(field: _Union, points: np.ndarray, values: np.ndarray, radius: float) -> np.ndarray:
-    """Field [N] at points after a closing by radius: radius less the distance to the surface that lies radius outside.
-
-    That surface is given by samples with normals, so distances to it are exact to second order; where the closing changes less
-    than a tenth of the samples' spacing, the exact field is kept.
+@dataclass(frozen=True)
+class _Body:
+    """The strokes offset by a radius with all cavities filled, as samples of its outer surface with outward normals.
+    radius: by how much the strokes were offset; step: the samples' spacing
     """
-    step = float(np.clip(radius / 2, *CLOSING_STEP))
-    offset, normals = _offset_samples(field, radius, step)
-    within = np.flatnonzero(values < radius)
-    shortest, sample = cKDTree(offset).query(points[within])
-    along = np.einsum("ni,ni->n", offset[sample] - points[within], normals[sample])
-    beside = np.minimum(shortest**2 - along**2, (0.7 * step) ** 2)
-    shortest = np.sqrt(np.maximum(shortest**2 - np.maximum(beside, 0), 0))
-    closed = values.copy()
-    closed[within] = np.minimum(values[within], radius - shortest + 0.1 * step)
-    return closed
+
+    tree: cKDTree
+    normals: np.ndarray
+    radius: float
+    step: float
+
+    @classmethod
+    def of(cls, field: _Field, radius: float) -> _Body:
+        step = float(np.clip(radius / 2, *LATTICE_STEP))
+        places = _outer_crossings(field, radius, step)
+        values, nearest = field.distance(places, radius + 3 * step)
+        normals = places - nearest
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        return cls(cKDTree(places - normals * (values - radius)[:, None]), normals, radius, step)
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """float64 [N]: signed distance to the finished surface, from the nearest sample and its tangent plane: the part of the
+        way that runs along the plane, up to the samples' spacing, is not counted."""
+        shortest, sample = self.tree.query(points)
+        along = np.einsum("ni,ni->n", self.tree.data[sample] - points, self.normals[sample])
+        beside = np.clip(shortest**2 - along**2, 0, (0.7 * self.step) ** 2)
+        return self.radius - np.copysign(np.sqrt(np.maximum(shortest**2 - beside, 0)), along)
 
 
-def _offset_samples(field: _Union, level: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [S, 3] twice: places on the surface field = level, near where the edges of a cubic lattice cross it, and normals."""
-    index, origin = _cells_near(field, level, step)
-    values = field.distance(origin + index * step, level + 3 * step)[0] - level
-    size = index.max(axis=0) + 2
-    weights = np.array([size[1] * size[2], size[2], 1])
-    key = index @ weights
-    order = np.argsort(key)
-    key, index, values = key[order], index[order], values[order]
+def _outer_crossings(field: _Field, level: float, step: float) -> np.ndarray:
+    """float64 [S, 3]: where edges of a cubic lattice cross from what can be reached from outside into field <= level."""
+    margin = level + float(field.growth.max()) + 3 * step
+    low, high = field.tree.mins - margin, field.tree.maxes + margin
+    coarse = np.ceil((high - low) / (2 * step)).astype(np.int64) + 1
+    values = _halved(field.afar(_lattice(low, 2 * step, coarse)).reshape(coarse)) - level
+    # an estimate is off by less than half a coarse cell's diagonal; both ends of an edge that crosses must be exact
+    close = np.flatnonzero(np.abs(values) < (1 + np.sqrt(3)) * step)
+    index = np.stack(np.unravel_index(close, values.shape), axis=1)
+    values.reshape(-1)[close] = field.distance(low + index * step, level + 4 * step)[0] - level
+    parts, _ = label(values > 0)
+    outside = parts == parts[0, 0, 0]
     crossings = []
     for axis in range(3):
-        found = np.minimum(np.searchsorted(key, key + weights[axis]), len(key) - 1)
-        pair = np.flatnonzero((key[found] == key + weights[axis]) & ((values < 0) != (values[found] < 0)))
-        share = values[pair] / (values[pair] - values[found[pair]])
-        place = index[pair].astype(np.float64)
-        place[:, axis] += share
-        crossings.append(origin + place * step)
-    places = np.concatenate(crossings)
-    values, nearest = field.distance(places, level + 3 * step)
-    normals = places - nearest
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return places - normals * (values - level)[:, None], normals
+        ahead = np.roll(values, -1, axis=axis)
+        crossing = outside != np.roll(outside, -1, axis=axis)
+        index = np.argwhere(crossing)
+        first, second = values[crossing], ahead[crossing]
+        place = index.astype(np.float64)
+        place[:, axis] += first / (first - second)
+        crossings.append(low + place * step)
+    return np.concatenate(crossings)
 
 
-def _cells_near(field: _Union, level: float, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lattice points that may be an end of an edge crossing field = level: int64 [N, 3] and the origin, found from coarse to fine."""
-    margin = level + float(field.growth.max()) + 2 * step
-    low, high = field.tree.mins - margin, field.tree.maxes + margin
-    doublings = 3
-    cells = np.ceil((high - low) / (step * 2**doublings)).astype(np.int64) + 1
-    index = np.stack(np.meshgrid(*[np.arange(count) for count in cells], indexing="ij"), axis=-1).reshape(-1, 3)
-    slack = step + field.spacing + float(np.ptp(field.growth))
-    for doubling in range(doublings, -1, -1):
-        side = 2**doubling
-        centres = low + (index * side + (side - 1) / 2) * step
-        half_diagonal = np.sqrt(3) / 2 * (side - 1) * step
-        index = index[np.abs(field.afar(centres)[0] - level) <= half_diagonal + slack]
-        if doubling:
-            index = (2 * index[:, None] + _CHILDREN).reshape(-1, 3)
-    return index, low
+def _lattice(low: np.ndarray, step: float, count: np.ndarray) -> np.ndarray:
+    """float64 [count.prod(), 3]: the points of a cubic lattice, x slowest."""
+    return low + np.stack(np.meshgrid(*[np.arange(n) * step for n in count], indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-_CHILDREN = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-
-
-def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exact distances [N] of points [N, 3] to triangles, vertices float64 [V, 3], faces int64 [F, 3], and the nearest places [N, 3]."""
-    import igl
-
-    if not len(points) or not len(faces):
-        return np.full(len(points), np.inf), np.zeros_like(points)
-    tree = igl.AABB()
-    tree.init(vertices, faces)
-    squared, _, places = tree.squared_distance(vertices, faces, np.ascontiguousarray(points))
-    return np.sqrt(squared), places
-
-
-def surface_samples(vertices: np.ndarray, faces: np.ndarray, spacing: float) -> np.ndarray:
-    """float64 [S, 3]: middles of the faces after halving longest edges until all are shorter than spacing; every place of the
-    surface is within 0.58 * spacing of one."""
-    triangles = vertices[faces]
-    done = []
-    while len(triangles):
-        sides = np.linalg.norm(triangles - np.roll(triangles, -1, axis=1), axis=2)
-        longest = sides.argmax(axis=1)
-        small = sides.max(axis=1) <= spacing
-        done.append(triangles[small].mean(axis=1))
-        rows, start = np.flatnonzero(~small), longest[~small]
-        a, b, c = (triangles[rows, (start + k) % 3] for k in range(3))
-        middle = (a + b) / 2
-        triangles = np.concatenate([np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)])
-    return np.concatenate(done)
+def _halved(values: np.ndarray) -> np.ndarray:
+    """A lattice's values [A, B, C] on the lattice of half the step [2A - 1, 2B - 1, 2C - 1], by linear interpolation."""
+    for axis in range(3):
+        values = np.moveaxis(values, axis, 0)
+        finer = np.empty((2 * len(values) - 1, *values.shape[1:]))
+        finer[::2], finer[1::2] = values, (values[1:] + values[:-1]) / 2
+        values = np.moveaxis(finer, 0, axis)
+    return np.ascontiguousarray(values)

@@ -153,3 +153,46 @@ def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:
     """Volume of a closed, coherently oriented stroke."""
     a, b, c = (vertices[faces] - vertices.mean(axis=0)).transpose(1, 0, 2)
     return abs(float(np.einsum("fi,fi->", np.cross(a, b), c))) / 6
+
+
+def inside(stroke: Stroke, points: np.ndarray) -> np.ndarray:
+    """bool [N]: which of points [N, 3] the stroke encloses."""
+    import igl
+
+    result = np.zeros(len(points), dtype=bool)
+    boxed = np.flatnonzero(((points >= stroke.low) & (points <= stroke.high)).all(axis=1))
+    if len(stroke.solid) and len(boxed):
+        result[boxed] = np.abs(igl.fast_winding_number(stroke.vertices, stroke.solid, points[boxed])) > 0.5
+    return result
+
+
+def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exact distances [N] of points [N, 3] to triangles, vertices float64 [V, 3], faces int64 [F, 3], and the nearest places [N, 3];
+    infinite where there are no triangles."""
+    import igl
+
+    if not len(points) or not len(faces):
+        return np.full(len(points), np.inf), np.zeros_like(points)
+    tree = igl.AABB()
+    tree.init(vertices, faces)
+    squared, _, places = tree.squared_distance(vertices, faces, np.ascontiguousarray(points))
+    return np.sqrt(squared), places
+
+
+def surface_samples(vertices: np.ndarray, faces: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """Middles of the faces after halving longest edges until all are shorter than spacing: float64 [S, 3], and each one's face
+    int64 [S]. Every place of the surface is within 0.58 * spacing of a sample of its own face."""
+    triangles, source = vertices[faces], np.arange(len(faces))
+    places, sources = [np.zeros((0, 3))], [source[:0]]
+    while len(triangles):
+        sides = np.linalg.norm(triangles - np.roll(triangles, -1, axis=1), axis=2)
+        longest = sides.argmax(axis=1)
+        small = sides.max(axis=1) <= spacing
+        places.append(triangles[small].mean(axis=1))
+        sources.append(source[small])
+        rows, start = np.flatnonzero(~small), longest[~small]
+        a, b, c = (triangles[rows, (start + k) % 3] for k in range(3))
+        middle = (a + b) / 2
+        triangles = np.concatenate([np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)])
+        source = np.tile(source[rows], 2)
+    return np.concatenate(places), np.concatenate(sources)
