@@ -1,0 +1,159 @@
+"""From the optimised surface and colour field to a finished object: clean, smooth, decimate, unwrap, bake, back to world space."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.conventions import Placement
+from engine.mesh import Mesh
+from engine.reporting import Reporter, stop_if_cancelled
+from engine.texture.atlas import decimate, unwrap, usable_uvs
+from engine.texture.bake import bake, rasterize_layout
+from engine.texture.field import ColourField
+
+LEAST_SHARE = 0.002
+"""A loose component with less than this share of the whole surface's area is a floater and is removed."""
+PADDING = 6  # texels around every chart
+SMOOTHING = 3  # rounds of Taubin smoothing
+OVERLAP_WORTH_SAYING = 0.05
+_SHARES = {"clean": 0.05, "decimate": 0.1, "unwrap": 0.45, "bake": 1.0}  # of the export stage, as it usually goes
+
+
+def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Placement, face_budget: int, texture_size: int, reporter: Reporter, *,
+           smoothing: int = SMOOTHING) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+    """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
+
+    vertices, faces   [V, 3], [F, 3] engine space, the isosurface
+    face_budget       at most about this many triangles come out
+    smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
+    Roughness and metallic are constants, factors of the material (`engine.gltf`). Raises Cancelled where the reporter wishes it.
+    """
+    progress = _Progress(reporter)
+    mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
+    mesh = remove_loose_parts(mesh, reporter)
+    mesh = mesh.with_vertices(smooth(mesh, smoothing))
+    progress.at(_SHARES["clean"])
+    mesh = decimate(mesh, face_budget)
+    progress.at(_SHARES["decimate"])
+    colours = _field_colours(field, mesh.vertices)
+    world = Mesh(placement.to_world(mesh.vertices), mesh.faces, colours)
+    return _textured(world, field, placement, texture_size, reporter, progress)
+
+
+def finish_texture(sketch: Mesh, field: ColourField, placement: Placement, texture_size: int,
+                   reporter: Reporter) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+    """The sketch as it came - the same vertices, faces, colours and uvs, byte for byte - and maps for its uvs.
+
+    A mesh without a usable uv layout (none, not finite, without area) gets one; a layout whose faces overlap is kept, the last face
+    wins, and a note says so.
+    """
+    progress = _Progress(reporter)
+    if not usable_uvs(sketch.uvs):
+        if sketch.uvs is not None:
+            reporter.note("The mesh's UV layer has no area or is not finite; a new one was unwrapped.")
+        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, placement, texture_size, reporter, progress)
+    overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
+    if overlap > OVERLAP_WORTH_SAYING:
+        reporter.note(f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled); they share one colour, that of the last face.")
+    return sketch, {"albedo": bake(sketch, field, placement, texture_size, PADDING, progress.within(_SHARES["unwrap"], _SHARES["bake"]))}
+
+
+def _textured(mesh: Mesh, field: ColourField, placement: Placement, texture_size: int, reporter: Reporter,
+              progress: _Progress) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+    """Unwrap and bake."""
+    notes: list[str] = []
+    uvs = unwrap(mesh, texture_size, PADDING, cancelled=reporter.cancelled, notes=notes)
+    for note in notes:
+        reporter.note(note)
+    progress.at(_SHARES["unwrap"])
+    textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
+    return textured, {"albedo": bake(textured, field, placement, texture_size, PADDING, progress.within(_SHARES["unwrap"], _SHARES["bake"]))}
+
+
+class _Progress:
+    """Reports the export stage in hundredths and notices a wish to stop."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def at(self, share: float) -> None:
+        """Reached this share of the stage, 0..1. Raises Cancelled."""
+        self._reporter.progress("export", round(100 * share), 100, None, {})
+        stop_if_cancelled(self._reporter)
+
+    def within(self, start: float, stop: float):  # noqa: ANN201  a closure with bake.Step's signature
+        """A callback for a part of the stage."""
+        return lambda done, total: self.at(start + (stop - start) * done / max(total, 1))
+
+
+def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None) -> Mesh:
+    """Without floaters (under LEAST_SHARE of the area) and without closed hollows inside, which nobody can see.
+
+    The largest component always stays. Colours follow; uvs are dropped.
+    """
+    labels, count = _components(mesh)
+    if count <= 1:
+        return mesh
+    corners = mesh.corner_vertices().astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    of_face = labels[mesh.faces[:, 0]]
+    area = np.bincount(of_face, weights=0.5 * np.linalg.norm(normals, axis=1), minlength=count)
+    volume = np.bincount(of_face, weights=(corners[:, 0] * normals).sum(axis=1) / 6, minlength=count)
+    hollow = (volume < 0) & _closed_components(mesh.faces, of_face, count)
+    keep = (area >= LEAST_SHARE * area[~hollow].sum()) & ~hollow if (~hollow).any() else area >= LEAST_SHARE * area.sum()
+    keep[np.argmax(np.where(hollow, 0, area) if (~hollow).any() else area)] = True
+    floaters = int(((~keep) & ~hollow & (area > 0)).sum())
+    if reporter is not None and floaters:
+        reporter.note(f"{floaters} loose parts, each under {100 * LEAST_SHARE:g} % of the surface, were removed.")
+    used, local = np.unique(mesh.faces[keep[of_face]], return_inverse=True)
+    colours = None if mesh.colours is None else mesh.colours[used]
+    return Mesh(np.ascontiguousarray(mesh.vertices[used]), local.reshape(-1, 3).astype(np.int32), colours)
+
+
+def smooth(mesh: Mesh, rounds: int, shrink: float = 0.5, grow: float = -0.53) -> np.ndarray:
+    """Vertices float32 [V, 3] after Taubin's lambda | mu smoothing (1995): a step in, a larger step out, which keeps the volume."""
+    if rounds <= 0 or len(mesh.faces) == 0:
+        return mesh.vertices
+    from scipy.sparse import coo_matrix
+
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
+    both = np.concatenate([edges, edges[:, ::-1]])
+    size = len(mesh.vertices)
+    adjacency = coo_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(size, size)).tocsr()
+    adjacency.data[:] = 1  # inner edges were counted twice
+    degree = np.asarray(adjacency.sum(axis=1)).reshape(-1, 1)
+    points = mesh.vertices.astype(np.float64)
+    for _ in range(rounds):
+        for factor in (shrink, grow):
+            points = points + factor * np.where(degree > 0, adjacency @ points / np.maximum(degree, 1) - points, 0)
+    return points.astype(np.float32)
+
+
+def _components(mesh: Mesh) -> tuple[np.ndarray, int]:
+    """[V] component of every vertex, and how many there are (lone vertices count)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    edges = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
+    size = len(mesh.vertices)
+    graph = coo_matrix((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
+    count, labels = connected_components(graph, directed=False)
+    return labels, int(count)
+
+
+def _closed_components(faces: np.ndarray, of_face: np.ndarray, count: int) -> np.ndarray:
+    """bool [count]: no edge of the component lies on only one triangle."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64), axis=1)
+    keys = edges[:, 0] * (int(faces.max(initial=0)) + 1) + edges[:, 1]
+    _, first, times = np.unique(keys, return_index=True, return_counts=True)
+    closed = np.ones(count, dtype=bool)
+    closed[np.tile(of_face, 3)[first[times == 1]]] = False
+    return closed
+
+
+def _field_colours(field: ColourField, points: np.ndarray) -> np.ndarray:
+    """float32 [N, 3] of engine-space points."""
+    with torch.no_grad():
+        return field(torch.from_numpy(points).to(next(field.parameters()))).float().cpu().numpy()

@@ -1,0 +1,141 @@
+"""UV layouts and decimation, both bounded in time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import Cancelled
+from engine.mesh import Mesh
+
+CHUNK_FACES = 20_000
+"""xatlas' time grows faster than the number of faces: larger meshes are cut into compact pieces of this size."""
+POLL_SECONDS = 0.05
+
+
+def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: float | None = None, cancelled: Callable[[], bool] | None = None,
+           notes: list[str] | None = None) -> np.ndarray:  # fmt: skip
+    """uvs float32 [F, 3, 2] in 0..1, charts that do not overlap, about `padding` texels apart at `resolution` texels a side.
+
+    xatlas works in a process of its own, for at most `seconds` (default 30 and 1 more for every 2,000 faces). Should it take longer
+    or fail, the faces are laid out in pairs on a grid instead, and `notes` says so. Raises Cancelled within 0.1 s of the wish.
+    """
+    seconds = 30 + len(mesh.faces) / 2000 if seconds is None else seconds
+    notes = [] if notes is None else notes
+    uvs = _unwrap_apart(mesh, resolution, padding, seconds, cancelled or (lambda: False))
+    if uvs is None:
+        notes.append(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used instead.")
+        return grid_layout(len(mesh.faces), resolution, padding)
+    return uvs
+
+
+def grid_layout(faces: int, resolution: int, padding: int) -> np.ndarray:
+    """uvs float32 [F, 3, 2]: two faces a square cell, in rows; no distortion limits, no overlaps, no failure."""
+    cells = (faces + 1) // 2
+    side = max(1, int(np.ceil(np.sqrt(cells))))
+    margin = min(padding / 2 / resolution, 0.15 / side)
+    low, high = margin, 1 / side - margin
+    gap = min(margin, (high - low) / 4)  # between the two triangles of a cell
+    first = np.array([[low, low], [high - gap, low], [low, high - gap]])
+    second = np.array([[high, high], [low + gap, high], [high, low + gap]])
+    index = np.arange(faces)
+    cell = index // 2
+    origin = np.stack([cell % side, cell // side], axis=-1) / side
+    return (origin[:, None] + np.where((index % 2 == 0)[:, None, None], first, second)).astype(np.float32)
+
+
+def usable_uvs(uvs: np.ndarray | None) -> bool:
+    """Whether a layout can hold a texture: finite and with some area."""
+    from engine.texture.bake import signed_areas
+
+    return uvs is not None and bool(np.isfinite(uvs).all()) and float(np.abs(signed_areas(uvs.astype(np.float64))).sum()) > 1e-8
+
+
+def decimate(mesh: Mesh, faces: int) -> Mesh:
+    """At most about `faces` triangles (quadric error, Garland & Heckbert 1997); uvs are dropped, colours follow the nearest vertex.
+
+    A closed mesh stays closed and keeps its orientation: the result is checked, and where a collapse broke it, the reduction is
+    tried again more carefully and at last given up.
+    """
+    if len(mesh.faces) <= faces:
+        return mesh
+    import fast_simplification
+
+    closed = is_closed(mesh.faces)
+    count = int(faces)
+    while count < len(mesh.faces):
+        for aggressiveness in (5.0, 3.0):
+            points, triangles = fast_simplification.simplify(
+                mesh.vertices.astype(np.float64), mesh.faces.astype(np.int32), target_count=count, agg=aggressiveness, preserve_border=False
+            )
+            triangles = triangles.astype(np.int32)
+            if len(triangles) and (not closed or is_closed(triangles)):
+                return _with_colours(mesh, points.astype(np.float32), triangles)
+        count = int(count * 1.25) + 4
+    return mesh
+
+
+def is_closed(faces: np.ndarray) -> bool:
+    """Whether every edge is shared by exactly two triangles that run along it in opposite directions."""
+    starts, ends = faces.reshape(-1).astype(np.int64), np.roll(faces, -1, axis=1).reshape(-1).astype(np.int64)
+    span = int(faces.max(initial=0)) + 1
+    forward, backward = np.sort(starts * span + ends), np.sort(ends * span + starts)
+    return len(forward) > 0 and bool((forward[1:] != forward[:-1]).all()) and bool((forward == backward).all())
+
+
+def _with_colours(source: Mesh, vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+    used, local = np.unique(faces, return_inverse=True)
+    vertices, faces = np.ascontiguousarray(vertices[used]), local.reshape(-1, 3).astype(np.int32)
+    if source.colours is None:
+        return Mesh(vertices, faces)
+    from scipy.spatial import cKDTree
+
+    return Mesh(vertices, faces, source.colours[cKDTree(source.vertices).query(vertices)[1]])
+
+
+def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, cancelled: Callable[[], bool]) -> np.ndarray | None:
+    """uvs by the worker process; None where it took too long, failed, or left faces out of the square."""
+    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
+        source, target = Path(folder) / "mesh.npz", Path(folder) / "uvs.npy"
+        np.savez(source, vertices=mesh.vertices, faces=mesh.faces, chunk=_chunks(mesh), resolution=resolution, padding=padding)
+        command = [sys.executable, "-m", "engine.texture.unwrap_worker", str(seconds + 5), str(source), str(target)]
+        root = Path(__file__).resolve().parents[2]
+        worker = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + seconds
+        try:
+            while worker.poll() is None and time.monotonic() < deadline:
+                if cancelled():
+                    raise Cancelled()
+                time.sleep(POLL_SECONDS)
+        finally:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+        if worker.returncode != 0 or not target.exists():
+            return None
+        uvs = np.load(target)
+    sound = uvs.shape == (len(mesh.faces), 3, 2) and np.isfinite(uvs).all() and uvs.min() >= 0 and uvs.max() <= 1
+    return uvs if sound else None
+
+
+def _chunks(mesh: Mesh) -> np.ndarray:
+    """[F] piece of each face: halved along the longest axis at the median until no piece has more than CHUNK_FACES."""
+    centres = mesh.corner_vertices().mean(axis=1)
+    chunk = np.zeros(len(centres), dtype=np.int32)
+    todo, done = [np.arange(len(centres))], 0
+    while todo:
+        piece = todo.pop()
+        if len(piece) <= CHUNK_FACES:
+            chunk[piece] = done
+            done += 1
+            continue
+        axis = int(np.argmax(np.ptp(centres[piece], axis=0)))
+        order = piece[np.argsort(centres[piece, axis], kind="stable")]
+        todo.extend([order[: len(order) // 2], order[len(order) // 2 :]])
+    return chunk

@@ -1,0 +1,229 @@
+"""Baking: the colour field, a function of position, becomes a texture over a UV layout.
+
+Each texel takes the colour of the surface point whose uv is the texel's centre. Texels outside of every chart but within `padding`
+of one continue that chart's own triangle linearly, so that bilinear filtering across the chart's border reads what lies there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.conventions import Placement
+from engine.mesh import Mesh
+from engine.texture.field import ColourField
+
+Step = Callable[[int, int], None]
+"""(done, total); may raise Cancelled."""
+
+BAND_ROWS = 256  # rows rasterised at once
+CHUNK_TEXELS = 1 << 17  # texels coloured at once
+MOST_TILES = 6  # a face that repeats the texture more often than this along an axis covers every texel anyway
+EXTRAPOLATION = 1.5  # texels by which padding continues a triangle before it holds its colour
+FULL_BYTE = 255
+
+
+def bake(mesh: Mesh, field: ColourField, placement: Placement, size: int, padding: int = 6, step: Step | None = None) -> np.ndarray:
+    """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top.
+
+    mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins
+    placement  takes the mesh into the field's engine space
+    padding    texels painted around every chart; the rest is the mean colour
+    step       called as the work goes on
+    Memory: about 30 bytes a texel.
+    """
+    if mesh.uvs is None:
+        raise ValueError("A mesh without uvs cannot be baked.")
+    if size < 1:
+        raise ValueError(f"A texture needs at least one texel a side, got {size}.")
+    step = step or _no_step
+    layout = rasterize_layout(mesh.uvs, size, step)
+    rows, columns = _pad(layout.owners, padding)
+    return _paint(mesh, layout, rows, columns, field, placement, step)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which uv triangle holds each texel's centre.
+
+    owners   int32 [size, size], row 0 at the BOTTOM: index into corners, -1 where there is none
+    corners  float64 [N, 3, 2]: every face's uvs moved by whole tiles into view, once for each tile of the texture that it touches
+    faces    [N] the face that each of these is
+    """
+
+    owners: np.ndarray
+    corners: np.ndarray
+    faces: np.ndarray
+
+    def overlap(self) -> float:
+        """Share of the faces' uv area that lies upon other faces, 0..1; an estimate to a few percent, before padding."""
+        area = np.abs(signed_areas(self.corners[np.unique(self.faces, return_index=True)[1]])).sum() * self.owners.size
+        covered = np.count_nonzero(self.owners >= 0)
+        return float(max(0.0, 1 - covered / area)) if area > 0 else 0.0
+
+
+def rasterize_layout(uvs: np.ndarray, size: int, step: Step | None = None) -> Layout:
+    """The owners of a texture's texels; uvs [F, 3, 2] wrap outside of 0..1, the last face wins.
+
+    Faces too thin to hold any centre get the texels under their corners and middle where those are free, so that no face is
+    left without colour.
+    """
+    from engine.render.base import select_rasterizer
+
+    step = step or _no_step
+    corners, faces = _wrapped(uvs)
+    rasterizer = select_rasterizer(torch.device("cpu"))
+    order = (np.arange(len(corners), dtype=np.float64) + 1) / (len(corners) + 1)
+    depth = np.repeat(1 - 2 * order, 3)  # later is nearer
+    triangles = torch.arange(3 * len(corners), dtype=torch.int32).view(-1, 3)
+    owners = np.full((size, size), -1, dtype=np.int32)
+    for first in range(0, size, BAND_ROWS):
+        step(first, 2 * size)
+        rows = min(BAND_ROWS, size - first)
+        low, high = first / size, (first + rows) / size
+        inside = np.flatnonzero((corners[:, :, 1].max(1) >= low) & (corners[:, :, 1].min(1) <= high))
+        if len(inside) == 0:
+            continue
+        flat = corners.reshape(-1, 2)
+        clip = np.stack([2 * flat[:, 0] - 1, (flat[:, 1] - low) / (high - low) * 2 - 1, depth, np.ones(len(flat))], axis=-1)
+        rast, _ = rasterizer.rasterize(torch.from_numpy(clip.astype(np.float32))[None], triangles[inside], (rows, size))
+        ids = rast[0, :, :, 3].to(torch.int64).numpy() - 1
+        owners[first : first + rows] = np.where(ids >= 0, inside[ids], -1)
+    layout = Layout(owners, corners, faces)
+    _claim_free_texels(layout)
+    return layout
+
+
+def sample_image(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
+    """Bilinear samples float64 [N, C] of an image [H, W, C] (row 0 at the top) at uvs [N, 2] (v up), wrapping."""
+    height, width = image.shape[:2]
+    x, y = uvs[:, 0] * width - 0.5, (1 - uvs[:, 1]) * height - 0.5
+    x, y = np.nan_to_num(x), np.nan_to_num(y)
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    columns = [np.mod(left + offset, width).astype(np.int64) for offset in (0, 1)]
+    rows = [np.mod(top + offset, height).astype(np.int64) for offset in (0, 1)]
+    above = (1 - fx) * image[rows[0], columns[0]] + fx * image[rows[0], columns[1]]
+    below = (1 - fx) * image[rows[1], columns[0]] + fx * image[rows[1], columns[1]]
+    return (1 - fy) * above + fy * below
+
+
+def _wrapped(uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(corners float64 [N, 3, 2], face [N]): every face moved by whole tiles into 0..1, once for each tile that it touches."""
+    corners = np.nan_to_num(uvs.astype(np.float64))
+    corners = corners - np.floor(corners.min(axis=1, keepdims=True))
+    faces = np.arange(len(corners))
+    reach = np.minimum(np.ceil(corners.max(axis=1)).astype(np.int64), MOST_TILES).clip(min=1)
+    spread = np.flatnonzero((reach > 1).any(axis=1))
+    if len(spread) == 0:
+        return corners, faces
+    copies, owners = [corners], [faces]
+    for column in range(MOST_TILES):
+        for row in range(MOST_TILES):
+            touching = spread[(reach[spread, 0] > column) & (reach[spread, 1] > row)]
+            if (column or row) and len(touching):
+                copies.append(corners[touching] - np.array([column, row]))
+                owners.append(touching)
+    every = np.concatenate(owners)
+    order = np.argsort(every, kind="stable")  # the last face still wins
+    return np.concatenate(copies)[order], every[order]
+
+
+def _claim_free_texels(layout: Layout) -> None:
+    """Give faces that own no texel the free ones under their middle and corners."""
+    owners, size = layout.owners, len(layout.owners)
+    without = np.ones(int(layout.faces.max(initial=-1)) + 1, dtype=bool)
+    without[layout.faces[owners[owners >= 0]]] = False
+    missing = np.flatnonzero(without[layout.faces])
+    corners = layout.corners[missing]
+    for places in (corners.mean(axis=1), *(corners[:, corner] for corner in range(3))):
+        texels = np.floor(np.mod(places, 1) * size).astype(np.int64).clip(0, size - 1)
+        free = owners[texels[:, 1], texels[:, 0]] < 0
+        owners[texels[free, 1], texels[free, 0]] = missing[free]
+
+
+def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grow the owners in place by `padding` texels (wrapping), nearest first.
+
+    Returns the row and column int16 of the chart's own texel that each texel continues; a texel of a chart continues itself.
+    """
+    size = len(owners)
+    rows, columns = np.meshgrid(np.arange(size, dtype=np.int16), np.arange(size, dtype=np.int16), indexing="ij")
+    rows, columns = rows.copy(), columns.copy()
+    for ring in range(padding):
+        grown = owners.copy()
+        shifts = ((1, 0), (-1, 0), (0, 1), (0, -1)) + (((1, 1), (1, -1), (-1, 1), (-1, -1)) if ring % 2 else ())
+        for shift in shifts:
+            moved = np.roll(owners, shift, axis=(0, 1))
+            take = (grown < 0) & (moved >= 0)
+            grown[take] = moved[take]
+            rows[take] = np.roll(rows, shift, axis=(0, 1))[take]
+            columns[take] = np.roll(columns, shift, axis=(0, 1))[take]
+        if not (grown >= 0).any() or (owners >= 0).all():
+            break
+        owners[:] = grown
+    return rows, columns
+
+
+def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: ColourField, placement: Placement,
+           step: Step) -> np.ndarray:  # fmt: skip
+    """Colour every owned texel, the rest with the mean; flips to row 0 at the top."""
+    owners, size = layout.owners, len(layout.owners)
+    image = np.zeros((size * size, 3), dtype=np.uint8)
+    texels = np.flatnonzero(owners.reshape(-1) >= 0)
+    parameter = next(field.parameters())
+    total = np.zeros(3)
+    corners = placement.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
+    for start in range(0, len(texels), CHUNK_TEXELS):
+        step(size + start * size // max(len(texels), 1), 2 * size)
+        chunk = texels[start : start + CHUNK_TEXELS]
+        owner = owners.reshape(-1)[chunk]
+        source = np.stack([columns.reshape(-1)[chunk], rows.reshape(-1)[chunk]], axis=-1).astype(np.float64)
+        offset = np.stack([chunk % size, chunk // size], axis=-1) - source
+        offset -= size * np.rint(offset / size)  # padding wraps around the texture's border
+        centre = (source + 0.5 + offset.clip(-EXTRAPOLATION, EXTRAPOLATION)) / size
+        weights = _barycentric(layout.corners[owner], centre, EXTRAPOLATION / size)
+        points = np.einsum("nk,nkd->nd", weights, corners[layout.faces[owner]])
+        with torch.no_grad():
+            colours = field(torch.from_numpy(points.astype(np.float32)).to(parameter)).float().cpu().numpy()
+        painted = np.rint(colours.clip(0, 1) * FULL_BYTE).astype(np.uint8)
+        image[chunk] = painted
+        total += painted.sum(axis=0, dtype=np.float64)
+    if len(texels) < size * size:
+        rest = np.flatnonzero(owners.reshape(-1) < 0)
+        image[rest] = np.rint(total / max(len(texels), 1)).astype(np.uint8)
+    return np.ascontiguousarray(image.reshape(size, size, 3)[::-1])
+
+
+def _barycentric(triangles: np.ndarray, points: np.ndarray, reach: float) -> np.ndarray:
+    """Weights float64 [N, 3] of uv triangles [N, 3, 2] at uv points [N, 2], which may lie outside by a texel or two.
+
+    Weights are held where they would continue a triangle by more than about
+    `reach` (uv units) beyond its edges, as happens for slivers; a triangle without area gets equal weights.
+    """
+    a, b, c = triangles[:, 0], triangles[:, 1], triangles[:, 2]
+    doubled = 2 * signed_areas(triangles)
+    safe = np.where(np.abs(doubled) < 1e-18, 1.0, doubled)
+    weights = np.empty((len(points), 3))
+    weights[:, 0] = ((b[:, 0] - points[:, 0]) * (c[:, 1] - points[:, 1]) - (b[:, 1] - points[:, 1]) * (c[:, 0] - points[:, 0])) / safe
+    weights[:, 1] = ((c[:, 0] - points[:, 0]) * (a[:, 1] - points[:, 1]) - (c[:, 1] - points[:, 1]) * (a[:, 0] - points[:, 0])) / safe
+    weights[:, 2] = 1 - weights[:, 0] - weights[:, 1]
+    weights[np.abs(doubled) < 1e-18] = 1 / 3
+    # height of the triangle over each edge: how far a step of `reach` moves the opposite corner's weight
+    edges = np.linalg.norm(np.stack([c - b, a - c, b - a], axis=1), axis=2)
+    allowance = np.minimum(2 * reach * edges / np.maximum(np.abs(doubled)[:, None], 1e-18), 0.5)
+    weights = weights.clip(-allowance, 1 + allowance.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def signed_areas(uvs: np.ndarray) -> np.ndarray:
+    """[F] signed areas of uv triangles."""
+    first, second = uvs[:, 1] - uvs[:, 0], uvs[:, 2] - uvs[:, 0]
+    return 0.5 * (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+
+
+def _no_step(done: int, total: int) -> None:
+    """Progress that nobody watches."""
