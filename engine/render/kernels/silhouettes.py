@@ -19,6 +19,7 @@ BOUNDARY = wp.constant(-1)
 NO_EDGE = wp.constant(-1)
 OCCLUDED = wp.constant(-2)
 MAX_STEPS = wp.constant(64)
+PATH_END = wp.constant(1.0 + 1.0 / 256.0)
 BEHIND_EYE = wp.constant(1.0e30)
 
 
@@ -152,7 +153,7 @@ def follow_surface(
                 along = here
         if exit_edge == NO_EDGE:
             return int(NO_EDGE), 0.0
-        if along >= 1.0:
+        if along >= PATH_END:
             return int(OCCLUDED), 0.0
         a = p0
         b = p1
@@ -184,7 +185,7 @@ def follow_surface(
         if ends:
             lean = wp.abs(b[1] - a[1]) - wp.abs(b[0] - a[0])
             if lean > 0.0 or (lean == 0.0 and axis == 0):
-                return 3 * face + exit_edge, wp.max(along, 0.0)
+                return 3 * face + exit_edge, wp.clamp(along, 0.0, 1.0)
             return int(NO_EDGE), 0.0
         if beyond == goal:
             return int(NO_EDGE), 0.0
