@@ -1,0 +1,118 @@
+"""Before and after in one picture: the sketch above, the result below, the same six views and light. Rendered by the engine itself."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.camera import Cameras, orbit
+from engine.conventions import Placement, linear_to_srgb, srgb_to_linear
+from engine.gltf import vertex_normals
+from engine.mesh import Mesh
+from engine.meshio import write_atomically
+from engine.render.base import Rasterizer, select_rasterizer
+from engine.render.surface_ops import to_image
+
+AZIMUTHS = (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)
+ELEVATION, DISTANCE = 18.0, 6.0  # degrees, engine units
+MARGIN = 1.06
+SUPERSAMPLE = 2
+AMBIENT = 0.38
+PLAIN = (0.62, 0.62, 0.62)  # of a mesh without colours
+LABEL_HEIGHT = 22  # pixels
+
+
+def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, tile: int = 256) -> None:
+    """`contact_sheet` as a PNG file, whole or absent. InputError or JobError where it cannot be written."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(contact_sheet(sketch, result, albedo, tile)).save(buffer, format="PNG")
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def contact_sheet(sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, tile: int = 256) -> np.ndarray:
+    """uint8 [H, W, 3]: two labelled rows of six views of world-space meshes, framed alike.
+
+    albedo  the result's texture uint8 [S, S, 3] for its uvs; without one its vertex colours are shown
+    tile    side of one view in pixels
+    """
+    placement = Placement.of(np.concatenate([sketch.vertices, result.vertices]))
+    cameras = _framed(placement, sketch, result)
+    rows = [_render(mesh, texture, placement, cameras, tile) for mesh, texture in ((sketch, None), (result, albedo))]
+    return _labelled([(row * 255).round().astype(np.uint8) for row in rows], ("sketch", "refined" if _moved(sketch, result) else "textured"))
+
+
+def _moved(sketch: Mesh, result: Mesh) -> bool:
+    return sketch.vertices.shape != result.vertices.shape or not np.array_equal(sketch.vertices, result.vertices)
+
+
+def _framed(placement: Placement, *meshes: Mesh) -> Cameras:
+    """The widest pictures that still hold every mesh in every view."""
+    points = torch.from_numpy(np.concatenate([placement.to_engine(mesh.vertices) for mesh in meshes]))
+    clip = orbit(AZIMUTHS, ELEVATION, DISTANCE, 30.0).clip(points)
+    reach = (clip[..., :2].abs() / clip[..., 3:]).max().item() * math.tan(math.radians(15.0))
+    return orbit(AZIMUTHS, ELEVATION, DISTANCE, math.degrees(2 * math.atan(MARGIN * reach)))
+
+
+def _render(mesh: Mesh, texture: np.ndarray | None, placement: Placement, cameras: Cameras, tile: int) -> np.ndarray:
+    """float [B, tile, tile, 3], sRGB, over white."""
+    rasterizer = select_rasterizer(torch.device("cpu"))
+    vertices = torch.from_numpy(placement.to_engine(mesh.vertices))
+    faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
+    pictures = []
+    for index in range(len(cameras)):  # one by one: six views at once would only cost memory
+        camera = cameras.select([index])
+        position = camera.clip(vertices)
+        rast, _ = rasterizer.rasterize(position, faces, (tile * SUPERSAMPLE, tile * SUPERSAMPLE))
+        covered = (rast[..., 3:] > 0).float()
+        light = srgb_to_linear(_albedo(mesh, texture, rasterizer, rast)) * _shade(mesh, rasterizer, rast, camera, faces)
+        blended = rasterizer.antialias(torch.cat([light * covered, covered], dim=-1).contiguous(), rast, position, faces)
+        image = to_image(blended, SUPERSAMPLE)[0].permute(1, 2, 0)
+        pictures.append(linear_to_srgb((image[..., :3] + 1 - image[..., 3:]).clamp(0, 1)).numpy())
+    return np.stack(pictures)
+
+
+def _shade(mesh: Mesh, rasterizer: Rasterizer, rast: Tensor, camera: Cameras, faces: Tensor) -> Tensor:
+    """Linear light [1, H, W, 1]: ambient, and one lamp above the camera's left shoulder; both sides of a face are lit alike."""
+    normals, _ = rasterizer.interpolate(torch.from_numpy(vertex_normals(mesh.vertices, mesh.faces)), rast, faces)
+    normals = functional.normalize(normals, dim=-1)
+    right, up, back = camera.view[0, :3, :3]
+    facing = torch.where((normals @ back)[..., None] < 0, -normals, normals)
+    lamp = functional.normalize(0.75 * back + 0.6 * up - 0.45 * right, dim=0)
+    return AMBIENT + (1 - AMBIENT) * (facing @ lamp)[..., None].clamp(min=0)
+
+
+def _albedo(mesh: Mesh, texture: np.ndarray | None, rasterizer: Rasterizer, rast: Tensor) -> Tensor:
+    """sRGB [1, H, W, 3] from the texture where there is one, else vertex colours, else grey."""
+    if texture is not None and mesh.uvs is not None:
+        corners = torch.arange(3 * len(mesh.faces), dtype=torch.int32).view(-1, 3)
+        uvs, _ = rasterizer.interpolate(torch.from_numpy(mesh.uvs.reshape(-1, 2).astype(np.float32)), rast, corners)
+        upright = torch.from_numpy(np.ascontiguousarray(texture[::-1, :, :3])).float().div(255)[None]
+        return rasterizer.texture(upright, uvs.contiguous())
+    if mesh.colours is None:
+        return torch.tensor(PLAIN).expand(*rast.shape[:3], 3)
+    faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
+    return rasterizer.interpolate(torch.from_numpy(mesh.colours.astype(np.float32)), rast, faces)[0]
+
+
+def _labelled(rows: list[np.ndarray], names: tuple[str, str]) -> np.ndarray:
+    """Tiles side by side, each row under its name."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    count, tile = rows[0].shape[:2]
+    sheet = Image.new("RGB", (count * tile, len(rows) * (tile + LABEL_HEIGHT)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for index, (row, name) in enumerate(zip(rows, names, strict=True)):
+        top = index * (tile + LABEL_HEIGHT)
+        for view, picture in enumerate(row):
+            sheet.paste(Image.fromarray(picture), (view * tile, top + LABEL_HEIGHT))
+            word = f"{name}, front" if view == 0 else f"{AZIMUTHS[view]:.0f}°" if AZIMUTHS[view] != 180 else "back"
+            draw.text((view * tile + 8, top + 4), word, fill=(60, 60, 60), font=font)
+    return np.asarray(sheet)
