@@ -27,6 +27,7 @@ from engine.diffusion.prior import IMAGE_SUFFIXES, Conditions, ViewAngles, fit_s
 from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
+from engine.pictures import read_square
 
 MAX_IMAGES = 20_000
 ACTIVE_SHARE = 1e-9
@@ -82,7 +83,7 @@ class EmpiricalPrior:
         """The images in a folder, cut to the central square and resized; captions from captions.jsonl or the file names.
 
         captions.jsonl: one object a line with "file" and "caption", and any of "kind", "background", "view", "azimuth",
-        "elevation". ModelError for a line or an image that cannot be read.
+        "elevation". ModelError for a line, InputError for an image that cannot be read.
         """
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
@@ -245,18 +246,3 @@ def read_captions(path: Path) -> dict[str, ImageLabel]:
             ) from error
     return labels
 
-
-def read_square(path: Path, size: int) -> Tensor:
-    """[3, size, size] in 0..1: the central square, transparent parts over white. ModelError if it is no image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGBA")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ModelError("image", f"{path} cannot be read as an image ({error}).", "Remove or replace the file.") from error
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    flat = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square).convert("RGB")
-    return torch.from_numpy(np.array(flat)).permute(2, 0, 1).float() / 255

@@ -14,7 +14,7 @@ from engine.diffusion import degrade
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name, word_of_angles
 from engine.diffusion.prior import Prior, load_prior
 from engine.diffusion.prompts import source_prompt
-from engine.errors import ModelError
+from engine.errors import InputError, ModelError
 from engine.guidance.step import GuidanceSettings, distill
 
 LABELS = [
@@ -178,7 +178,7 @@ def test_broken_captions_name_the_line(tmp_path, line):
 
 def test_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "fake.png").write_text("not an image")
-    with pytest.raises(ModelError, match=r"fake\.png"):
+    with pytest.raises(InputError, match=r"fake\.png"):
         load_prior(str(tmp_path))
 
 
