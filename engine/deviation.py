@@ -1,0 +1,82 @@
+"""How far a result is from the sketch: distances between samples of the two surfaces, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.conventions import Placement
+from engine.mesh import Mesh
+from engine.sdf import sketch_sdf
+from engine.strokes import closest, face_normals
+
+SAMPLES = 10_000
+"""Samples on each surface."""
+
+HIDDEN_CLOSING, HIDDEN_DEPTH = 0.05, 0.015
+"""Parts of the sketch deeper than this inside the sketch closed by that radius cannot be seen; engine units."""
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Distances in per cent of the sketch's bounding-box diagonal.
+
+    mean_percent, p95_percent        over the samples of both surfaces together (each surface counts half)
+    result_mean, result_p95          from the result to the sketch: what was added
+    sketch_mean, sketch_p95          from the sketch to the result: what was lost
+    """
+
+    mean_percent: float
+    p95_percent: float
+    result_mean: float
+    result_p95: float
+    sketch_mean: float
+    sketch_p95: float
+
+
+def deviation(vertices: np.ndarray, faces: np.ndarray, sketch: Mesh, generator: np.random.Generator, samples: int = SAMPLES) -> Deviation:
+    """Deviation of a result from a sketch in the same space and unit.
+
+    vertices [V, 3], faces int [F, 3] of the result. Samples are spread by area, equally many on each surface. Of the sketch only what
+    can show counts: what lies inside the bodies that it draws (ends of strokes inside others, overlapping blobs) is left out.
+    Raises ValueError for a surface without area.
+    """
+    own_vertices, own_faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
+    sketch_vertices, sketch_faces = sketch.vertices.astype(np.float64), sketch.faces.astype(np.int64)
+    on_result = sample_surface(own_vertices, own_faces, samples, generator)
+    on_sketch = _visible(sample_surface(sketch_vertices, sketch_faces, samples, generator), sketch)
+    added = closest(sketch_vertices, sketch_faces, on_result)[0] / sketch.diagonal * 100
+    lost = closest(own_vertices, own_faces, on_sketch)[0] / sketch.diagonal * 100
+    both, weight = np.concatenate([added, lost]), np.repeat([0.5 / len(added), 0.5 / len(lost)], [len(added), len(lost)])
+    figures = (both @ weight, _percentile(both, weight), added.mean(), np.percentile(added, 95), lost.mean(), np.percentile(lost, 95))
+    return Deviation(*(float(figure) for figure in figures))
+
+
+def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """float64 [count, 3]: random places on a surface, spread evenly by area. Raises ValueError where it has none."""
+    area = np.linalg.norm(face_normals(vertices, faces), axis=1)
+    if not area.sum() > 0:
+        raise ValueError("the surface has no area to sample")
+    # stratified along the cumulated area: less noise than independent draws
+    share = (np.arange(count) + generator.random(count)) / count
+    chosen = np.searchsorted(np.cumsum(area) / area.sum(), share).clip(max=len(faces) - 1)
+    u, v = generator.random((2, count))
+    over = u + v > 1
+    u[over], v[over] = 1 - u[over], 1 - v[over]
+    a, b, c = vertices[faces[chosen]].transpose(1, 0, 2)
+    return a + u[:, None] * (b - a) + v[:, None] * (c - a)
+
+
+def _visible(points: np.ndarray, sketch: Mesh) -> np.ndarray:
+    """Those points on the sketch that do not lie inside the bodies that it draws (or all, where that leaves none)."""
+    placement = Placement.of(sketch.vertices)
+    local = sketch.with_vertices(placement.to_engine(sketch.vertices))
+    depth = sketch_sdf(local, placement.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING)
+    shown = depth > -HIDDEN_DEPTH
+    return points[shown] if shown.any() else points
+
+
+def _percentile(values: np.ndarray, weight: np.ndarray) -> float:
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weight[order]), 0.95 * weight.sum())])

@@ -1,0 +1,191 @@
+"""The fit of surface and colours to renders of the sketch, before anything is asked of the prior.
+
+The surface starts from the exact signed distance of the sketch, so the fit has to mend only what the grid could not hold: the
+shading of creases, strokes that are thinner than a cell, and the colours. The sketch's mask is a lower bound (shells and
+closings cover more), its depth may differ by the shell's thickness, and the field stays near where it started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.camera import Cameras, orbit
+from engine.conventions import image_from_raster
+from engine.mesh import Mesh
+from engine.regularizers import adherence, laplacian
+from engine.render.base import Rasterizer
+from engine.render.shading import RenderedViews, render_views
+from engine.surface import Surface
+from engine.texture.field import ColourField
+
+RINGS = ((-30.0, 6), (10.0, 10), (45.0, 6), (80.0, 2))
+"""Elevations in degrees and how many views look from each."""
+
+DISTANCE, FOV = 3.0, 40.0
+"""Of the cameras from the origin in engine units, and their field of view in degrees."""
+
+SLACK = 0.5
+"""How far, in grid steps, the field may leave its start before it is pulled back, and the depth before it is noticed."""
+
+GREY = 0.6
+"""sRGB colour of a sketch without colours."""
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """How well the fitted surface and colours match the sketch's views.
+
+    colour_rmse   sRGB 0..1, over pixels that the sketch covers
+    normal_degrees  mean angle between the surface's and the sketch's normals, over the same pixels
+    depth_error   mean, engine units, over the same pixels
+    covered       share 0..1 of the sketch's pixels that the surface covers
+    field_change  largest change of the signed distance, engine units
+    seconds       the whole fit
+    """
+
+    colour_rmse: float
+    normal_degrees: float
+    depth_error: float
+    covered: float
+    field_change: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SketchViews:
+    """The sketch as B cameras see it: image tensors as in RenderedViews. solid bool [B, 1, H, W] marks wholly covered pixels;
+    points float32 [N, 3] and their colours [N, 3] are the places on the sketch that those pixels show."""
+
+    cameras: Cameras
+    mask: Tensor
+    normal: Tensor
+    depth: Tensor
+    colour: Tensor
+    solid: Tensor
+    points: Tensor
+    colours: Tensor
+
+    @classmethod
+    def render(cls, sketch: Mesh, rasterizer: Rasterizer, size: int, device: torch.device) -> SketchViews:
+        """Render a sketch in engine space from all round, its faces seen from both sides, its vertex colours (or grey) unlit."""
+        vertices = torch.from_numpy(sketch.vertices).to(device)
+        faces = torch.from_numpy(sketch.faces).to(device)
+        colours = torch.full_like(vertices, GREY) if sketch.colours is None else torch.from_numpy(sketch.colours).to(device)
+        cameras = ring_cameras().to(device)
+        with torch.no_grad():
+            views = render_views(rasterizer, vertices, faces, cameras, size, None, want=("mask", "normal", "depth"), two_sided=True)
+            rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (size, size))
+            seen, _ = rasterizer.interpolate(torch.cat([vertices, colours], dim=1), rast, faces)
+        seen = image_from_raster(seen)
+        hit = image_from_raster(rast)[:, 3:] > 0
+        solid = hit & (views.mask > 0.99)
+        flat = seen.permute(0, 2, 3, 1)[hit[:, 0]]
+        return cls(cameras, views.mask, views.normal, views.depth, seen[:, 3:], solid, flat[:, :3], flat[:, 3:])
+
+
+def ring_cameras() -> Cameras:
+    """The cameras of RINGS, each ring turned against the last."""
+    azimuth = [360.0 * (k + 0.5 * (ring % 2)) / count for ring, (_, count) in enumerate(RINGS) for k in range(count)]
+    elevation = [height for height, count in RINGS for _ in range(count)]
+    return orbit(azimuth, elevation, DISTANCE, FOV)
+
+
+def fit_to_sketch(
+    surface: Surface,
+    colour_field: ColourField,
+    sketch: Mesh,
+    rasterizer: Rasterizer,
+    steps: int,
+    generator: torch.Generator,
+    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    size: int = 96,
+    batch: int = 4,
+) -> FitReport:
+    """Fit a surface, whose field is the sketch's signed distance, and a colour field to renders of the sketch; both change in place.
+
+    sketch     engine space
+    steps      of Adam; 0 only gives the colour field the colours of the nearest visible places
+    generator  draws the views of each step
+    on_step    called with steps done, steps in all and figures; may raise Cancelled
+    size       of the views in pixels; batch: views a step
+    """
+    start = time.monotonic()
+    views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device)
+    if len(views.points):
+        colour_field.initialise(views.points, views.colours)
+    initial = surface.sdf.detach().clone()
+    optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)
+    for step in range(steps):
+        chosen = torch.randperm(len(views.cameras), generator=generator)[:batch].to(initial.device)
+        losses = _losses(surface, colour_field, views, chosen, rasterizer, initial)
+        if not losses:
+            break
+        optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+        optimizer.step()
+        if on_step is not None:
+            on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()} if step % 10 == 9 else {})
+    return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
+
+
+def _groups(surface: Surface, colour_field: ColourField) -> list[dict]:
+    step = surface.grid.spacing
+    shape = [{"params": [surface.sdf], "lr": 0.02 * step}, {"params": [surface.deform], "lr": 0.02}]
+    return shape + colour_field.parameter_groups(0.02)
+
+
+def _look(surface: Surface, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int) -> tuple[RenderedViews, Tensor, Tensor]:
+    """The surface from the cameras; colours do not push the surface about."""
+    vertices, faces = surface.extract()
+    views = render_views(
+        rasterizer, vertices, faces, cameras, size, lambda points: colour_field(points.detach()), want=("albedo", "mask", "normal", "depth")
+    )
+    return views, vertices, faces
+
+
+def _losses(
+    surface: Surface, colour_field: ColourField, views: SketchViews, chosen: Tensor, rasterizer: Rasterizer, initial: Tensor
+) -> dict[str, Tensor]:
+    """Weighted losses of one step, scalars; empty where the surface is."""
+    seen, vertices, faces = _look(surface, colour_field, views.cameras.select(chosen), rasterizer, views.mask.shape[2])
+    if not len(faces):
+        return {}
+    spacing = surface.grid.spacing
+    slack = SLACK * spacing
+    gap = (seen.depth - views.depth[chosen]).abs()
+    # what both show at about the same place; elsewhere one looks past the other
+    same = (views.solid[chosen] & (seen.mask.detach() > 0.99) & (gap.detach() < 4 * spacing)).to(gap.dtype)
+    count = same.sum().clamp(min=1)
+    cosine = (seen.normal * views.normal[chosen]).sum(dim=1, keepdim=True)
+    band = surface.band_tets().reshape(-1).unique()
+    return {
+        "colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / count,
+        "normal": 0.1 * ((1 - cosine) * same).sum() / count,
+        "depth": (adherence(gap / spacing, torch.zeros_like(gap), SLACK) * same).sum() / count,
+        "mask": 2 * (views.mask[chosen] - seen.mask).clamp(min=0).square().mean(),
+        "field": 10 * adherence(surface.sdf[band], initial[band], slack).mean() / spacing**2,
+        "smooth": 0.05 * laplacian(vertices, faces).mean() / spacing**2,
+    }
+
+
+@torch.no_grad()
+def _report(
+    surface: Surface, colour_field: ColourField, views: SketchViews, rasterizer: Rasterizer, initial: Tensor, seconds: float
+) -> FitReport:
+    seen, _, faces = _look(surface, colour_field, views.cameras, rasterizer, views.mask.shape[2])
+    change = float((surface.sdf - initial).abs().max())
+    if not len(faces):
+        return FitReport(1.0, 180.0, float("inf"), 0.0, change, seconds)
+    both = views.solid & (seen.mask > 0.99)
+    count = both.sum().clamp(min=1)
+    cosine = (seen.normal * views.normal).sum(dim=1, keepdim=True).clamp(-1, 1)
+    colour = (((seen.albedo - views.colour).square().mean(dim=1, keepdim=True) * both).sum() / count).sqrt()
+    angle = torch.rad2deg((cosine.acos() * both).sum() / count)
+    depth = ((seen.depth - views.depth).abs() * both).sum() / count
+    covered = torch.minimum(seen.mask, views.mask).sum() / views.mask.sum().clamp(min=1e-6)
+    return FitReport(float(colour), float(angle), float(depth), float(covered), change, seconds)
