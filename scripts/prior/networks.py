@@ -1,0 +1,91 @@
+"""The networks of the embedded prior, and its noise schedule, in one place."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from scripts.prior.tokenizer import MAX_TOKENS
+
+PATCH = 4
+IMAGE_SIZE = 64
+TEXT_WIDTH = 192
+CHANNELS = (64, 128, 192)
+TRAIN_TIMESTEPS = 1000
+
+
+def make_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
+    """Predicts the clean picture's patches: [B, 48, 16, 16] -> the same.
+
+    The text enters twice: its pooled features are added to the time embedding and scale and
+    shift every block (kinds and colours come soon), and the lower levels attend to its words.
+    """
+    attends = [False] + [True] * (len(channels) - 1)
+    return UNet2DConditionModel(
+        sample_size=IMAGE_SIZE // PATCH,
+        in_channels=3 * PATCH * PATCH,
+        out_channels=3 * PATCH * PATCH,
+        block_out_channels=channels,
+        layers_per_block=1,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+        resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        down_block_types=tuple(
+            "CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends
+        ),
+        up_block_types=tuple(
+            "CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)
+        ),
+    )
+
+
+def make_text_model(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A CLIP text model of three layers: token ids [B, 64] -> features [B, 64, 192]."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=512,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The cosine schedule of 1000 steps; the network predicts the clean sample."""
+    return DDIMScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        clip_sample=True,
+        clip_sample_range=1.0,
+        timestep_spacing="trailing",
+    )
+
+
+def tokenize(
+    tokenizer: CLIPTokenizer, captions: list[str], device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Captions -> token ids, int64 [B, 64], padded and cut."""
+    encoded = tokenizer(
+        captions,
+        padding="max_length",
+        max_length=MAX_TOKENS,
+        truncation=True,
+        return_tensors="pt",
+    )
+    return encoded.input_ids.to(device)
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """How many numbers the model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,362 @@
+"""The training loop of the picture network, resumable at any checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from scripts.prior.captions import draw_caption
+from scripts.prior.dataset import Split
+from scripts.prior.networks import PATCH, TRAIN_TIMESTEPS, make_scheduler, tokenize
+from scripts.prior.text_model import text_features
+
+LARGEST_WEIGHT = 6.0
+CHECKPOINT_NAME = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; what is stored with the weights.
+
+    Attributes:
+        workers: threads that compute gradients side by side and apply them as they come
+            (gradients may be a few steps old then). On a CPU whose cores others use too, two
+            workers of one core each get much further than two cores in lock step.
+    """
+
+    batch: int = 32
+    learning_rate: float = 8e-4
+    warm_up_steps: int = 100
+    final_rate_share: float = 0.03
+    clean_share: float = 0.65
+    caption_dropout: float = 0.12
+    ema_decay: float = 0.999
+    minutes: float = math.inf
+    steps: int = 2**62
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+    workers: int = 1
+
+
+@dataclass
+class Progress:
+    """Where a training stands."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+
+    def mean_loss(self) -> float:
+        """Over the latest steps."""
+        return sum(self.losses) / max(1, len(self.losses))
+
+    def share(self, settings: TrainingSettings) -> float:
+        """How much of the allowed steps or time is used up, 0..1."""
+        return min(
+            1.0, max(self.step / settings.steps, self.seconds / 60 / settings.minutes)
+        )
+
+
+def loss_weight(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """min(SNR + 1, 6) for clean-sample prediction; any shape."""
+    signal_to_noise = alphas_cumprod / (1 - alphas_cumprod)
+    return torch.clamp(signal_to_noise + 1, max=LARGEST_WEIGHT)
+
+
+def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
+    """Linear warm-up, then half a cosine down to the final share."""
+    cosine = 0.5 * (1 + math.cos(math.pi * share))
+    decay = settings.final_rate_share + (1 - settings.final_rate_share) * cosine
+    return settings.learning_rate * min(1.0, (step + 1) / settings.warm_up_steps) * decay
+
+
+class BatchSource:
+    """Draws batches: patches, and the token ids of freshly worded captions."""
+
+    def __init__(
+        self,
+        clean: Split,
+        corrupted: Split,
+        tokenizer: CLIPTokenizer,
+        settings: TrainingSettings,
+        stream: tuple[int, ...] = (0,),
+    ) -> None:
+        self.clean = clean
+        self.corrupted = corrupted
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.rng = np.random.default_rng([settings.seed, *stream])
+
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches float32 [B, 48, h, w] in -1..1, and token ids int64 [B, L]."""
+        pictures: list[torch.Tensor] = []
+        captions: list[str] = []
+        for _ in range(self.settings.batch):
+            is_clean = self.rng.random() < self.settings.clean_share
+            split = self.clean if is_clean else self.corrupted
+            row = int(self.rng.integers(len(split)))
+            picture = split.pictures[row]
+            pictures.append(picture.flip(-1) if self.rng.random() < 0.5 else picture)
+            captions.append(self._caption(split, row))
+        images = torch.stack(pictures).to(self.settings.device).float() / 127.5 - 1
+        patches = functional.pixel_unshuffle(images, PATCH)
+        return patches, tokenize(self.tokenizer, captions, self.settings.device)
+
+    def _caption(self, split: Split, row: int) -> str:
+        """A wording of the row's caption; empty for the share that is dropped."""
+        if self.rng.random() < self.settings.caption_dropout:
+            return ""
+        record = split.records[int(split.record_index[row])]
+        return draw_caption(record, split.descriptors[row], self.rng)[0]
+
+
+class Trainer:
+    """Holds the picture network, its averaged copy and the optimiser.
+
+    ``lock`` guards all of them; only reading weights for a gradient goes without it.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_model: CLIPTextModel,
+        settings: TrainingSettings,
+    ) -> None:
+        self.settings = settings
+        self.unet = unet.to(settings.device).train()
+        self.text_model = text_model.to(settings.device).eval().requires_grad_(False)
+        self.average = [p.detach().clone() for p in self.unet.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.unet.parameters(),
+            settings.learning_rate,
+            (0.9, 0.99),
+            weight_decay=0.01,
+            fused=True,
+        )
+        self.alphas_cumprod = make_scheduler().alphas_cumprod.to(settings.device)
+        self.progress = Progress()
+        self.lock = threading.Lock()
+
+    def replica(self) -> UNet2DConditionModel:
+        """The network once more: the same weights in memory, gradients of its own."""
+        twin = UNet2DConditionModel.from_config(self.unet.config)
+        twin = twin.to(self.settings.device).train()
+        for own, shared in zip(twin.parameters(), self.unet.parameters(), strict=True):
+            own.data = shared.data
+        return twin
+
+    def loss(
+        self,
+        unet: UNet2DConditionModel,
+        patches: torch.Tensor,
+        ids: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Weighted squared error of the predicted clean patches; a scalar."""
+        device = patches.device
+        timesteps = torch.randint(
+            TRAIN_TIMESTEPS, (len(patches),), generator=generator, device=device
+        )
+        kept = self.alphas_cumprod[timesteps]
+        noise = torch.randn(patches.shape, generator=generator, device=device)
+        signal = kept[:, None, None, None]
+        noised = signal.sqrt() * patches + (1 - signal).sqrt() * noise
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16):
+            with torch.no_grad():
+                features = text_features(self.text_model, ids)
+            predicted = unet(noised, timesteps, encoder_hidden_states=features).sample
+        error = (predicted.float() - patches).square().mean((1, 2, 3))
+        return (loss_weight(kept) * error).mean()
+
+    def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
+        """One optimiser step with the gradients of ``source``; the caller holds the lock."""
+        rate = learning_rate(
+            self.settings, self.progress.step, self.progress.share(self.settings)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for target, given in zip(self.unet.parameters(), source.parameters(), strict=True):
+            target.grad, given.grad = given.grad, None
+        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self.optimizer.step()
+        self._update_average()
+        self.progress.step += 1
+        self.progress.samples += samples
+        self.progress.losses.append(loss)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Exponential moving average, quicker at the start."""
+        step = self.progress.step
+        decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, list(self.unet.parameters()), 1 - decay)
+
+    def averaged_unet(self) -> UNet2DConditionModel:
+        """A copy of the network with the averaged weights, on the CPU, for use."""
+        copy = UNet2DConditionModel.from_config(self.unet.config)
+        with self.lock, torch.no_grad():
+            for target, value in zip(copy.parameters(), self.average, strict=True):
+                target.copy_(value.cpu())
+        return copy.eval()
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint and its figures; a reader sees the old one or the new one."""
+        progress = self.progress
+        content = {
+            "unet": self.unet.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {**asdict(progress), "losses": list(progress.losses)},
+        }
+        partial = folder / f"{CHECKPOINT_NAME}.partial"
+        torch.save(content, partial)
+        partial.replace(folder / CHECKPOINT_NAME)
+        figures = {
+            "step": progress.step,
+            "samples": progress.samples,
+            "seconds": round(progress.seconds, 1),
+            "loss": progress.mean_loss(),
+        }
+        (folder / "progress.json").write_text(json.dumps(figures, indent=2), "utf-8")
+
+    def load(self, folder: Path) -> bool:
+        """Continue from the folder's checkpoint where there is one."""
+        path = folder / CHECKPOINT_NAME
+        if not path.exists():
+            return False
+        content = torch.load(path, map_location=self.settings.device, weights_only=True)
+        self.unet.load_state_dict(content["unet"])
+        self.average = content["average"]
+        self.optimizer.load_state_dict(content["optimizer"])
+        stored = content["progress"]
+        losses = deque(stored.pop("losses"), maxlen=self.progress.losses.maxlen)
+        self.progress = Progress(**stored, losses=losses)
+        return True
+
+
+class Worker(threading.Thread):
+    """Draws batches, computes gradients, applies them, until told to stop."""
+
+    def __init__(self, trainer: Trainer, source: BatchSource, number: int) -> None:
+        super().__init__(name=f"training worker {number}", daemon=True)
+        self.trainer = trainer
+        self.source = source
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        settings = trainer.settings
+        self.generator = torch.Generator(settings.device)
+        self.generator.manual_seed(hash((settings.seed, number, trainer.progress.step)) % 2**31)
+
+    def run(self) -> None:
+        """The thread's work; an error is kept for the thread that waits."""
+        try:
+            if self.trainer.settings.workers > 1:
+                torch.set_num_threads(1)
+            self._work()
+        except BaseException as error:  # handed over to run_training, which raises it
+            self.error = error
+
+    def _work(self) -> None:
+        trainer = self.trainer
+        unet = trainer.replica()
+        while not self.stop.is_set():
+            patches, ids = self.source.draw()
+            loss = trainer.loss(unet, patches, ids, self.generator)
+            loss.backward()
+            with trainer.lock:
+                if trainer.progress.share(trainer.settings) >= 1:
+                    return
+                trainer.apply(unet, len(patches), float(loss.detach()))
+
+
+def run_training(
+    trainer: Trainer,
+    sources: list[BatchSource],
+    folder: Path,
+    *,
+    report: Callable[[str], None] = print,
+    checkpoint_every: float = 180.0,
+    grid_every: float = 480.0,
+    report_every: float = 60.0,
+    make_grid: Callable[[Trainer, Path], None] | None = None,
+) -> Progress:
+    """Train until the settings' steps or minutes are used up.
+
+    Args:
+        sources: one for each worker.
+        folder: takes the checkpoint, ``progress.json`` and the sample grids.
+        checkpoint_every, grid_every, report_every: seconds of wall clock.
+        make_grid: draws the sample grid of a trainer into the given file.
+    """
+    progress = trainer.progress
+    workers = [Worker(trainer, source, number) for number, source in enumerate(sources)]
+    saves, grids = Ticker(checkpoint_every), Ticker(grid_every)
+    reports = Ticker(report_every)
+    samples_before, last = progress.samples, time.monotonic()
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(0.2)
+            now = time.monotonic()
+            with trainer.lock:
+                progress.seconds += now - last
+                last = now
+                if saves.due(now):
+                    trainer.save(folder)
+            if seconds := reports.due(now):
+                rate = (progress.samples - samples_before) / seconds
+                samples_before = progress.samples
+                report(_status_line(progress, rate))
+            if make_grid and grids.due(now):
+                make_grid(trainer, folder / f"grid-{progress.step:06d}.png")
+    finally:
+        for worker in workers:
+            worker.stop.set()
+        for worker in workers:
+            worker.join()
+    for worker in workers:
+        if worker.error:
+            raise worker.error
+    trainer.save(folder)
+    if make_grid:
+        make_grid(trainer, folder / f"grid-{progress.step:06d}.png")
+    return progress
+
+
+def _status_line(progress: Progress, rate: float) -> str:
+    """One line of the log."""
+    return (
+        f"step {progress.step} samples {progress.samples} loss {progress.mean_loss():.4f} "
+        f"{rate:.1f} samples/s {progress.seconds / 60:.1f} min"
+    )
+
+
+class Ticker:
+    """Says when a period has passed."""
+
+    def __init__(self, period: float) -> None:
+        self.period = period
+        self.last = time.monotonic()
+
+    def due(self, now: float) -> float:
+        """Seconds since it was last due, where the period is over; else 0."""
+        passed = now - self.last
+        if passed < self.period:
+            return 0.0
+        self.last = now
+        return passed
