@@ -6,6 +6,7 @@ check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> ex
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from engine.render.shading import render_views
 from engine.reporting import Clock, Reporter
 from engine.results import JobResult, versions
 from engine.sdf import sketch_sdf
-from engine.subject import RefineSubject, Subject, TextureSubject
+from engine.subject import RefineSubject, Subject, TextureSubject, hold
 from engine.surface import Surface
 from engine.texture.field import ColourField
 from engine.viewpoints import Viewpoints, sample_viewpoints
@@ -148,9 +149,7 @@ def fitted_subject(local: Mesh, work: Work) -> Subject:
     colour.initialise(local.vertices, _colours(local))
     work.clock.start("fit")
     fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.clock.step)
-    subject = RefineSubject(surface, colour)
-    subject.anchor(work.settings.adherence)
-    return subject
+    return RefineSubject(surface, colour, work.settings.adherence, keep_colours=local.colours is not None)
 
 
 def _colours(mesh: Mesh) -> np.ndarray:
@@ -189,9 +188,11 @@ def take_step(
     """One step: look, render, ask the prior, descend. Returns vertices, faces and images as they were seen, and figures."""
     viewpoints = sample_viewpoints(work.numbers, work.generator, work.device)
     vertices, faces = subject.geometry()
-    rgb = render(subject, vertices, faces, viewpoints, work.rasterizer, work.prior.image_size, work.numbers.supersample)
+    probe = ColourProbe(subject)
+    rgb = render(probe, vertices, faces, viewpoints, work)
     loss, figures = distill(work.prior, rgb, *_conditions(viewpoints, work), guidance, work.generator, step=step)
-    loss = loss + subject.penalty(vertices, faces, work.numbers)
+    pixels = work.numbers.supersample**2 * work.numbers.views
+    loss = loss + subject.penalty(vertices, faces, work.numbers) + hold(work.settings.adherence) * probe.departure() / pixels
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -214,11 +215,31 @@ def two_stage(numbers: Numbers) -> TwoStage | None:
     return TwoStage(steps, numbers.stage1_steps, first, second, numbers.t_high_end)
 
 
-def render(subject: Subject, vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, rasterizer: Rasterizer, size: int, supersample: int) -> Tensor:
-    """The subject as the viewpoints see it: sRGB images [B, 3, size, size] in 0..1 over their backdrops."""
+class ColourProbe:
+    """The subject's colours as the renderer asks for them, remembering where and what, so that they can be held to the artist's."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._points: Tensor | None = None
+        self._colours: Tensor | None = None
+
+    def __call__(self, points: Tensor) -> Tensor:
+        self._points, self._colours = points.detach(), self._subject.colour(points.detach())
+        return self._colours
+
+    def departure(self) -> Tensor | float:
+        """Half the squared departure from the artist's colours, summed over pixels, in the guidance's units (-1..1); 0 without any."""
+        original = None if self._points is None else self._subject.original_colour(self._points)
+        if original is None or self._colours is None:
+            return 0.0
+        return 0.5 * (2 * (self._colours - original)).square().sum()
+
+
+def render(colour: Callable[[Tensor], Tensor], vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, work: Work) -> Tensor:
+    """The surface as the viewpoints see it: sRGB images [B, 3, S, S] in 0..1 over their backdrops, at the prior's size."""
     views = render_views(
-        rasterizer, vertices, faces, viewpoints.cameras, size, subject.colour, viewpoints.light, viewpoints.background,
-        supersample=supersample, want=("rgb",),
+        work.rasterizer, vertices, faces, viewpoints.cameras, work.prior.image_size, colour, viewpoints.light, viewpoints.background,
+        supersample=work.numbers.supersample, want=("rgb",),
     )  # fmt: skip
     assert views.rgb is not None
     return views.rgb

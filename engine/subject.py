@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +16,9 @@ from engine.texture.field import ColourField
 
 REACH_LEAST, REACH_MOST = 0.01, 0.25
 """How far (engine units) the surface may leave the fitted sketch at adherence 1 and 0."""
+
+HOLD_MOST = 50.0
+"""Weight of the artist's colours at adherence 1."""
 
 
 class Subject(Protocol):
@@ -32,6 +36,10 @@ class Subject(Protocol):
 
     def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
         """Regularisation of the geometry, a scalar."""
+        ...
+
+    def original_colour(self, points: Tensor) -> Tensor | None:
+        """sRGB [N, 3] that the artist gave the places [N, 3]; None where there are no colours to keep."""
         ...
 
     def constrain(self) -> None:
@@ -52,20 +60,27 @@ def reach(adherence: float) -> float:
     return REACH_LEAST + (REACH_MOST - REACH_LEAST) * (1.0 - adherence) ** 2
 
 
-class RefineSubject(nn.Module):
-    """A surface that may leave the fitted sketch by at most `reach(adherence)`, and its colours."""
+def hold(adherence: float) -> float:
+    """Adherence 0..1 -> weight of the artist's colours beside the guidance, 0 .. HOLD_MOST; 1 at 0.5: both count alike."""
+    return min(adherence / (1.0 - adherence), HOLD_MOST) if adherence < 1 else HOLD_MOST
 
-    def __init__(self, surface: Surface, colour: ColourField) -> None:
+
+class RefineSubject(nn.Module):
+    """A fitted surface that may leave the sketch by at most `reach(adherence)`, and its colours.
+
+    keep_colours  whether the colours that the field has now are the artist's, to be kept in mind
+    """
+
+    def __init__(self, surface: Surface, colour: ColourField, adherence: float, keep_colours: bool) -> None:
         super().__init__()
         self.surface = surface
         self.colour = colour
         self.register_buffer("fitted", surface.sdf.detach().clone())
-        self._reach = REACH_MOST
-
-    def anchor(self, adherence: float) -> None:
-        """Take the present surface as the sketch that later steps must stay near."""
-        self.fitted.copy_(self.surface.sdf.detach())
+        self._original = _frozen(colour) if keep_colours else None
         self._reach = reach(adherence)
+
+    def original_colour(self, points: Tensor) -> Tensor | None:
+        return None if self._original is None else self._original(points)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self.surface.extract()
@@ -90,8 +105,12 @@ class TextureSubject(nn.Module):
     def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:
         super().__init__()
         self.colour = colour
+        self._original = _frozen(colour) if mesh.colours is not None else None
         self._vertices = torch.from_numpy(mesh.vertices).to(device)
         self._faces = torch.from_numpy(mesh.faces).to(device)
+
+    def original_colour(self, points: Tensor) -> Tensor | None:
+        return None if self._original is None else self._original(points)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self._vertices, self._faces
@@ -104,3 +123,7 @@ class TextureSubject(nn.Module):
 
     def constrain(self) -> None:
         pass
+
+
+def _frozen(colour: ColourField) -> ColourField:
+    return copy.deepcopy(colour).requires_grad_(False)
