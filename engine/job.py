@@ -192,7 +192,7 @@ def take_step(
     rgb = render(probe, vertices, faces, viewpoints, work)
     loss, figures = distill(work.prior, rgb, *_conditions(viewpoints, work), guidance, work.generator, step=step)
     pixels = work.numbers.supersample**2 * work.numbers.views
-    loss = loss + subject.penalty(vertices, faces, work.numbers) + hold(work.settings.adherence) * probe.departure() / pixels
+    loss = loss + subject.penalty(work.numbers) + hold(work.settings.adherence) * probe.departure() / pixels
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

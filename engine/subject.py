@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from engine.config import Numbers
 from engine.mesh import Mesh
-from engine.regularizers import laplacian, normal_consistency
 from engine.surface import Surface
 from engine.texture.field import ColourField
 
@@ -34,8 +33,8 @@ class Subject(Protocol):
         """Adam's groups with their rates."""
         ...
 
-    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
-        """Regularisation of the geometry, a scalar."""
+    def penalty(self, numbers: Numbers) -> Tensor:
+        """Regularisation of the geometry as it was last extracted, a scalar."""
         ...
 
     def original_colour(self, points: Tensor) -> Tensor | None:
@@ -89,10 +88,15 @@ class RefineSubject(nn.Module):
         shape = [{"params": [self.surface.sdf], "lr": numbers.sdf_rate}, {"params": [self.surface.deform], "lr": numbers.deform_rate}]
         return shape + self.colour.parameter_groups(numbers.colour_rate)
 
-    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
-        if len(faces) == 0 or numbers.smoothness == 0:
-            return vertices.new_zeros(())
-        return numbers.smoothness * (laplacian(vertices, faces).sum() + normal_consistency(vertices, faces).mean())
+    def penalty(self, numbers: Numbers) -> Tensor:
+        """Roughness of the displacement from the fitted sketch: the guidance may move parts, not pierce and ruffle them.
+
+        A membrane energy of sdf - fitted and of the deformation over the edges of the band, in grid steps: it is zero for the
+        fitted sketch itself, so thin strokes do not shrink as they would under a Laplacian of the surface.
+        """
+        start, end = self.surface.band_edges().unbind(1)
+        moved = torch.cat([(self.surface.sdf - self.fitted).unsqueeze(1) / self.surface.grid.spacing, self.surface.deform], dim=1)
+        return numbers.smoothness * (moved.index_select(0, start) - moved.index_select(0, end)).square().sum()
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -118,8 +122,8 @@ class TextureSubject(nn.Module):
     def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
         return self.colour.parameter_groups(numbers.colour_rate)
 
-    def penalty(self, vertices: Tensor, faces: Tensor, numbers: Numbers) -> Tensor:
-        return vertices.new_zeros(())
+    def penalty(self, numbers: Numbers) -> Tensor:
+        return self._vertices.new_zeros(())
 
     def constrain(self) -> None:
         pass
