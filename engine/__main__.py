@@ -9,9 +9,9 @@ import os
 import sys
 
 
-def main() -> int:
-    """Exit status of the process."""
-    arguments = sys.argv[1:]
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status of the process; `arguments` without the program's name, None for those of the process."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] != "--job":
         from engine.cli import main as command
 

@@ -1,0 +1,210 @@
+"""`blender -b FILE --command sketchbridge refine|texture ...`, and the same as `main(argv)` for the bpy module.
+
+Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 cancelled. Works without a window only in so far as Blender does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from . import jobs
+from .panels import time_text
+from .session import Phase, Session
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+LINE_SECONDS = 5.0
+_READABLE = ("MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "GREASEPENCIL", "GPENCIL")
+
+
+class _Usage(Exception):
+    """What was typed cannot be used."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options; those of the job are the same as the engine's own command line has."""
+    parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="mode", required=True)
+    for mode, text in (("refine", "refine a sketch: geometry and texture"), ("texture", "texture an object; vertices, faces and UVs stay as they are")):
+        command = commands.add_parser(mode, help=text)
+        command.add_argument("--prompt", required=True, help="what it should become, e.g. 'a red tulip flower'")
+        command.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects",
+                             help="work on this object; may be repeated (default: the selection, else all that is visible)")  # fmt: skip
+        command.add_argument("--out", type=Path, help="FILE.blend, FILE.glb, or a folder for both (default: save the open file)")
+        command.add_argument("--source", help="what it looks like now; default: built from the prompt")
+        command.add_argument("--model", help="embedded, a hub id, a diffusers folder, or a folder of images")
+        command.add_argument("--preset", help="draft, standard or high")
+        command.add_argument("--seed", type=int)
+        command.add_argument("--adherence", type=float, help="0 free .. 1 close to the sketch")
+        command.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (engine units; the object is 1.6 long)")
+        command.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (engine units)")
+        command.add_argument("--faces", type=int, help="face budget of the result")
+        command.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
+        command.add_argument("--device", help="auto, cpu or cuda")
+        command.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command on the open file and return its exit code."""
+    try:
+        arguments = build_parser().parse_args(list(argv))
+    except SystemExit as ended:  # argparse has printed the usage
+        return EXIT_DONE if ended.code in (0, None) else EXIT_BAD_INPUT
+    try:
+        target = _prepare_target(arguments.out)
+        _select(arguments.objects)
+        settings = _settings(arguments)
+    except _Usage as error:
+        return _complain(str(error), EXIT_BAD_INPUT)
+    if jobs.begin(bpy.context, arguments.mode, settings):
+        with _interrupt_cancels():
+            jobs.run_blocking(bpy.context, _Teller().tell)
+    outcome = jobs.last
+    assert outcome is not None
+    for note in outcome.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if outcome.phase is not Phase.DONE:
+        return _complain(f"{outcome.text} {outcome.fix}".strip(), outcome.exit_code)
+    print(outcome.text)
+    try:
+        for path in _save(target, bpy.data.objects[outcome.result]):
+            print(path)
+    except (RuntimeError, OSError) as error:
+        return _complain(f"The result cannot be saved: {error}. Choose another place with --out.", EXIT_FAILED)
+    return EXIT_DONE
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("prompt", "source", "model", "preset", "seed", "adherence", "closing", "thickness", "faces", "texture_size", "device")
+    settings = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    overrides: dict[str, Any] = {}
+    for entry in arguments.overrides:
+        name, separator, text = entry.partition("=")
+        if not separator:
+            raise _Usage(f"--set expects NAME=NUMBER, got '{entry}'. Write for example --set stage1_steps=500.")
+        try:
+            overrides[name] = json.loads(text)
+        except ValueError:
+            overrides[name] = text
+    return {**settings, "overrides": overrides}
+
+
+def _select(names: Sequence[str]) -> None:
+    """Select the named objects, or keep the selection, or select all that is visible and can be read."""
+    layer = bpy.context.view_layer
+    missing = [name for name in names if name not in layer.objects]
+    if missing:
+        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if obj.type in _READABLE)
+        raise _Usage(f"There is no object '{missing[0]}' in the file's view layer. Readable objects there: {there or 'none'}.")
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    visible = [obj for obj in layer.objects if obj.type in _READABLE and obj.visible_get()]
+    chosen = [layer.objects[name] for name in names] or [obj for obj in visible if obj.select_get()] or visible
+    for obj in layer.objects:
+        obj.select_set(obj in chosen)
+    if chosen and layer.objects.active not in chosen:
+        layer.objects.active = chosen[0]
+
+
+def _prepare_target(out: Path | None) -> Path:
+    """Where results go, proven writable before any work; a folder is made."""
+    if out is None:
+        if not bpy.data.filepath:
+            raise _Usage("The open file has no name. Give a place for the result with --out FILE.blend.")
+        out = Path(bpy.data.filepath)
+    out = out.absolute()
+    folder = out.parent if out.suffix.lower() in (".blend", ".glb") else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".sketchbridge-{os.getpid()}"
+        probe.write_bytes(bytes(1024))
+        probe.unlink()
+    except OSError as error:
+        raise _Usage(f"'{folder}' cannot be written to: {error.strerror or error}. Choose another place with --out.") from error
+    return out
+
+
+def _save(target: Path, result: bpy.types.Object) -> list[Path]:
+    kind = target.suffix.lower()
+    if kind == ".blend":
+        _save_blend(target)
+        return [target]
+    if kind == ".glb":
+        _export(target, result)
+        return [target]
+    stem = Path(bpy.data.filepath).stem or "result"
+    paths = [target / f"{stem}.glb", target / f"{stem}.blend", target / f"{stem}.json"]
+    _export(paths[0], result)
+    _save_blend(paths[1])
+    stored = {key.removeprefix("sketchbridge_"): result[key] for key in result.keys() if key.startswith("sketchbridge_")}  # noqa: SIM118
+    unfinished = paths[2].with_suffix(".part")
+    unfinished.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(paths[2])
+    return paths
+
+
+def _save_blend(path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=str(path) != bpy.data.filepath, compress=True)
+
+
+def _export(path: Path, result: bpy.types.Object) -> None:
+    """The result alone as GLB with its material and custom properties; the selection is as before afterwards."""
+    layer = bpy.context.view_layer
+    selected = [obj for obj in layer.objects if obj.select_get()]
+    for obj in layer.objects:
+        obj.select_set(obj == result)
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    bpy.ops.export_scene.gltf(filepath=str(unfinished), export_format="GLB", use_selection=True, export_extras=True, export_apply=True)
+    unfinished.replace(path)
+    for obj in layer.objects:
+        obj.select_set(obj in selected)
+
+
+class _Teller:
+    """Progress on standard error: a line that is rewritten on a terminal, one every few seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last, self._stage = 0.0, ""
+
+    def tell(self, session: Session) -> None:
+        now = time.monotonic()
+        if not self._terminal and session.stage == self._stage and now - self._last < LINE_SECONDS:
+            return
+        self._last, self._stage = now, session.stage
+        left, progress = time_text(session.seconds_left), session.progress
+        steps = f" {progress.step}/{progress.total}" if progress is not None and progress.total > 1 else ""
+        line = f"{session.fraction:4.0%} {session.stage}{steps}" + (f", about {left} left" if left else "")
+        print(f"\r\033[K{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _interrupt_cancels() -> Iterator[None]:
+    """Ctrl+C and a polite kill cancel the job; the second one ends Blender."""
+
+    def cancel(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        jobs.cancel()
+
+    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"sketchbridge: {text}", file=sys.stderr)
+    return status

@@ -1,0 +1,221 @@
+"""The one job that runs: what was read from the scene, the session with the engine, and what becomes of its end.
+
+Operators, the panel and the command line all come here. Datablocks are never kept; see scene_write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import engine_process, preferences, properties, scene_read, scene_write
+from .engine_process import EngineError
+from .scene_read import Reading, SceneError
+from .session import JobInput, Phase, Problem, Session
+
+EXIT_BAD_INPUT = 2
+KEPT_LOGS = 8
+WAIT_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the last job ended, for the panel and for exit codes."""
+
+    phase: Phase
+    text: str
+    fix: str = ""
+    exit_code: int = 0
+    result: str = ""
+    notes: tuple[str, ...] = ()
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Job:
+    """A running job."""
+
+    mode: str
+    settings: dict[str, Any]
+    reading: Reading
+    session: Session
+
+
+running: Job | None = None
+last: Outcome | None = None
+
+
+def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None) -> bool:
+    """Read the selection and start the engine, with the scene's settings or those given (engine.config.JobSettings).
+
+    False, with `last` saying why, where that fails; the scene is as before.
+    """
+    global running, last
+    if running is not None:
+        return _refuse("A job is already running.", "Wait for it or press Cancel.")
+    try:
+        settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else {**settings, "mode": mode}
+    except ValueError as error:
+        return _refuse(f"The overrides cannot be read as JSON: {error}.", 'Write them as {"stage1_steps": 100} or leave them empty.')
+    try:
+        reading = scene_read.read_sketch(context) if mode == "refine" else scene_read.read_texture_target(context)
+        command = engine_process.find_command(preferences.engine_command(context))
+    except (SceneError, EngineError) as error:
+        return _refuse(error.message, error.fix)
+    session = Session(command, JobInput(settings, reading.vertices, reading.faces, reading.colours, reading.uvs), new_log())
+    if session.problem is not None:
+        return _refuse(session.problem.message, session.problem.fix, session.problem.exit_code)
+    session.notes.extend(reading.notes)
+    running, last = Job(mode, settings, reading, session), None
+    return True
+
+
+def step(context: bpy.types.Context) -> bool:
+    """Take in what the engine said and show its newest mesh. True once the job has ended; call `finish` then."""
+    job = running
+    if job is None:
+        return True
+    job.session.poll()
+    if job.session.finished:
+        return True
+    mesh = job.session.take_mesh()
+    if mesh is not None and job.mode == "refine" and len(mesh.faces):
+        scene_write.show_preview(context, job.reading, mesh)
+    return False
+
+
+def finish(context: bpy.types.Context) -> Outcome:
+    """Take the preview away and apply the result in one undo step; afterwards no job runs. Never raises for a job's failure."""
+    global running, last
+    job = running
+    assert job is not None, "no job runs"
+    scene_write.remove_preview(job.reading)
+    try:
+        if job.session.phase is Phase.DONE:
+            try:
+                bpy.ops.sketchbridge.apply_result("EXEC_DEFAULT", True)
+            except RuntimeError as error:  # the operator's own report
+                last = Outcome(Phase.FAILED, str(error).removeprefix("Error: ").strip(), "Try again.", 1)
+        elif job.session.phase is Phase.CANCELLED:
+            last = Outcome(Phase.CANCELLED, "Cancelled; nothing was changed.", exit_code=130)
+        else:
+            problem = job.session.problem or Problem("internal", "The job ended without a result.", "Try again.")
+            last = Outcome(Phase.FAILED, problem.message, problem.fix, problem.exit_code, notes=tuple(job.session.notes))
+    finally:
+        running = None
+    assert last is not None
+    return last
+
+
+def apply_result(context: bpy.types.Context) -> str:
+    """Write the finished job's result into the scene; the body of the operator that makes the undo step. Returns the object's name."""
+    global last
+    job = running
+    assert job is not None and job.session.result is not None, "no finished job"
+    done = job.session.result
+    write = scene_write.apply_refined if job.mode == "refine" else scene_write.apply_textured
+    obj = write(context, job.reading, done, provenance(job.settings, done.report))
+    figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
+    text = f"Made '{obj.name}' from {', '.join(job.reading.names)}."
+    if figures and job.mode == "refine":
+        text += f" Deviation from the sketch: mean {figures.get('deviation_mean_percent', np.nan):.2f} %, 95 % within {figures.get('deviation_p95_percent', np.nan):.2f} %."
+    last = Outcome(Phase.DONE, text, result=obj.name, notes=tuple(job.session.notes), figures=figures)
+    return obj.name
+
+
+def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | None = None) -> Outcome:
+    """See a job that has begun through to its end, for hosts without a window. Ctrl+C cancels it."""
+    assert running is not None
+    while True:
+        try:
+            if step(context):
+                return finish(context)
+            if tell is not None:
+                tell(running.session)
+            running.session.wait(WAIT_SECONDS)
+        except KeyboardInterrupt:
+            running.session.cancel()
+        except BaseException:
+            abandon()
+            raise
+
+
+def cancel() -> None:
+    """Ask the running job to stop."""
+    if running is not None:
+        running.session.cancel()
+
+
+def abandon(*_: object) -> None:
+    """End the running job without touching more of the scene than its preview: Blender quits or the add-on goes."""
+    global running, last
+    if running is None:
+        return
+    job, running = running, None
+    job.session.close()
+    last = Outcome(Phase.CANCELLED, "The job was ended; nothing was changed.", exit_code=130)
+    if hasattr(bpy.data, "objects"):  # not while Blender starts or quits
+        scene_write.remove_preview(job.reading)
+
+
+def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+    """What is stored on the result: enough to make it again, and how it fared."""
+    kept = {name: settings[name] for name in ("mode", "prompt", "source", "model", "preset", "seed", "adherence") if name in settings}
+    told = {name: report[name] for name in ("deviation_mean_percent", "deviation_p95_percent", "versions") if report.get(name) is not None}
+    return {**kept, **told, "blender": bpy.app.version_string, "settings": json.dumps(settings)}
+
+
+def new_log() -> Path:
+    """A file for the engine's standard error, in the extension's own folder; the oldest ones are removed."""
+    try:
+        folder = Path(bpy.utils.extension_path_user(__package__, path="logs", create=True))
+    except ValueError:  # not installed as an extension
+        folder = Path(tempfile.gettempdir()) / "sketchbridge-logs"
+        folder.mkdir(exist_ok=True)
+    logs = sorted(folder.glob("engine-*.log"), key=lambda log: log.stat().st_mtime)
+    for old in logs[: -KEPT_LOGS + 1]:
+        old.unlink(missing_ok=True)
+    handle, path = tempfile.mkstemp(".log", "engine-", folder)
+    os.close(handle)
+    return Path(path)
+
+
+@bpy.app.handlers.persistent
+def before_load(*_: object) -> None:
+    """Another file is about to be opened: the job's scene goes away."""
+    abandon()
+
+
+@bpy.app.handlers.persistent
+def after_load(*_: object) -> None:
+    """A preview that a crash left in the file is removed."""
+    if running is None:
+        scene_write.remove_preview()
+
+
+@bpy.app.handlers.persistent
+def before_save(*_: object) -> None:
+    """The preview is not saved; the next mesh brings it back."""
+    if running is not None:
+        scene_write.remove_preview(running.reading)
+
+
+@bpy.app.handlers.persistent
+def after_undo(*_: object) -> None:
+    """Undo may bring back a preview that was in the scene when the user did something else."""
+    if running is None:
+        scene_write.remove_preview()
+
+
+def _refuse(message: str, fix: str, exit_code: int = EXIT_BAD_INPUT) -> bool:
+    global last
+    last = Outcome(Phase.FAILED, message, fix, exit_code)
+    return False

@@ -1,0 +1,213 @@
+"""Operators: they gather, call and report. The work is in jobs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import bpy
+
+from . import doctor, engine_process, jobs, preferences, scene_write
+from .engine_process import EngineError
+from .session import Phase
+
+TICK_SECONDS = 0.1
+
+
+class _JobOperator:
+    """A modal operator on a timer where there is a window, a blocking loop where there is none."""
+
+    mode: ClassVar[str]
+    _timer: bpy.types.Timer | None = None
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Switch to object mode first")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if not jobs.begin(context, self.mode):
+            return self._told(context)
+        jobs.run_blocking(context)
+        return self._told(context)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if bpy.app.background or context.window is None:
+            return self.execute(context)
+        if not jobs.begin(context, self.mode):
+            return self._told(context)
+        self._timer = context.window_manager.event_timer_add(TICK_SECONDS, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        redraw(context)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if event.type == "ESC" and event.value == "PRESS":
+            jobs.cancel()
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        try:
+            redraw(context)
+            if not jobs.step(context):
+                return {"PASS_THROUGH"}
+            if jobs.running is not None:  # not ended by another file or the add-on going
+                jobs.finish(context)
+        except BaseException:
+            self.cancel(context)
+            raise
+        self._stop_timer(context)
+        return self._told(context)
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender ends the modal: the window closes, another file is opened."""
+        self._stop_timer(context)
+        jobs.abandon()
+
+    def _stop_timer(self, context: bpy.types.Context) -> None:
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
+
+    def _told(self, context: bpy.types.Context) -> set[str]:
+        redraw(context)
+        outcome = jobs.last
+        assert outcome is not None
+        for note in outcome.notes:
+            self.report({"WARNING"}, note)  # type: ignore[attr-defined]
+        kind = {Phase.DONE: "INFO", Phase.CANCELLED: "WARNING"}.get(outcome.phase, "ERROR")
+        self.report({kind}, f"{outcome.text} {outcome.fix}".strip())  # type: ignore[attr-defined]
+        return {"FINISHED"} if outcome.phase is Phase.DONE else {"CANCELLED"}
+
+
+class SKETCHBRIDGE_OT_refine(_JobOperator, bpy.types.Operator):
+    """Turn the selected sketch into a refined, textured mesh that follows the prompt. The sketch is kept and hidden"""
+
+    bl_idname = "sketchbridge.refine"
+    bl_label = "Refine"
+    bl_options = {"REGISTER"}
+    mode = "refine"
+
+
+class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
+    """Texture the selected object by the prompt. Its vertices, faces and UVs stay as they are; the original is kept and hidden"""
+
+    bl_idname = "sketchbridge.texture"
+    bl_label = "Texture"
+    bl_options = {"REGISTER"}
+    mode = "texture"
+
+
+class SKETCHBRIDGE_OT_apply_result(bpy.types.Operator):
+    """Put the finished job's result into the scene, as one undo step"""
+
+    bl_idname = "sketchbridge.apply_result"
+    bl_label = "Sketchbridge Result"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.running is not None and jobs.running.session.result is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            jobs.apply_result(context)
+        except RuntimeError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
+    """Stop the running job. The scene stays as it was"""
+
+    bl_idname = "sketchbridge.cancel"
+    bl_label = "Cancel"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.running is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.cancel()
+        redraw(context)
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
+    """Show the original instead of the result, or the other way round"""
+
+    bl_idname = "sketchbridge.toggle"
+    bl_label = "Before / After"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return find_result(context) is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        result = find_result(context)
+        assert result is not None
+        scene_write.toggle(result)
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_test_connection(bpy.types.Operator):
+    """Start the engine, exchange greetings, and end it"""
+
+    bl_idname = "sketchbridge.test_connection"
+    bl_label = "Test Connection"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            answer = engine_process.greet(engine_process.find_command(preferences.engine_command(context)), jobs.new_log(), 20.0)
+        except EngineError as error:
+            self.report({"ERROR"}, f"{error.message} {error.fix}")
+            return {"CANCELLED"}
+        shown = ", ".join(f"{name} {value}" for name, value in answer.info.items() if name != "process")
+        self.report({"INFO"}, f"The engine answers: {answer.software} ({shown})")
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_doctor(bpy.types.Operator):
+    """Check the engine's set-up: what works, what does not, and the fix for each"""
+
+    bl_idname = "sketchbridge.doctor"
+    bl_label = "Check Set-up"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            text, healthy = doctor.examine(engine_process.find_command(preferences.engine_command(context)))
+        except EngineError as error:
+            self.report({"ERROR"}, f"{error.message} {error.fix}")
+            return {"CANCELLED"}
+        for line in text.splitlines():
+            self.report({"INFO"}, line)
+        self.report({"INFO" if healthy else "WARNING"}, "The set-up is complete." if healthy else "The set-up has gaps; see the lines above in the Info editor.")
+        return {"FINISHED"}
+
+
+def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The result that the active object is, or that was made from it, or that the last job made."""
+    active = context.view_layer.objects.active
+    found = scene_write.result_of(active) if active is not None else None
+    if found is None and jobs.last is not None and jobs.last.result:
+        found = bpy.data.objects.get(jobs.last.result)
+    return found
+
+
+def redraw(context: bpy.types.Context) -> None:
+    """Have every 3D view drawn anew."""
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                area.tag_redraw()
+
+
+CLASSES = (
+    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_apply_result, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_toggle,
+    SKETCHBRIDGE_OT_test_connection, SKETCHBRIDGE_OT_doctor,
+)  # fmt: skip

@@ -1,0 +1,34 @@
+"""The add-on's preferences: where the engine is, and whether it answers."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import StringProperty
+
+
+class SketchbridgePreferences(bpy.types.AddonPreferences):
+    """Shown in Preferences > Add-ons > Sketchbridge."""
+
+    bl_idname = __package__
+
+    engine_command: StringProperty(  # type: ignore[valid-type]
+        name="Engine Command",
+        description="Starts the engine, for example '/path/to/python -m engine' or 'ssh HOST sketchbridge engine'. "
+        "Empty looks for the variable SKETCHBRIDGE_ENGINE, then for sketchbridge on the PATH",
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.prop(self, "engine_command")
+        row = layout.row()
+        row.operator("sketchbridge.test_connection", icon="LINKED")
+        row.operator("sketchbridge.doctor", icon="CHECKMARK")
+
+
+def engine_command(context: bpy.types.Context) -> str:
+    """The command typed by the user, empty where there is none."""
+    addon = context.preferences.addons.get(__package__)
+    return "" if addon is None or addon.preferences is None else addon.preferences.engine_command
+
+
+CLASSES = (SketchbridgePreferences,)
