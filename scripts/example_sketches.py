@@ -14,22 +14,26 @@ BARK = (0.38, 0.25, 0.15)
 
 
 def flower(sketch: Sketch) -> None:
-    """A red tulip, 0.62 m: stem, three inner and three outer petals, two blades."""
-    sketch.tube(curve((0, 0, 0), (0.012, 0.004, 0.16), (-0.006, 0, 0.30), (0, 0, 0.425), steps=18), 0.013, (0.25, 0.55, 0.2))
-    for ring, (reach, start) in enumerate(((0.088, 0.0), (0.1, np.pi / 3))):
+    """A red tulip, half a metre: a thick stem, six petals of loose ribbons that leave gaps, two blades of three tubes each."""
+    sketch.tube(curve((0, 0, 0), (0.014, 0.004, 0.11), (-0.008, 0, 0.21), (0, 0, 0.315), steps=18), 0.019, (0.25, 0.55, 0.2))
+    for ring, (reach, start) in enumerate(((0.098, 0.0), (0.112, np.pi / 3))):
         for petal in range(3):
             azimuth = start + petal * 2 * np.pi / 3 - np.pi / 2
-            sketch.cover(_petal(azimuth, reach, 0.415, 0.215 - 0.012 * ring), 4, _petal_paint, steps=12, lift=0.002, short=0.03)
-    for side, height in ((-1, 0.34), (1, 0.27)):
-        sketch.cover(_blade(side, height), 3, lambda u, v: blend((0.13, 0.40, 0.13), (0.30, 0.60, 0.22), v), steps=14, lift=0.002, short=0.03)
+            sketch.cover(_petal(azimuth, reach, 0.295, 0.205 - 0.012 * ring), 4, _petal_paint, steps=12, overlap=1.25, lift=0.003, short=0.07)
+    for side, height in ((-1, 0.27), (1, 0.22)):
+        blade = _blade(side, height)
+        for u in (0.08, 0.5, 0.92):
+            run = np.linspace(0.02, 0.97 - 0.1 * sketch.rng.random(), 14)
+            sketch.tube(blade(np.full(14, u), run), 0.0125 * np.sin(np.pi * (0.25 + 0.6 * run)), (0.17, 0.46, 0.15), sides=6)
+            sketch.ribbon(blade(np.full(14, 0.5 + 0.55 * (u - 0.5)), run), np.array([0, 1, 0]), 0.03, (0.22, 0.52, 0.18))
 
 
 def _petal(azimuth: float, reach: float, base: float, height: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """An egg-shaped cup's segment about 100 degrees wide that narrows to a tip leaning outward."""
+    """An egg-shaped cup's segment about 115 degrees wide that narrows to a tip leaning outward."""
 
     def surface(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         radius = reach * np.sin(np.pi * (0.05 + 0.66 * v.clip(0, 1.1))) ** 0.75 * (1 + 0.10 * v**4)
-        half_width = np.radians(58) * (1 - v.clip(0, 1) ** 3.2) ** 0.7 + 0.03
+        half_width = np.radians(58) * (1 - v.clip(0, 1) ** 3.2) ** 0.7 + 0.06
         angle = azimuth + (2 * u - 1) * half_width
         return np.stack([radius * np.cos(angle), radius * np.sin(angle), base + height * v - 0.012 * (2 * u - 1) ** 2], axis=-1)
 
@@ -43,12 +47,12 @@ def _petal_paint(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _blade(side: int, height: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A long leaf that leaves the stem's foot, rises and bends outward, folded along its middle."""
+    """A broad leaf that leaves the stem's foot, rises and bends outward, folded along its middle."""
 
     def surface(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        half_width = 0.042 * np.sin(np.pi * (0.12 + 0.88 * v.clip(0, 1))) ** 0.8
-        out = 0.012 + 0.035 * v + 0.10 * v**2.6
-        rise = 0.01 + height * (v - 0.18 * v**4)
+        half_width = 0.044 * np.sin(np.pi * (0.14 + 0.84 * v.clip(0, 1))) ** 0.8
+        out = 0.016 + 0.05 * v + 0.10 * v**2.4
+        rise = 0.012 + height * (v - 0.18 * v**4)
         across = (2 * u - 1) * half_width
         fold = 0.35 * np.abs(across)
         return np.stack([side * (out - fold), -0.02 * v + across, rise], axis=-1)
@@ -223,7 +227,7 @@ def teapot(sketch: Sketch) -> None:
 
 
 DRAWINGS: dict[str, tuple[Callable[[Sketch], None], float, str]] = {
-    "flower": (flower, 0.0028, "a red tulip flower"),
+    "flower": (flower, 0.0038, "a red tulip flower"),
     "mushroom": (mushroom, 0.0030, "a red mushroom"),
     "apple": (apple, 0.0020, "a green apple"),
     "mug": (mug, 0.0020, "a blue coffee mug"),

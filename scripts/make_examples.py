@@ -32,27 +32,27 @@ def draw(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return sketch.arrays()
 
 
-def write_glb(folder: Path, seed: int) -> None:
-    """NAME.glb for every drawing and prompts.toml."""
+def write_glb(folder: Path, seed: int, names: list[str]) -> None:
+    """NAME.glb for every named drawing, and prompts.toml."""
     from engine.mesh import Mesh
     from engine.meshio import save_glb
 
-    for name in DRAWINGS:
+    for name in names:
         vertices, faces, colours = draw(name, seed)
         save_glb(folder / f"{name}.glb", Mesh(vertices, faces, colours), {}, f"{name} sketch", {}, smooth=False)
     lines = [f'{name} = "{prompt}"' for name, (_, _, prompt) in DRAWINGS.items()]
     (folder / "prompts.toml").write_text("# What each sketch should become.\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_blend(folder: Path, seed: int) -> None:
-    """NAME.blend for every drawing: one object with a colour attribute and a material that shows it."""
+def write_blend(folder: Path, seed: int, names: list[str]) -> None:
+    """NAME.blend for every named drawing: one object with a colour attribute and a material that shows it."""
     os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="sketchbridge-")  # never a user's own preferences
     os.environ["HOME"] = tempfile.gettempdir()  # written into every file
     import bpy
 
     if bpy.app.version[:2] != (4, 2):
         raise SystemExit(f"Files saved by Blender {bpy.app.version_string} cannot be opened in 4.2; run this with Blender 4.2's Python.")
-    for name in DRAWINGS:
+    for name in names:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         vertices, faces, colours = draw(name, seed)
         mesh = bpy.data.meshes.new(f"{name} sketch")
@@ -88,10 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "examples", help="folder (default: examples/)")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=list(DRAWINGS), default=list(DRAWINGS), metavar="NAME", help="some of the drawings")
     parser.add_argument("--blend", action="store_true", help="write .blend files; needs Blender 4.2's Python")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (write_blend if arguments.blend else write_glb)(arguments.out.resolve(), arguments.seed)
+    (write_blend if arguments.blend else write_glb)(arguments.out.resolve(), arguments.seed, arguments.only)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.mesh import Mesh
+
 COARSEST = 8
 DARKEST = 0.02
 """Colours are held inside DARKEST..1 - DARKEST when a field is initialised, so that the sigmoid keeps a gradient."""
@@ -66,8 +68,8 @@ class ColourField(nn.Module):
     def initialise(self, points: np.ndarray | Tensor, colours: np.ndarray | Tensor) -> None:
         """Give every place the colour of the nearest of `points` [N, 3] (engine space), colours [N, 3] sRGB-encoded 0..1.
 
-        Every grid vertex is covered, however far from any point; borders between colours are softened over about one
-        cell. Coarse levels hold the smooth part, the finest one the rest, so that their sum is the target at its vertices.
+        For a mesh take `surface_samples`. Every grid vertex is covered, however far from any point (more coarsely there);
+        borders between colours are softened over about one cell. Coarse levels hold the smooth part, the finest one the rest, so that their sum is the target at its vertices.
         """
         places, values = _as_array(points), _as_array(colours)
         if len(places) == 0 or places.shape != values.shape:
@@ -80,6 +82,30 @@ class ColourField(nn.Module):
             part = rest if size == self.resolution else _resize(_smooth(_resize(rest, 2 * size)), size)
             grid.copy_(part[0].permute(1, 2, 3, 0).to(grid))
             rest = rest - _resize(part, self.resolution)
+
+
+def surface_samples(mesh: Mesh, count: int = 40_000) -> tuple[np.ndarray, np.ndarray | None]:
+    """Points float32 [N, 3] spread evenly by area over a mesh, after its own vertices, and their colours (None where it has none).
+
+    What `ColourField.initialise` should be given: the vertices alone leave out the middle of every long stroke. Deterministic:
+    equal steps along the faces' accumulated area, places within a face by the R2 sequence (Roberts 2018).
+    """
+    corners = mesh.corner_vertices().astype(np.float64)
+    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    total = np.cumsum(area)
+    if len(total) == 0 or total[-1] <= 0:
+        return mesh.vertices, mesh.colours
+    index = np.arange(count)
+    face = np.searchsorted(total, (index + 0.5) / count * total[-1], side="right").clip(max=len(total) - 1)
+    plane = np.mod(np.outer(index, (0.7548776662466927, 0.5698402909980532)), 1)
+    plane = np.where(plane.sum(1, keepdims=True) > 1, 1 - plane, plane)
+    weights = np.concatenate([1 - plane.sum(1, keepdims=True), plane], axis=1)
+    points = np.einsum("nk,nkd->nd", weights, corners[face]).astype(np.float32)
+    colours = None
+    if mesh.colours is not None:
+        colours = np.einsum("nk,nkd->nd", weights, mesh.colours[mesh.faces[face]]).astype(np.float32)
+        colours = np.concatenate([mesh.colours, colours])
+    return np.concatenate([mesh.vertices, points]), colours
 
 
 def sample_grids(points: Tensor, grids: list[Tensor]) -> Tensor:
@@ -115,7 +141,7 @@ def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _nearest_colours(resolution: int, points: np.ndarray, colours: np.ndarray, everywhere: int = 64) -> Tensor:
+def _nearest_colours(resolution: int, points: np.ndarray, colours: np.ndarray, everywhere: int = 32) -> Tensor:
     """[1, 3, R, R, R]: nearest colour at every vertex up to `everywhere` a side; above it only near the points, the rest coarser."""
     from scipy.spatial import cKDTree
 

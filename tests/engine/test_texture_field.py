@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.texture.field import ColourField, sample_grids, total_variation
+from engine.mesh import Mesh
+from engine.texture.field import ColourField, sample_grids, surface_samples, total_variation
 
 
 def points_in_box(count: int, seed: int = 0, extent: float = 1.0) -> torch.Tensor:
@@ -126,3 +127,18 @@ def test_state_round_trips() -> None:
     other.load_state_dict(field.state_dict())
     points = points_in_box(50)
     assert torch.equal(field(points), other(points))
+
+
+def test_surface_samples_are_even_by_area_and_lie_on_the_mesh() -> None:
+    """A long thin and a small triangle in two planes: counts follow areas to one sample, colours are interpolated."""
+    vertices = np.array([[0, 0, 0], [10, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 1, 1]], np.float32)
+    colours = np.clip(vertices / 10, 0, 1)
+    mesh = Mesh(vertices, np.array([[0, 1, 2], [3, 4, 5]], np.int32), colours)
+    points, painted = surface_samples(mesh, 1100)
+    assert np.array_equal(points[:6], vertices)
+    sampled = points[6:]
+    assert abs((sampled[:, 2] == 0).sum() - 1000) <= 1
+    assert painted is not None and np.allclose(painted[6:], sampled / 10, atol=1e-6)
+    low = sampled[sampled[:, 2] == 0]
+    assert np.allclose(low.mean(axis=0), [10 / 3, 1 / 3, 0], atol=0.05)  # the centroid
+    assert surface_samples(Mesh(vertices, mesh.faces), 10)[1] is None
