@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import shutil
 import tempfile
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,9 +27,11 @@ def load_warp() -> ModuleType:
         wp.config.log_level = wp.LOG_WARNING
     else:
         wp.config.quiet = True
-    if not _cache_is_writable():
-        wp.config.kernel_cache_dir = tempfile.mkdtemp(prefix="sketchbridge-warp-")
-    wp.init()
+    try:
+        wp.init()
+        tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir).close()
+    except OSError:
+        _use_temporary_cache(wp)
     return wp
 
 
@@ -62,10 +65,11 @@ def _shared(argument: Any) -> Any:
     return argument
 
 
-def _cache_is_writable() -> bool:
-    """Whether Warp's default cache folder can be made and written."""
-    base = os.environ.get("WARP_CACHE_PATH") or os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~")
-    folder = Path(base)
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return os.access(folder, os.W_OK)
+def _use_temporary_cache(wp: ModuleType) -> None:
+    """Compile kernels into a folder that goes when the process ends."""
+    folder = tempfile.mkdtemp(prefix="sketchbridge-warp-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["WARP_CACHE_PATH"] = folder
+    wp.config.kernel_cache_dir = folder
+    wp.init()
+    wp.config.kernel_cache_dir = folder
