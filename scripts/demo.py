@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import bootstrap
+import build_extension
 from bootstrap import ENVIRONMENTS, ROOT
-from commands import Commands, SetupError, Step, clean_surroundings, tail
+from commands import SetupError, clean_surroundings, tail
 from console import StatusLine, duration, table
 
 BLENDER = ENVIRONMENTS["blender-5.0"]
@@ -45,6 +46,7 @@ class Order:
     model: str
     seed: int
     out: Path
+    overrides: str
 
 
 @dataclass
@@ -67,20 +69,29 @@ def orders(options: argparse.Namespace) -> list[Order]:
     for name in names:
         if name not in prompts or not (ROOT / "examples" / f"{name}.blend").is_file():
             raise SetupError(f"There is no example '{name}'.", f"Choose one of {', '.join(prompts)}.")
-    out = options.out.resolve()
-    prompt = options.prompt
+    overrides = json.dumps(dict(map(read_override, options.overrides)))
     return [
-        Order(name, ROOT / "examples" / f"{name}.blend", prompt or prompts[name], options.preset, options.model, options.seed, out)
+        Order(
+            name=name,
+            sketch=ROOT / "examples" / f"{name}.blend",
+            prompt=options.prompt or prompts[name],
+            preset=options.preset,
+            model=options.model,
+            seed=options.seed,
+            out=options.out.resolve(),
+            overrides=overrides,
+        )
         for name in names
     ]
 
 
-def build_extension(folder: Path) -> Path:
-    """The extension's zip, built from this source by Blender's own tool."""
-    log = bootstrap.VENVS / "logs" / "extension.log"
-    script = str(ROOT / "scripts" / "build_extension.py")
-    Commands(ROOT).run(Step("building the extension", (str(BLENDER.python), script, "--out", str(folder))), log, lambda text: None)
-    return next(folder.glob("*.zip"))
+def read_override(entry: str) -> tuple[str, object]:
+    """NAME=NUMBER -> (name, number). SetupError for anything else."""
+    name, _, text = entry.partition("=")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        raise SetupError(f"--set expects NAME=NUMBER, got '{entry}'.", "Write for example --set stage1_steps=500.") from None
 
 
 def show(event: dict[str, Any], order: Order, place: str, status: StatusLine) -> None:
@@ -219,8 +230,7 @@ def run(options: argparse.Namespace, status: StatusLine) -> int:
     outcomes: list[Outcome] = []
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sketchbridge-extension-") as folder:
-        status.update("building the extension")
-        archive = build_extension(Path(folder))
+        archive = build_extension.build(Path(folder))
         for place, order in enumerate(wanted, 1):
             outcomes.append(refine(order, archive, f"[{place}/{len(wanted)}] " if len(wanted) > 1 else "", status))
             print_outcome(outcomes[-1])
@@ -240,6 +250,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the results (default: out)")
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     bootstrap.add_arguments(parser)
