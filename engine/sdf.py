@@ -20,19 +20,20 @@ from scipy.spatial import cKDTree
 
 from engine.errors import Cancelled, InputError
 from engine.mesh import Mesh
+from engine.nearest import NearestSamples
 from engine.strokes import Stroke, closest, face_normals, inside, split_strokes, surface_samples
 
 NEAR = 0.1
 """Distances to the strokes up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
 
-SAMPLES = 0.025
+SAMPLES = 0.04
 """Every place of the surface is within 0.58 times this of a sample, engine units."""
 
 SHELL_SLOPE = 0.25
 """How fast the shell of a sheet grows with the distance from where it becomes the skin of a body."""
 
-LATTICE_STEP = (0.02, 0.03)
-"""Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half the offset within these bounds."""
+LATTICE_STEP = (0.025, 0.04)
+"""Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half the radius within these bounds."""
 
 
 def sketch_sdf(
@@ -70,7 +71,7 @@ class _Field:
     """Solid strokes, each with its growth (so that none is thinner than the thickness), and all sheets together, with their shell.
 
     skin     samples of the sheets that bound a body and need no shell; None where there are none
-    tree     samples of all surfaces, with their growth [S], for distances from afar
+    samples  of all surfaces, with their growth [S], for distances from afar
     """
 
     solids: list[tuple[Stroke, float]]
@@ -78,7 +79,7 @@ class _Field:
     sheet_faces: np.ndarray
     thickness: float
     skin: cKDTree | None
-    tree: cKDTree
+    samples: NearestSamples
     growth: np.ndarray
     ask: Callable[[], bool]
 
@@ -91,9 +92,9 @@ class _Field:
         faces = np.concatenate([stroke.sheet + start for stroke, start in zip(strokes, first, strict=False)])
         of_sheets, face = surface_samples(vertices, faces, SAMPLES)
         skin = None if body is None else _skin(of_sheets, face_normals(vertices, faces)[face], thickness, body)
-        tree = cKDTree(np.concatenate([*of_solids, of_sheets]))
-        field = cls(solids, vertices, faces, thickness, skin, tree, np.zeros(0), ask)
-        growth = [np.full(len(samples), grown) for samples, (_, grown) in zip(of_solids, solids, strict=True)]
+        samples = NearestSamples(np.concatenate([*of_solids, of_sheets]))
+        field = cls(solids, vertices, faces, thickness, skin, samples, np.zeros(0), ask)
+        growth = [np.full(len(own), grown) for own, (_, grown) in zip(of_solids, solids, strict=True)]
         return replace(field, growth=np.concatenate([*growth, field.shell(of_sheets)]))
 
     def shell(self, places: np.ndarray) -> np.ndarray:
@@ -102,17 +103,18 @@ class _Field:
             return np.full(len(places), self.thickness)
         return np.minimum(self.thickness, self.skin.query(places, distance_upper_bound=self.thickness / SHELL_SLOPE)[0] * SHELL_SLOPE)
 
-    def afar(self, points: np.ndarray) -> np.ndarray:
-        """float64 [N]: unsigned distance to the grown surface, estimated from samples."""
-        distance, sample = self.tree.query(points)
+    def afar(self, points: np.ndarray, reach: float) -> np.ndarray:
+        """float64 [N]: unsigned distance to the grown surface, estimated from samples; poorly beyond reach."""
+        distance, sample = self.samples.query(points, reach)
         return distance - self.growth[sample]
 
     def distance(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
         """float64 [N]: signed distance at points [N, 3], exact where it is below `near` and not deep inside; and float64 [N, 3]:
         the nearest places on the strokes."""
-        distance, sample = self.tree.query(points)
-        values, nearest = distance - self.growth[sample], self.tree.data[sample]
-        close = np.flatnonzero(distance < near + float(self.growth.max()) + 0.58 * SAMPLES)
+        reach = near + float(self.growth.max()) + 0.58 * SAMPLES
+        distance, sample = self.samples.query(points, reach)
+        values, nearest = distance - self.growth[sample], self.samples.places[sample]
+        close = np.flatnonzero(distance < reach)
         best, places = closest(self.sheet_vertices, self.sheet_faces, points[close])
         best -= self.shell(places)
         enclosed = np.zeros(len(points), dtype=bool)
@@ -121,8 +123,8 @@ class _Field:
                 raise Cancelled
             within = inside(stroke, points)
             enclosed |= within
-            reach = near + growth
-            boxed = np.flatnonzero(((points[close] >= stroke.low - reach) & (points[close] <= stroke.high + reach)).all(axis=1))
+            margin = near + growth
+            boxed = np.flatnonzero(((points[close] >= stroke.low - margin) & (points[close] <= stroke.high + margin)).all(axis=1))
             measured, place = closest(stroke.vertices, stroke.bounding, points[close[boxed]])
             own = np.where(within[close[boxed]], -measured, measured) - growth
             better = own < best[boxed]
@@ -147,7 +149,7 @@ class _Body:
     radius: by how much the strokes were offset; step: the samples' spacing
     """
 
-    tree: cKDTree
+    samples: NearestSamples
     normals: np.ndarray
     radius: float
     step: float
@@ -159,13 +161,13 @@ class _Body:
         values, nearest = field.distance(places, radius + 3 * step)
         normals = places - nearest
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        return cls(cKDTree(places - normals * (values - radius)[:, None]), normals, radius, step)
+        return cls(NearestSamples(places - normals * (values - radius)[:, None]), normals, radius, step)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """float64 [N]: signed distance to the finished surface, from the nearest sample and its tangent plane: the part of the
         way that runs along the plane, up to the samples' spacing, is not counted."""
-        shortest, sample = self.tree.query(points)
-        along = np.einsum("ni,ni->n", self.tree.data[sample] - points, self.normals[sample])
+        shortest, sample = self.samples.query(points, self.radius + NEAR)
+        along = np.einsum("ni,ni->n", self.samples.places[sample] - points, self.normals[sample])
         beside = np.clip(shortest**2 - along**2, 0, (0.7 * self.step) ** 2)
         return self.radius - np.copysign(np.sqrt(np.maximum(shortest**2 - beside, 0)), along)
 
@@ -173,9 +175,9 @@ class _Body:
 def _outer_crossings(field: _Field, level: float, step: float) -> np.ndarray:
     """float64 [S, 3]: where edges of a cubic lattice cross from what can be reached from outside into field <= level."""
     margin = level + float(field.growth.max()) + 3 * step
-    low, high = field.tree.mins - margin, field.tree.maxes + margin
+    low, high = field.samples.places.min(axis=0) - margin, field.samples.places.max(axis=0) + margin
     coarse = np.ceil((high - low) / (2 * step)).astype(np.int64) + 1
-    values = _halved(field.afar(_lattice(low, 2 * step, coarse)).reshape(coarse)) - level
+    values = _halved(field.afar(_lattice(low, 2 * step, coarse), level + 6 * step).reshape(coarse)) - level
     # an estimate is off by less than half a coarse cell's diagonal; both ends of an edge that crosses must be exact
     close = np.flatnonzero(np.abs(values) < (1 + np.sqrt(3)) * step)
     index = np.stack(np.unravel_index(close, values.shape), axis=1)
