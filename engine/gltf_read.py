@@ -22,6 +22,7 @@ from engine.errors import InputError
 
 _COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+LARGEST_COUNT = 1 << 28
 _COMPRESSION = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization")
 _READABLE_REQUIRED = {"KHR_texture_transform", "KHR_materials_unlit", "KHR_mesh_quantization", "KHR_lights_punctual"}
 
@@ -210,6 +211,8 @@ class _Reader:
         """[count, width] in the stored type, floats where normalised."""
         accessor = self._document["accessors"][index]
         kind, width, count = _COMPONENTS[accessor["componentType"]], _WIDTHS[accessor["type"]], accessor["count"]
+        if not 0 <= count <= LARGEST_COUNT:
+            raise ValueError(f"an accessor announces {count} elements")
         values = np.zeros((count, width), dtype=kind)
         if "bufferView" in accessor:
             values = self._elements(accessor["bufferView"], accessor.get("byteOffset", 0), kind, width, count)
