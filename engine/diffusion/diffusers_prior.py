@@ -42,7 +42,7 @@ class DiffusersPrior:
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
-        self.schedule = NoiseSchedule(scheduler.alphas_cumprod.float())
+        self.schedule = NoiseSchedule(scheduler.alphas_cumprod.float().to(self.device))
         self.prediction = as_prediction(scheduler.config.prediction_type)
         self.kinds = kinds or {}
         self.image_size = int(unet.config.sample_size) * downscaling(vae)

@@ -66,7 +66,7 @@ class EmpiricalPrior:
             raise ValueError(f"{len(labels)} labels for {images.shape[0]} images; expected one each, and at least one image")
         self.name = name
         self.image_size = images.shape[-1]
-        self.schedule = schedule or cosine_schedule(dtype=torch.float32)
+        self.schedule = schedule or NoiseSchedule(cosine_schedule().alphas_cumprod.to(images.device, torch.float32))
         self.labels = tuple(labels)
         self.spread = spread
         self.nearest = nearest

@@ -37,7 +37,7 @@ class LoraSettings:
 
 
 class LoraParticles:
-    """`ParticleScore` by an adapter. Entering attaches it to the prior's UNet, `close` removes it.
+    """`ParticleScore` by an adapter on the prior's UNet; attached when made, removed by `close`.
 
     cameras    [B, n] numbers that describe each item's camera (in 3D), set before a step; they become one more text token
     """
@@ -117,7 +117,7 @@ class LoraParticles:
 
     def close(self) -> None:
         """The prior as it was before."""
-        self.prior.unet.delete_adapters(ADAPTER)
+        self.prior.unet.unload_lora()
 
     def _with_camera(self, states: Tensor) -> Tensor:
         if self.camera_token is None or self.cameras is None:

@@ -1,0 +1,189 @@
+"""`sketchbridge image` and `sketchbridge illusion`: arguments in, files out. Everything heavy is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import EXIT_DONE, InputError
+from engine.reporting import ConsoleReporter
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from engine.diffusion.prior import Prior
+    from engine.lab.optimise import Watch
+    from engine.lab.recipes import Recipe
+
+METHODS = ("calibrated", "sds", "nfsd", "csd", "vsd", "dds", "bridge", "anchored", "ddim", "sdedit")
+EDIT_METHODS = ("calibrated", "bridge", "anchored", "dds", "sdedit")
+ILLUSION_METHODS = ("calibrated", "anchored", "sds")
+SMALLEST_SIDE = 256
+"""Pictures of a small prior are enlarged by a whole factor to at least this side."""
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    """Adds both commands to the command line."""
+    image = subparsers.add_parser("image", help="make or edit an image by score distillation")
+    image.add_argument("--prompt", required=True, help="what the image should show")
+    image.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
+    image.add_argument("--init", type=Path, help="start from this picture: a painting made real (calibrated), SDEdit or an edit (dds)")
+    image.add_argument("--method", default="calibrated", help=f"one of {', '.join(METHODS)} (default calibrated)")
+    image.add_argument("--source", help="what the image looks like before (y_src); default: the prompt and descriptors, with --init the prompt and ', painting'")
+    image.add_argument("--strength", type=float, help="with --init: how much may change, 0.05 .. 1 (default 0.6; dds 0.98)")
+    image.add_argument("--baseline", action="store_true", help="with --init: also write SDEdit's result, to OUT with -sdedit added")
+    image.add_argument("--strip", type=Path, help="also write the course of the optimisation: a .gif, or frames side by side in a .png")
+    image.set_defaults(run=run_image)
+    illusion = subparsers.add_parser("illusion", help="two images that show another picture at each quarter turn of one over the other")
+    illusion.add_argument("--prompts", required=True, nargs="+", help="four prompts, one for each quarter turn")
+    illusion.add_argument("--out", required=True, type=Path, help="folder for base.png, rotator.png and views.png")
+    illusion.add_argument("--method", default="calibrated", help=f"one of {', '.join(ILLUSION_METHODS)} (default calibrated: two stages)")
+    illusion.add_argument("--size", type=int, default=256, help="side of the printed images in pixels (default 256)")
+    illusion.set_defaults(run=run_illusion)
+    for parser in (image, illusion):
+        _add_common(parser)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
+    parser.add_argument("--preset", default="standard", help="draft, standard or paper: how many steps, how fast (default standard)")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--scale", type=float, help="guidance scale s of the method; of SDS in its first stage")
+    parser.add_argument("--weight", type=float, help="w of the calibrated direction, w1 of CSD")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimisation runs")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+
+
+class PreviewReporter(ConsoleReporter):
+    """Console progress, and previews into a file."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__()
+        self._path = path
+
+    def preview(self, image: np.ndarray) -> None:
+        if self._path is not None:
+            import torch
+
+            from engine.pictures import write_image
+
+            write_image(self._path, torch.from_numpy(image).permute(2, 0, 1) / 255, SMALLEST_SIDE)
+
+
+def run_image(arguments: argparse.Namespace) -> int:
+    """`sketchbridge image`: text to image, painting to real, SDEdit, or an edit by delta denoising."""
+    from engine.diffusion.prompts import check_prompt
+    from engine.lab.optimise import Watch
+    from engine.pictures import read_square, write_animation, write_image
+
+    check_image_arguments(arguments)
+    check_prompt(arguments.prompt)
+    recipe = recipe_from(arguments, arguments.method)
+    prior, generator, reporter = _open(arguments)
+    watch = Watch(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
+    init = read_square(arguments.init, prior.image_size)[None].to(prior.alphas_cumprod.device) if arguments.init else None
+    image = _make(arguments, arguments.method, prior, init, recipe, generator, watch)
+    write_image(arguments.out, image, SMALLEST_SIDE)
+    print(arguments.out)
+    if arguments.baseline:
+        generator.manual_seed(arguments.seed)
+        path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
+        write_image(path, _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit"), generator, Watch(reporter, prior)), SMALLEST_SIDE)
+        print(path)
+    if arguments.strip:
+        write_animation(arguments.strip, watch.frames)
+        print(arguments.strip)
+    return EXIT_DONE
+
+
+def check_image_arguments(arguments: argparse.Namespace) -> None:
+    """InputError for combinations that cannot work, before anything is loaded."""
+    from engine.lab.edit import check_strength
+    from engine.pictures import GIF_SUFFIX, PNG_SUFFIX, check_target
+
+    method = arguments.method
+    if method not in METHODS:
+        raise InputError("method", f"There is no method '{method}'.", f"Choose one of {', '.join(METHODS)}.")
+    if arguments.init is None and (method in ("dds", "sdedit") or arguments.baseline):
+        raise InputError("init", f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.", "Give it with --init PICTURE.")
+    if arguments.init is not None and method not in EDIT_METHODS:
+        raise InputError("method", f"The method '{method}' does not start from a picture.", f"Leave --init out, or choose one of {', '.join(EDIT_METHODS)}.")
+    if arguments.init is not None and not arguments.init.is_file():
+        raise InputError("init", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
+    if method == "dds" and not (arguments.source or "").strip():
+        raise InputError("source", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".')
+    if arguments.strength is not None:
+        check_strength(arguments.strength)
+    check_target(arguments.out, (PNG_SUFFIX,))
+    for path, suffixes in ((arguments.preview, (PNG_SUFFIX,)), (arguments.strip, (GIF_SUFFIX, PNG_SUFFIX))):
+        if path is not None:
+            check_target(path, suffixes)
+
+
+def recipe_from(arguments: argparse.Namespace, method: str) -> Recipe:
+    """The method's numbers with the user's changes; InputError for those that cannot work."""
+    from engine.lab.recipes import recipe
+
+    known = {"dds": "calibrated", "sdedit": "ddim"}.get(method, method)
+    steps = 20 if known == "ddim" and arguments.steps is None else arguments.steps
+    scale = {"first_scale": arguments.scale} if method == "sds" else {"scale": arguments.scale}
+    return recipe(known, arguments.preset, steps=steps, rate=arguments.rate, weight=arguments.weight, **scale)
+
+
+def _make(
+    arguments: argparse.Namespace, method: str, prior: Prior, init: torch.Tensor | None, recipe: Recipe, generator: torch.Generator, watch: Watch
+) -> torch.Tensor:
+    from engine.lab import edit
+    from engine.lab.optimise import text_to_image
+
+    reporter = watch.reporter
+    if init is None:
+        sources = None if arguments.source is None else [arguments.source]
+        return text_to_image(prior, [arguments.prompt], recipe, generator, reporter, sources=sources, watch=watch)[0]
+    if method == "dds":
+        strength = 0.98 if arguments.strength is None else arguments.strength
+        return edit.delta_denoising(prior, init, arguments.prompt, arguments.source, recipe, generator, reporter, strength=strength, watch=watch)[0]
+    strength = 0.6 if arguments.strength is None else arguments.strength
+    if method == "sdedit":
+        return edit.sdedit(prior, init, arguments.prompt, recipe, generator, reporter, strength=strength, watch=watch)[0]
+    return edit.painting_to_real(prior, init, arguments.prompt, recipe, generator, reporter, source=arguments.source, strength=strength, watch=watch)[0]
+
+
+def run_illusion(arguments: argparse.Namespace) -> int:
+    """`sketchbridge illusion`: base.png and rotator.png to print, views.png to look at."""
+    from engine.lab.illusion import VIEWS, make_illusion
+    from engine.lab.optimise import Watch
+    from engine.pictures import PNG_SUFFIX, check_target, grid, write_image
+
+    if not 16 <= arguments.size <= 4096:
+        raise InputError("size", f"The size is {arguments.size}; expected 16 to 4096 pixels.", "Leave it out for 256.")
+    if len(arguments.prompts) != VIEWS:
+        raise InputError("prompts", f"An illusion has {VIEWS} views; got {len(arguments.prompts)} prompts.", 'Write --prompts "a" "b" "c" "d".')
+    targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
+    if arguments.preview is not None:
+        check_target(arguments.preview, (PNG_SUFFIX,))
+    recipe = recipe_from(arguments, arguments.method if arguments.method in METHODS else "unknown")
+    if arguments.rate is None:
+        from dataclasses import replace
+
+        recipe = replace(recipe, rate=recipe.rate / 20)  # of the networks' weights, not of pixels
+    prior, generator, reporter = _open(arguments)
+    illusion = make_illusion(prior, arguments.prompts, recipe, generator, reporter, size=arguments.size, watch=Watch(reporter, prior))
+    for name, image in (("base", illusion.base), ("rotator", illusion.rotator), ("views", grid(illusion.views, 2))):
+        write_image(targets[name], image)
+        print(targets[name])
+    return EXIT_DONE
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, PreviewReporter]:
+    import torch
+
+    from engine.diffusion.prior import load_prior
+
+    if arguments.device not in ("cpu", "cuda") or (arguments.device == "cuda" and not torch.cuda.is_available()):
+        raise InputError("device", f"The device '{arguments.device}' cannot be used here.", "Use --device cpu.")
+    return load_prior(arguments.model, arguments.device), torch.Generator().manual_seed(arguments.seed), PreviewReporter(arguments.preview)

@@ -1,0 +1,107 @@
+"""Rotation-overlay illusions: two printed images, one turned on top of the other, show another picture at each quarter turn.
+
+View k = tanh(3 * base * rot90^k(rotator)), k = 0..3, one prompt each (arXiv 2406.09417, section 5; Burgert et al. 2023).
+Both images are small networks on Fourier features of the pixel's place (Tancik et al. 2020), so that they can be
+optimised at the prior's size and printed larger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.prompts import check_prompt
+from engine.errors import InputError
+from engine.guidance.step import distill
+from engine.lab.optimise import Watch
+from engine.lab.recipes import Recipe, source_for
+from engine.reporting import Reporter
+
+VIEWS = 4
+OVERLAY_GAIN = 3.0
+
+
+class FourierImage(nn.Module):
+    """An image as a function of the place: random Fourier features, two hidden layers, colours in 0..1.
+
+    features  pairs of sine and cosine
+    detail    deviation of the random frequencies, in cycles across the image
+    """
+
+    def __init__(self, generator: torch.Generator, features: int = 96, width: int = 128, detail: float = 6.0) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 2 * math.pi * detail * torch.randn(2, features, generator=generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            self.layers = nn.Sequential(nn.Linear(2 * features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
+
+    def forward(self, size: int) -> Tensor:
+        """[1, 3, size, size] in 0..1, sampled at pixel centres of the unit square."""
+        places = (torch.arange(size, device=self.frequencies.device) + 0.5) / size
+        rows, columns = torch.meshgrid(places, places, indexing="ij")
+        phases = torch.stack([columns, rows], dim=-1).view(-1, 2) @ self.frequencies
+        colours = torch.sigmoid(self.layers(torch.cat([phases.sin(), phases.cos()], dim=1)))
+        return colours.T.reshape(1, 3, size, size)
+
+
+def overlay(base: Tensor, rotator: Tensor, turns: int) -> Tensor:
+    """tanh(3 * base * rot90^turns(rotator)) for images [B, 3, S, S] in 0..1; turns are counter-clockwise."""
+    return torch.tanh(OVERLAY_GAIN * base * torch.rot90(rotator, turns, dims=(2, 3)))
+
+
+@dataclass(frozen=True)
+class Illusion:
+    """base, rotator [3, S, S] to print, and the four views [4, 3, S, S]; all in 0..1."""
+
+    base: Tensor
+    rotator: Tensor
+    views: Tensor
+
+
+def make_illusion(
+    prior: Prior, prompts: Sequence[str], recipe: Recipe, generator: torch.Generator, reporter: Reporter, *, size: int = 256, watch: Watch | None = None
+) -> Illusion:
+    """Optimises both images for the four prompts, a random view a step.
+
+    recipe  its method "sds" gives plain SDS, "calibrated" or "anchored" the two stages; `rate` is that of the networks
+    size    of the result; the optimisation itself looks at the prior's image size
+    InputError unless there are four prompts.
+    """
+    if len(prompts) != VIEWS:
+        raise InputError("prompts", f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.", 'Write --prompts "a" "b" "c" "d".')
+    if recipe.method not in ("sds", "calibrated", "anchored"):
+        raise InputError("method", f"Illusions are not made by '{recipe.method}'.", "Choose sds, calibrated or anchored.")
+    texts = [check_prompt(prompt) for prompt in prompts]
+    targets, sources = prior.embed(texts), prior.embed([source_for(recipe.method, text) for text in texts])
+    for note in dict.fromkeys((*targets.notes, *sources.notes)):
+        reporter.note(note)
+    device = prior.alphas_cumprod.device
+    base, rotator = (FourierImage(generator).to(device) for _ in range(2))
+    optimise_views(prior, base, rotator, targets, sources, recipe, generator, watch or Watch(reporter, prior))
+    with torch.no_grad():
+        printed = base(size), rotator(size)
+        views = torch.cat([overlay(*printed, turns) for turns in range(VIEWS)])
+    return Illusion(printed[0][0], printed[1][0], views)
+
+
+def optimise_views(
+    prior: Prior, base: FourierImage, rotator: FourierImage, targets: Conditions, sources: Conditions, recipe: Recipe, generator: torch.Generator, watch: Watch
+) -> None:
+    """The loop over random views; Adam on both networks."""
+    plan = recipe.plan()
+    adam = torch.optim.Adam([*base.parameters(), *rotator.parameters()], lr=recipe.rate, betas=(0.9, 0.99))
+    for step in range(plan.steps):
+        stage, settings = plan.at(step)
+        turns = int(torch.randint(VIEWS, (1,), generator=generator))
+        view = overlay(base(prior.image_size), rotator(prior.image_size), turns)
+        loss, figures = distill(prior, view, targets.select([turns]), sources.select([turns]), settings, generator, step=step)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            watch.step(f"stage {stage}", step + 1, plan.steps, prior.encode(view), figures)
