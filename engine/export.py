@@ -36,6 +36,8 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Place
     mesh = mesh.with_vertices(smooth(mesh, smoothing))
     progress.at(_SHARES["clean"])
     mesh = decimate(mesh, face_budget)
+    if len(mesh.faces) > 1.05 * face_budget:
+        reporter.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not have stayed closed.")
     progress.at(_SHARES["decimate"])
     colours = _field_colours(field, mesh.vertices)
     world = Mesh(placement.to_world(mesh.vertices), mesh.faces, colours)
