@@ -1,0 +1,245 @@
+"""Measure the embedded prior against the renders that it learnt from.
+
+    python scripts/bench_prior.py --data FOLDER [--count 220] [--guidance 3] [--out FOLDER]
+
+Every row stands beside what real renders reach under the same measure: a distance is to be read
+against the distance between two halves of the renders, a share against the share on renders that
+were held out. Needs the judge's two packages, see scripts/prior/judges.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from scripts.prior import dataset, judges, sampling  # noqa: E402
+from scripts.prior.captions import compose, modifiers_of  # noqa: E402
+from scripts.prior.corruptions import ALL_DESCRIPTORS, draw_corruption  # noqa: E402
+from scripts.prior.networks import IMAGE_SIZE  # noqa: E402
+from scripts.prior.palette import COLOURS  # noqa: E402
+from scripts.prior.records import Record  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    measure: str
+    prior: str
+    renders: str
+    chance: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of records, judged once.
+
+    Attributes:
+        images: uint8 [N, 64, 64, 3].
+        features: float64 [N, 1280].
+        classes: int64 [N].
+    """
+
+    records: list[Record]
+    images: np.ndarray
+    features: torch.Tensor
+    classes: torch.Tensor
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of renders")
+    parser.add_argument("--model", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
+    parser.add_argument("--count", type=int, default=220, help="pictures to draw")
+    parser.add_argument("--real", type=int, default=660, help="renders to compare with")
+    parser.add_argument("--fault-count", type=int, default=16, help="pictures for each fault")
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench_prior")
+    return parser.parse_args(arguments)
+
+
+def colour_of(record: Record) -> str:
+    """The one colour word of the caption; empty where there is none, or where there are several."""
+    found = [word for word in modifiers_of(record) if word in COLOURS]
+    return found[0] if len(found) == 1 and len(modifiers_of(record)) == 1 else ""
+
+
+def read_images(folder: Path, records: list[Record]) -> np.ndarray:
+    """uint8 [N, 64, 64, 3]."""
+    pictures = dataset.read_pictures(folder, records)
+    return np.stack([np.asarray(dataset.resize(picture, IMAGE_SIZE)) for picture in pictures])
+
+
+def spread(records: list[Record], count: int, rng: np.random.Generator) -> list[Record]:
+    """As many records of each kind, shuffled; repeated where there are too few."""
+    kinds = sorted({record.kind for record in records})
+    by_kind = {kind: rng.permutation([i for i, r in enumerate(records) if r.kind == kind]) for kind in kinds}
+    picks = [by_kind[kinds[n % len(kinds)]][n // len(kinds) % len(by_kind[kinds[n % len(kinds)]])] for n in range(count)]
+    return [records[int(index)] for index in picks]
+
+
+def prompt_of(record: Record, descriptors: tuple[str, ...] = ()) -> str:
+    """The full caption."""
+    return compose(record.caption, "a photo of", record.background, record.view, descriptors)
+
+
+class Bench:
+    """Draws, judges and compares."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.judge = judges.Judge()
+        self.models = sampling.load_models(arguments.model)
+        self.rng = np.random.default_rng(arguments.seed)
+        known = json.loads((arguments.model / "kinds.json").read_text("utf-8"))["kinds"]
+        records = dataset.read_records(arguments.data, tuple(known))
+        held = [record for record in records if dataset.is_held_out(record)]
+        taught = [record for record in records if not dataset.is_held_out(record)]
+        self.held = self.judged(held, read_images(arguments.data, held))
+        chosen = spread(taught, min(arguments.real, len(taught)), self.rng)
+        self.taught = self.judged(chosen, read_images(arguments.data, chosen))
+        drawn = spread(taught, arguments.count, self.rng)
+        self.drawn = self.judged(drawn, self.draw([prompt_of(record) for record in drawn]))
+
+    def judged(self, records: list[Record], images: np.ndarray) -> Pictures:
+        """With features and classes."""
+        return Pictures(records, images, *self.judge.judge(images))
+
+    def draw(self, prompts: list[str], seed: int = 0) -> np.ndarray:
+        """Samples of the prior; uint8 [N, 64, 64, 3]."""
+        options = {"guidance": self.arguments.guidance, "steps": self.arguments.steps}
+        return sampling.sample_many(self.models, prompts, seed=self.arguments.seed + seed, **options)
+
+    def distance_rows(self) -> list[Row]:
+        """KID and FID of clean and of corrupted pictures."""
+        kid, fid = judges.kernel_distance, judges.frechet_distance
+        ours, real = self.drawn.features, self.taught.features
+        halves = real[::2], real[1::2]
+        rows = [
+            Row("KID x1000 to renders", _milli(kid(ours, real)), f"{_milli(kid(*halves))} (two halves)"),
+            Row("FID to renders (few pictures: biased up)", f"{fid(ours, real):.0f}", f"{fid(*halves):.0f} (two halves)"),
+        ]
+        spoilt = self.spoilt_renders()
+        rows.append(Row("KID x1000 of corrupted renders to clean ones", "", _milli(kid(spoilt, real))))
+        count = len(self.drawn.records) // 2
+        prompts = [prompt_of(record, ALL_DESCRIPTORS) for record in self.drawn.records[:count]]
+        listed, _ = self.judge.judge(self.draw(prompts, seed=500))
+        rows.append(Row("KID x1000 to clean renders, whole fault list in the prompt", _milli(kid(listed, real)), ""))
+        rows.append(Row("KID x1000 to corrupted renders, whole fault list in the prompt", _milli(kid(listed, spoilt)), ""))
+        return rows
+
+    def spoilt_renders(self) -> torch.Tensor:
+        """Features of renders with three to five faults each; as many as pictures were drawn."""
+        from PIL import Image
+
+        spoilt = []
+        for image in self.taught.images[: len(self.drawn.images)]:
+            while True:
+                picture, words = draw_corruption(Image.fromarray(image), self.rng)
+                if words == ALL_DESCRIPTORS:
+                    break
+            spoilt.append(np.asarray(picture))
+        return self.judge.judge(np.stack(spoilt))[0]
+
+    def probe_rows(self) -> list[Row]:
+        """Shares of pictures that show what their prompt says, by probes taught on renders."""
+        rows = [
+            self._probe_row("kind, by a probe", lambda p: p.features, lambda r: r.kind),
+            self._probe_row("overhead view or not, by a probe", lambda p: p.features, lambda r: str(r.view == "overhead")),
+            self._probe_row("colour of the subject, by a probe", lambda p: judges.subject_colours(p.images), colour_of),
+            self._probe_row("background, by a probe", lambda p: judges.border_colours(p.images), lambda r: r.background),
+        ]
+        shares = [judges.imagenet_share(p.classes, [r.kind for r in p.records]) for p in (self.drawn, self.held)]
+        rows.append(Row("kind, by ImageNet's classes (kinds named there)", _percent(shares[0]), _percent(shares[1]), "1 %"))
+        return rows
+
+    def _probe_row(
+        self, name: str, describe: Callable[[Pictures], torch.Tensor], label_of: Callable[[Record], str]
+    ) -> Row:
+        """Teach a probe on the labelled renders, ask it about ours and about held-out ones."""
+        labels = [label_of(record) for record in self.taught.records]
+        rows = [index for index, label in enumerate(labels) if label]
+        probe = judges.Probe(describe(self.taught)[rows], [labels[index] for index in rows])
+        shares = []
+        for pictures in (self.drawn, self.held):
+            wanted = [label_of(record) for record in pictures.records]
+            kept = [index for index, label in enumerate(wanted) if label]
+            predicted = probe.predict(describe(pictures)[kept])
+            shares.append(judges.balanced_share(predicted, [wanted[index] for index in kept]))
+        return Row(name, _percent(shares[0]), _percent(shares[1]), _percent(1 / len(probe.names)))
+
+    def fault_rows(self) -> list[Row]:
+        """Do fault words do what they say? Pairs from the same noise, without and with the word."""
+        count = self.arguments.fault_count
+        chosen = spread(self.taught.records, count, self.rng)
+        plain = self.draw([prompt_of(record) for record in chosen], seed=900)
+        rows = []
+        for word, (measure, sign) in judges.FAULT_MEASURES.items():
+            changed = self.draw([prompt_of(record, (word,)) for record in chosen], seed=900)
+            before, after = measure(plain), measure(changed)
+            right = float(np.mean(sign * (after - before) > 0))
+            factor = f"x{after.mean() / before.mean():.2f}"
+            name = f'"{word}": {measure.__name__} {"up" if sign > 0 else "down"}, share of pairs'
+            rows.append(Row(name, f"{_percent(right)} ({factor})", "", "50 %"))
+        return rows
+
+
+def _milli(value: float) -> str:
+    return f"{1000 * value:.1f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def as_table(rows: list[Row]) -> str:
+    """A Markdown table."""
+    lines = ["| measure | embedded prior | renders | chance |", "|---|---|---|---|"]
+    lines += [f"| {row.measure} | {row.prior} | {row.renders} | {row.chance} |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_sheets(bench: Bench, folder: Path) -> None:
+    """Fixed prompts, and one picture for each of the drawn prompts beside a render of it."""
+    sampling.training_grid(bench.models, folder / "prompts.png")
+    count = min(24, len(bench.drawn.records))
+    real = {record.file: image for record, image in zip(bench.taught.records, bench.taught.images, strict=True)}
+    pairs = [(r, image) for r, image in zip(bench.drawn.records, bench.drawn.images, strict=True) if r.file in real]
+    images = np.stack([picture for record, image in pairs[:count] for picture in (image, real[record.file])])
+    labels = [record.caption for record, _ in pairs[:count]]
+    sampling.contact_sheet(images, labels, folder / "beside_renders.png", columns=4)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parsed = parse_arguments(arguments)
+    torch.set_grad_enabled(False)
+    started = time.monotonic()
+    bench = Bench(parsed)
+    rows = bench.distance_rows() + bench.probe_rows() + bench.fault_rows()
+    parsed.out.mkdir(parents=True, exist_ok=True)
+    table = as_table(rows)
+    (parsed.out / "table.md").write_text(table + "\n", "utf-8")
+    write_sheets(bench, parsed.out)
+    print(table)
+    counts = f"{len(bench.drawn.images)} pictures drawn, {len(bench.taught.images)} renders"
+    seconds = time.monotonic() - started
+    print(f"\n{counts}, {len(bench.held.images)} held out, {seconds:.0f} s; sheets in {parsed.out}")
+
+
+if __name__ == "__main__":
+    main()
