@@ -56,7 +56,7 @@ def stripes(points: Tensor) -> Tensor:
 
 
 TRUTH = ellipsoid((0.62, 0.5, 0.8))
-SKETCH = ellipsoid((0.5, 0.62, 0.8))
+SKETCH = ellipsoid((0.44, 0.66, 0.72))
 
 
 def pool(count: int, seed: int) -> Cameras:
