@@ -63,7 +63,8 @@ def corners_to_vertices(values: np.ndarray, vertex_of_corner: np.ndarray, count:
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [N, 3] through the affine matrix [4, 4], in float64."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told by whoever asked
+        return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def is_singular(matrix: np.ndarray) -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
 
 from . import engine_process, preferences, properties, scene_read, scene_write
 from .engine_process import EngineError
@@ -97,7 +96,7 @@ def finish(context: bpy.types.Context) -> Outcome:
     global running, last
     job = running
     assert job is not None, "no job runs"
-    scene_write.remove_preview(job.reading)
+    scene_write.remove_preview()
     try:
         if job.session.phase is Phase.DONE:
             try:
@@ -125,8 +124,9 @@ def apply_result(context: bpy.types.Context) -> str:
     obj = write(context, job.reading, done, provenance(job.settings, done.report))
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
     text = f"Made '{obj.name}' from {', '.join(job.reading.names)}."
-    if figures and job.mode == "refine":
-        text += f" Deviation from the sketch: mean {figures.get('deviation_mean_percent', np.nan):.2f} %, 95 % within {figures.get('deviation_p95_percent', np.nan):.2f} %."
+    if job.mode == "refine" and "deviation_mean_percent" in figures:
+        text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
+        text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %." if "deviation_p95_percent" in figures else "."
     last = Outcome(Phase.DONE, text, result=obj.name, notes=tuple(job.session.notes), figures=figures)
     return obj.name
 
@@ -163,7 +163,7 @@ def abandon(*_: object) -> None:
     job.session.close()
     last = Outcome(Phase.CANCELLED, "The job was ended; nothing was changed.", exit_code=130)
     if hasattr(bpy.data, "objects"):  # not while Blender starts or quits
-        scene_write.remove_preview(job.reading)
+        scene_write.remove_preview()
 
 
 def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def after_load(*_: object) -> None:
 def before_save(*_: object) -> None:
     """The preview is not saved; the next mesh brings it back."""
     if running is not None:
-        scene_write.remove_preview(running.reading)
+        scene_write.remove_preview()
 
 
 @bpy.app.handlers.persistent

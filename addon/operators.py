@@ -74,7 +74,7 @@ class _JobOperator:
         outcome = jobs.last
         assert outcome is not None
         for note in outcome.notes:
-            self.report({"WARNING"}, note)  # type: ignore[attr-defined]
+            self.report({"INFO"}, note)  # type: ignore[attr-defined]
         kind = {Phase.DONE: "INFO", Phase.CANCELLED: "WARNING"}.get(outcome.phase, "ERROR")
         self.report({kind}, f"{outcome.text} {outcome.fix}".strip())  # type: ignore[attr-defined]
         return {"FINISHED"} if outcome.phase is Phase.DONE else {"CANCELLED"}

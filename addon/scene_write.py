@@ -41,17 +41,20 @@ def show_preview(context: bpy.types.Context, reading: Reading, update: protocol.
     mesh.update(calc_edges=True)
 
 
-def remove_preview(reading: Reading | None = None) -> None:
-    """Take the preview out of the file and, given what was read, show the originals again."""
+def remove_preview() -> None:
+    """Take the preview out of the file and show the originals that it replaced again, selected as they were."""
     for obj in [obj for obj in bpy.data.objects if f"{MARK}_preview" in obj]:
+        replaced = json.loads(obj[f"{MARK}_preview"])
         mesh, materials = obj.data, [slot.material for slot in obj.material_slots]
         bpy.data.objects.remove(obj)
         bpy.data.meshes.remove(mesh)
         for material in materials:
             if material is not None and material.users == 0:
                 bpy.data.materials.remove(material)
-        if reading is not None:
-            _hide(reading.names, hidden=False)
+        _hide(replaced, hidden=False)
+        for name in replaced:
+            if name in bpy.context.view_layer.objects:
+                bpy.context.view_layer.objects[name].select_set(True)  # hiding took that away
 
 
 def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
@@ -148,15 +151,12 @@ def toggle(result: bpy.types.Object) -> bool:
     return show_result
 
 
-def hide_originals(reading: Reading) -> None:
-    """Hide what was read in the viewport while its preview is shown."""
-    _hide(reading.names, hidden=True)
-
-
 def _new_preview(context: bpy.types.Context, reading: Reading) -> bpy.types.Object:
     remove_preview()
     obj = bpy.data.objects.new(PREVIEW_NAME, bpy.data.meshes.new(PREVIEW_NAME))
-    obj[f"{MARK}_preview"] = True
+    layer = context.view_layer.objects
+    replaced = [name for name in reading.names if name in layer and not layer[name].hide_get()]
+    obj[f"{MARK}_preview"] = json.dumps(replaced)
     obj.hide_select = True
     material = bpy.data.materials.new(PREVIEW_NAME)
     if bpy.app.version < (5, 0):
@@ -167,7 +167,7 @@ def _new_preview(context: bpy.types.Context, reading: Reading) -> bpy.types.Obje
     links.new(colour.outputs["Color"], _principled(material).inputs["Base Color"])
     obj.data.materials.append(material)
     _link_beside(context, obj, bpy.data.objects.get(reading.active))
-    hide_originals(reading)
+    _hide(replaced, hidden=True)
     return obj
 
 

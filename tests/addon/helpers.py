@@ -22,6 +22,7 @@ def part(extension: ModuleType, name: str) -> Any:
 
 def select(*objects: bpy.types.Object) -> None:
     """Select exactly these; the first becomes the active one."""
+    bpy.context.view_layer.update()  # so that the layer knows objects that were just linked
     for obj in bpy.context.view_layer.objects:
         obj.select_set(obj in objects)
     bpy.context.view_layer.objects.active = objects[0] if objects else None

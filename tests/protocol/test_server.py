@@ -97,7 +97,7 @@ def test_a_job_tells_its_progress_and_ends_with_the_result(host: Host) -> None:
         message = host.next()
     assert {protocol.Progress, protocol.Note} <= set(kinds)
     assert message.report["seed"] == 5
-    assert message.report["deviation_mean_percent"] == 1.5 and message.report["deviation_p95_percent"] is None
+    assert message.report["deviation_mean_percent"] == 1.5 and message.report["deviation_of_nothing"] is None
     assert message.report["torch"] is False  # a job that does not need torch does not load it
     assert message.vertices.shape == (4, 3) and message.maps["albedo"].shape == (16, 16, 3) and message.maps["roughness"].shape == (16, 16, 1)
     np.testing.assert_allclose(message.vertices.mean(axis=0), VERTICES.mean(axis=0), atol=1e-6)

@@ -1,0 +1,150 @@
+"""`--command sketchbridge` through its own entry point: selection, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import bpy
+import helpers
+import numpy as np
+import pytest
+from helpers import add_cube, part, select
+
+
+@pytest.fixture
+def cli(scene: ModuleType) -> Any:
+    return part(scene, "cli")
+
+
+def test_refine_to_a_folder(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_cube()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mug.blend"))
+    out = tmp_path / "out" / "deep"
+    assert cli.main(["refine", "--prompt", "a mug", "--out", str(out), "--seed", "7", "--set", "stage1_steps=3"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["mug.blend", "mug.glb", "mug.json"]
+    assert bpy.data.filepath == str(tmp_path / "mug.blend")  # the open file is still the user's own
+    stored = json.loads((out / "mug.json").read_text())
+    assert stored["prompt"] == "a mug" and stored["seed"] == 7 and json.loads(stored["settings"])["overrides"] == {"stage1_steps": 3}
+    assert str(out / "mug.glb") in capsys.readouterr().out
+
+
+def test_the_glb_holds_the_result_alone_with_its_texture(cli: Any, tmp_path: Path) -> None:
+    add_cube()
+    assert cli.main(["refine", "--prompt", "a mug", "--out", str(tmp_path / "mug.glb")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["mug.glb"]
+    data = (tmp_path / "mug.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    described = json.loads(data[20 : 20 + length])
+    assert [node["name"] for node in described["nodes"]] == ["Sketch refined"] and len(described["images"]) >= 1
+    assert "baseColorTexture" in described["materials"][0]["pbrMetallicRoughness"]
+    assert described["nodes"][0]["extras"]["sketchbridge_prompt"] == "a mug"
+
+
+def test_without_out_the_open_file_is_saved(cli: Any, tmp_path: Path) -> None:
+    add_cube("Mug")
+    path = tmp_path / "mug.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    assert cli.main(["texture", "--prompt", "a mug"]) == 0
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    assert "Mug textured" in bpy.data.objects and bpy.data.objects["Mug"].hide_render
+
+
+def test_named_objects_else_the_selection_else_everything_visible(cli: Any, tmp_path: Path) -> None:
+    first, second, hidden = add_cube("First"), add_cube("Second"), add_cube("Hidden")
+    hidden.hide_set(True)
+    select()
+    cli._select([])
+    assert first.select_get() and second.select_get() and not hidden.select_get()
+    select(second)
+    cli._select([])
+    assert not first.select_get() and second.select_get()
+    assert cli.main(["refine", "--prompt", "x", "--object", "First", "--out", str(tmp_path / "x.blend")]) == 0
+    assert json.loads(bpy.context.view_layer.objects.active["sketchbridge_sources"]) == ["First"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["refine"], 2, "--prompt"),
+        (["paint", "--prompt", "x"], 2, "invalid choice"),
+        (["refine", "--prompt", "x", "--out", "OUT.blend", "--object", "Nobody"], 2, "There is no object 'Nobody'"),
+        (["refine", "--prompt", "x", "--out", "OUT.blend", "--set", "steps"], 2, "--set expects"),
+        (["refine", "--prompt", "", "--out", "OUT.blend"], 2, "prompt is empty"),
+        (["refine", "--prompt", "x", "--out", "OUT.blend", "--preset", "best"], 2, "must be one of draft"),
+        (["refine", "--prompt", "x", "--out", "OUT.blend", "--adherence", "7"], 2, "Adherence must be"),
+        (["refine", "--prompt", "x", "--out", "OUT.blend", "--set", "nonsense=1"], 2, "Unknown override"),
+        (["refine", "--prompt", "crash", "--out", "OUT.blend"], 1, "crashed as asked"),
+        (["refine", "--prompt", "x"], 2, "has no name"),
+        (["refine", "--prompt", "x", "--out", "/proc/nowhere"], 2, "cannot be written to"),
+    ],
+)
+def test_exit_codes(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, words: str) -> None:
+    add_cube()
+    before = helpers.fingerprint()
+    assert cli.main([word.replace("OUT", str(tmp_path / "out")) for word in arguments]) == status
+    assert words in capsys.readouterr().err
+    assert helpers.fingerprint() == before and not list(tmp_path.iterdir())
+
+
+def test_help_is_no_error(cli: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0 and "refine" in capsys.readouterr().out
+
+
+def test_nothing_in_the_file_is_bad_input(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["refine", "--prompt", "x", "--out", str(tmp_path / "x.glb")]) == 2
+    assert "Nothing is selected" in capsys.readouterr().err
+
+
+def test_an_interrupt_cancels_with_130(cli: Any, tmp_path: Path, scene: ModuleType) -> None:
+    jobs = part(scene, "jobs")
+    add_cube()
+    select()
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 15
+        while (jobs.running is None or jobs.running.session.progress is None) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert cli.main(["refine", "--prompt", "steps 5000", "--out", str(tmp_path / "x.blend")]) == 130
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is before and not list(tmp_path.iterdir())
+
+
+def test_progress_is_told(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_cube()
+    assert cli.main(["refine", "--prompt", "steps 30", "--out", str(tmp_path / "x.blend")]) == 0
+    said = capsys.readouterr()
+    assert "stage 1" in said.err and "left" in said.err and "note: smoothed" in said.err
+    assert "Deviation from the sketch: mean 1.50 %" in said.out
+
+
+def test_the_options_are_those_of_the_engines_own_command_line(cli: Any) -> None:
+    """One job description on every command line: an option added to one must come to the other."""
+    import re
+
+    source = (Path(__file__).resolve().parents[2] / "engine" / "cli.py").read_text()
+    body = source[source.index("def add_job_arguments") : source.index("def settings_from")]
+    assert set(re.findall(r'"(--[a-z-]+)"', body)) <= set(re.findall(r"--[a-z-]+", cli_help(cli)))
+
+
+def cli_help(cli: Any) -> str:
+    parser = cli.build_parser()
+    return "".join(action.choices["refine"].format_help() for action in parser._actions if getattr(action, "choices", None))
+
+
+def test_a_folder_holds_the_numbers_of_deviation(cli: Any, tmp_path: Path) -> None:
+    add_cube()
+    assert cli.main(["refine", "--prompt", "x", "--out", str(tmp_path / "out")]) == 0
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert np.isclose(stored["deviation_mean_percent"], 1.5)
