@@ -124,6 +124,6 @@ def _model(name: str) -> Finding:
     from engine.diffusion.prior import load_prior
 
     prior = load_prior(name, torch.device("cpu"))
-    kinds = getattr(prior, "kinds", ())
+    kinds = getattr(prior, "kinds", {}).get("kinds", [])
     knows = f"; it knows {', '.join(kinds)}" if kinds else ""
     return Finding("model", "works", f"'{name}' loads, {prior.image_size} x {prior.image_size} pixels{knows}")

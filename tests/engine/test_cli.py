@@ -1,0 +1,96 @@
+"""The command line as a user meets it: exit codes, messages with a fix, files that are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWER = ROOT / "examples" / "flower.glb"
+SMALL = ["--set", "grid=24", "--set", "colour_grid=16", "--set", "views=2", "--set", "supersample=1", "--set", "fit_steps=2",
+         "--set", "stage1_steps=2", "--set", "stage2_steps=2", "--faces", "800", "--texture-size", "64"]  # fmt: skip
+
+
+def sketchbridge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "engine.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_refine_writes_a_model_a_contact_sheet_and_a_report(tmp_path: Path) -> None:
+    done = sketchbridge("refine", str(FLOWER), "--prompt", "a red tulip flower", "--out", str(tmp_path / "out"), *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["flower.glb", "flower.json", "flower.png"]
+    report = json.loads((tmp_path / "out" / "flower.json").read_text())
+    assert report["prompt"] == "a red tulip flower" and report["deviation_mean_percent"] > 0
+    assert "deviation from the sketch" in done.stdout and "stage 1" in done.stderr
+
+
+@pytest.mark.slow
+def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "engine.cli", "refine", str(FLOWER), "--prompt", "a tulip", "--out", str(tmp_path), *SMALL, "--set", "stage1_steps=100000"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("stage 1"):
+            break
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130, rest
+    assert time.monotonic() - asked < 30
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".checkpoint"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["refine", "nowhere.glb", "--prompt", "a mug", "--out", "OUT"], "nowhere.glb"),
+        (["refine", str(FLOWER), "--prompt", "", "--out", "OUT"], "prompt is empty"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--model", "/no/such/folder"], "/no/such/folder"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--set", "speed=9"], "speed"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--set", "views"], "NAME=NUMBER"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--adherence", "7"], "Adherence"),
+        (["refine", "README.md", "--prompt", "a mug", "--out", "OUT"], ".glb"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "/proc/nowhere"], "cannot be written"),
+        (["refine", str(FLOWER), "--out", "OUT"], "--prompt"),
+    ],
+    ids=["missing file", "empty prompt", "missing model", "unknown override", "override without value", "adherence", "not a mesh", "read-only", "no prompt"],
+)
+def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = sketchbridge(*[str(tmp_path / "out") if argument == "OUT" else argument for argument in arguments])
+    assert done.returncode == 2
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_full_disk_is_said_before_the_work_starts(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    from engine.errors import InputError
+    from engine.results import prepare_folder
+
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        prepare_folder(tmp_path / "file" / "out")
+
+
+@pytest.mark.slow
+def test_the_doctor_examines_every_part_and_names_what_the_model_knows() -> None:
+    done = sketchbridge("doctor")
+    assert done.returncode == 0, done.stdout
+    for part in ("python", "torch", "rasterizer", "memory", "disk", "model"):
+        assert f"] {part}:" in done.stdout
+    assert "mushroom" in done.stdout
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    code = "import sys\nfrom engine.cli import build_parser\nbuild_parser().format_help()\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
