@@ -1,0 +1,128 @@
+"""The networks learn: the text model what captions say, the picture network what pictures show."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.prior import dataset, text_model, training
+from scripts.prior.captions import vocabulary
+from scripts.prior.networks import IMAGE_SIZE, make_text_model, make_unet, tokenize
+from scripts.prior.tokenizer import write_tokenizer
+
+SMALL = (32, 32, 64)
+
+
+@pytest.fixture(scope="module")
+def records(picture_folder):
+    return dataset.read_records(picture_folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(records, tmp_path_factory):
+    return write_tokenizer(vocabulary(records), tmp_path_factory.mktemp("tokenizer"))
+
+
+def make_trainer(tokenizer, **settings) -> training.Trainer:
+    torch.manual_seed(0)
+    chosen = training.TrainingSettings(batch=8, warm_up_steps=5, bf16=False, **settings)
+    return training.Trainer(make_unet(SMALL), make_text_model(tokenizer), chosen)
+
+
+def make_sources(folder, records, tokenizer, trainer) -> list[training.BatchSource]:
+    clean, corrupted = dataset.build_splits(folder, records, IMAGE_SIZE, 1, seed=0)
+    settings = trainer.settings
+    return [
+        training.BatchSource(clean, corrupted, tokenizer, settings, (trainer.progress.step, worker))
+        for worker in range(settings.workers)
+    ]
+
+
+def test_the_weight_follows_the_signal_to_noise_ratio():
+    kept = torch.tensor([0.0, 0.5, 0.999])
+    assert training.loss_weight(kept).tolist() == pytest.approx([1.0, 2.0, training.LARGEST_WEIGHT])
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    settings = training.TrainingSettings(learning_rate=1.0, warm_up_steps=10, final_rate_share=0.1)
+    assert training.learning_rate(settings, 0, 0.0) == pytest.approx(0.1)
+    assert training.learning_rate(settings, 100, 0.0) == pytest.approx(1.0)
+    assert training.learning_rate(settings, 100, 1.0) == pytest.approx(0.1)
+
+
+def test_progress_ends_by_steps_or_by_minutes():
+    progress = training.Progress(step=5, seconds=30)
+    assert progress.share(training.TrainingSettings(steps=10)) == pytest.approx(0.5)
+    assert progress.share(training.TrainingSettings(minutes=0.5)) == 1.0
+    assert progress.share(training.TrainingSettings(minutes=math.inf)) < 1e-9
+
+
+def test_batches_follow_from_the_seed(picture_folder, records, tokenizer):
+    trainer = make_trainer(tokenizer)
+    first, second = (make_sources(picture_folder, records, tokenizer, trainer)[0].draw() for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert first[0].shape == (8, 48, 16, 16)
+    assert first[0].abs().max() <= 1
+
+
+def test_captions_and_targets_agree(records):
+    names = text_model.attribute_names(records)
+    captions, targets = text_model.draw_batch(records, names, 64, np.random.default_rng(0))
+    for row, caption in enumerate(captions):
+        for index, word in enumerate(names.modifiers):
+            assert bool(targets.modifiers[row, index]) == (word in caption.split())
+        background = names.backgrounds[int(targets.background[row])]
+        assert all(word in caption for word in background.split()), caption
+
+
+@pytest.mark.slow
+def test_the_text_model_learns_to_tell_captions_apart(records, tokenizer):
+    torch.manual_seed(0)
+    model = make_text_model(tokenizer)
+    accuracy = text_model.pretrain(model, tokenizer, records, steps=120, seed=0, batch=32, report=lambda line: None)
+    assert accuracy > 0.7
+    with torch.no_grad():
+        red, blue, again = text_model.text_features(
+            model, tokenize(tokenizer, ["a red apple", "a blue apple", "a red apple"])
+        ).mean(1)
+    assert torch.equal(red, again)
+    assert (red - blue).norm() > 0.1 * red.norm()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fifty_steps_lower_the_loss(picture_folder, records, tokenizer, tmp_path, workers):
+    trainer = make_trainer(tokenizer, steps=50, workers=workers, learning_rate=1e-3)
+    sources = make_sources(picture_folder, records, tokenizer, trainer)
+    training.run_training(trainer, sources, tmp_path, report=lambda line: None)
+    losses = list(trainer.progress.losses)
+    assert trainer.progress.step == len(losses) == 50
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+    assert (tmp_path / training.CHECKPOINT_NAME).exists()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_where_it_stopped(picture_folder, records, tokenizer, tmp_path):
+    trainer = make_trainer(tokenizer, steps=4)
+    training.run_training(
+        trainer, make_sources(picture_folder, records, tokenizer, trainer), tmp_path, report=lambda line: None
+    )
+    again = make_trainer(tokenizer, steps=6)
+    assert again.load(tmp_path)
+    assert again.progress.step == 4
+    for one, two in zip(trainer.unet.parameters(), again.unet.parameters(), strict=True):
+        assert torch.equal(one, two)
+    sources = make_sources(picture_folder, records, tokenizer, again)
+    assert training.run_training(again, sources, tmp_path, report=lambda line: None).step == 6
+
+
+def test_an_error_in_a_worker_reaches_the_caller(picture_folder, records, tokenizer, tmp_path):
+    trainer = make_trainer(tokenizer, steps=3)
+    sources = make_sources(picture_folder, records, tokenizer, trainer)
+    sources[0].draw = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        training.run_training(trainer, sources, tmp_path, report=lambda line: None)
