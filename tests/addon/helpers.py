@@ -79,7 +79,9 @@ def fingerprint() -> dict[str, str]:
 
 
 def _described(block: bpy.types.ID) -> list[Any]:
-    told: list[Any] = sorted((key, repr(block[key])) for key in block.keys())  # noqa: SIM118
+    # Before 5.0 other extensions' settings are among them, and come into being when they are looked at.
+    stored = {key: block[key] for key in block.keys() if key == "sketchbridge" or key not in block.bl_rna.properties}  # noqa: SIM118
+    told: list[Any] = sorted((key, repr(value.to_dict() if hasattr(value, "to_dict") else value)) for key, value in stored.items())
     for prop in block.bl_rna.properties:
         if prop.identifier in ("rna_type", "users", "is_evaluated", "tag", "session_uid", "is_updated", "is_updated_data", "preview"):
             continue

@@ -50,7 +50,7 @@ def empty_mesh() -> None:
 
 def infinite() -> None:
     obj = add_cube()  # vertex.co would be clipped to the largest finite number
-    obj.data.vertices.foreach_set("co", np.append(np.array(CUBE, np.float32).ravel()[:-1], np.float32("inf")))
+    obj.data.attributes["position"].data.foreach_set("vector", np.append(np.array(CUBE, np.float32).ravel()[:-1], np.float32("inf")))
 
 
 def not_a_number() -> None:
