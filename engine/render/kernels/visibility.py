@@ -1,6 +1,6 @@
 """Visibility and perspective-correct barycentrics: the kernels behind `rasterize`.
 
-Vertices are snapped to 1/256 of a pixel, so edge functions are exact integers: two triangles that share an edge evaluate
+Vertices are snapped to 1/4096 of a pixel, so edge functions are exact integers: two triangles that share an edge evaluate
 it to opposite values, and the top-left rule gives every pixel centre on it to exactly one of them. Triangles that cross
 the near plane z = -w are clipped to one or two triangles that keep the face's id. Depth is decided by an atomic minimum
 over (z/w, face) keys. Barycentrics come from the unsnapped clip-space positions (Laine et al. 2020, sec. 3.3), which
@@ -18,18 +18,18 @@ wp.set_module_options({"enable_backward": False})
 EMPTY_KEY = 1 << 62
 """What the key buffer is filled with: farther than every depth."""
 
-SUBPIXEL = wp.constant(256)
-SUBPIXEL_WIDE = wp.constant(wp.int64(256))
-HALF_PIXEL = wp.constant(128)
-SUBPIXEL_SHIFT = wp.constant(8)
-SNAP_LIMIT = wp.constant(float(1 << 28))
+SUBPIXEL = wp.constant(4096)
+SUBPIXEL_WIDE = wp.constant(wp.int64(4096))
+HALF_PIXEL = wp.constant(2048)
+SUBPIXEL_SHIFT = wp.constant(12)
+SNAP_LIMIT = wp.constant(float(1 << 29))
 NEEDS_CLIPPING = wp.constant(1.0e30)
 DEPTH_STEPS = wp.constant(536870000.0)
 
 
 @wp.func
 def snap(clip: wp.vec4, width: float, height: float) -> wp.vec2i:
-    """Screen position in 1/256 pixels, origin at the lower left corner of the image; clip w must be positive."""
+    """Screen position in 1/4096 pixels, origin at the lower left corner of the image; clip w must be positive."""
     scale = 1.0 / clip[3]
     x = (clip[0] * scale * 0.5 + 0.5) * width * float(SUBPIXEL)
     y = (clip[1] * scale * 0.5 + 0.5) * height * float(SUBPIXEL)
@@ -123,22 +123,32 @@ def fill_triangle(
     scale = 1.0 / float(area)
     slope1 = (za - z0) * scale
     slope2 = (zb - z0) * scale
-    for row in range(bottom, top + 1):
+    z_step = float(right1) * slope1 + float(right2) * slope2
+    row = int(bottom)
+    while row <= top:  # `while` compiles to about half the instructions of Warp's `range`
         e0 = row0
         e1 = row1
         e2 = row2
-        for column in range(left, right + 1):
+        z_row = z0 + float(e1) * slope1 + float(e2) * slope2
+        entered = bool(False)
+        column = int(left)
+        while column <= right:
             if (e0 | e1 | e2) >= wp.int64(0):
-                z = z0 + float(e1) * slope1 + float(e2) * slope2
+                entered = True
+                z = z_row + float(column - left) * z_step
                 if z <= 1.0:
                     key = (wp.int64((z + 1.0) * DEPTH_STEPS) << wp.int64(32)) | wp.int64(face + 1)
                     wp.atomic_min(keys, view, row, column, key)
+            elif entered:
+                break
             e0 += right0
             e1 += right1
             e2 += right2
+            column += 1
         row0 += up0
         row1 += up1
         row2 += up2
+        row += 1
 
 
 @wp.func
