@@ -29,8 +29,12 @@ RINGS = ((-30.0, 6), (10.0, 10), (45.0, 6), (80.0, 2))
 DISTANCE, FOV = 3.0, 40.0
 """Of the cameras from the origin in engine units, and their field of view in degrees."""
 
-SLACK = 0.5
+SLACK = 1.0
 """How far, in grid steps, the field may leave its start before it is pulled back, and the depth before it is noticed."""
+
+SDF_RATE, DEFORM_RATE, COLOUR_RATE = 0.005, 0.05, 0.02
+"""Adam's rates: of the field in grid steps, of the raw deformation, of the colours. The field is right to begin with: the grid's own
+vertices do most of the fitting."""
 
 GREY = 0.6
 """sRGB colour of a sketch without colours."""
@@ -117,7 +121,7 @@ def fit_to_sketch(
     start = time.monotonic()
     views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device)
     if len(views.points):
-        colour_field.initialise(views.points, views.colours)
+        colour_field.initialise(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
     initial = surface.sdf.detach().clone()
     optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)
     for step in range(steps):
@@ -129,14 +133,23 @@ def fit_to_sketch(
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
         if on_step is not None:
-            on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()} if step % 10 == 9 else {})
+            on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
     return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
+
+
+def _thinned(points: Tensor, colours: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """One of the points [N, 3] with its colour in each cube of a side; the nearest of many equal points is slow to find."""
+    cell = ((points + 1) / side).floor().long()
+    _, owner = torch.unique(cell @ cell.new_tensor([2**40, 2**20, 1]), return_inverse=True)
+    first = torch.zeros(int(owner.max()) + 1, dtype=torch.long, device=points.device)
+    first[owner.flip(0)] = torch.arange(len(points), device=points.device).flip(0)
+    return points[first], colours[first]
 
 
 def _groups(surface: Surface, colour_field: ColourField) -> list[dict]:
     step = surface.grid.spacing
-    shape = [{"params": [surface.sdf], "lr": 0.02 * step}, {"params": [surface.deform], "lr": 0.02}]
-    return shape + colour_field.parameter_groups(0.02)
+    shape = [{"params": [surface.sdf], "lr": SDF_RATE * step}, {"params": [surface.deform], "lr": DEFORM_RATE}]
+    return shape + colour_field.parameter_groups(COLOUR_RATE)
 
 
 def _look(surface: Surface, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int) -> tuple[RenderedViews, Tensor, Tensor]:
@@ -165,11 +178,11 @@ def _losses(
     band = surface.band_tets().reshape(-1).unique()
     return {
         "colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / count,
-        "normal": 0.1 * ((1 - cosine) * same).sum() / count,
+        "normal": 3 * ((1 - cosine) * same).sum() / count,
         "depth": (adherence(gap / spacing, torch.zeros_like(gap), SLACK) * same).sum() / count,
         "mask": 2 * (views.mask[chosen] - seen.mask).clamp(min=0).square().mean(),
         "field": 10 * adherence(surface.sdf[band], initial[band], slack).mean() / spacing**2,
-        "smooth": 0.05 * laplacian(vertices, faces).mean() / spacing**2,
+        "smooth": 0.5 * laplacian(vertices, faces).mean() / spacing**2,
     }
 
 
