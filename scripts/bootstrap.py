@@ -17,6 +17,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -265,7 +266,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """A script's exit code: what `work` returns, 1 with message and fix on SetupError, 130 on Ctrl-C."""
+    """A script's exit code: what `work` returns, 1 with message and fix on SetupError, 130 on Ctrl-C or when asked to end (SIGTERM)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return work()
     except SetupError as error:

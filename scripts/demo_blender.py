@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -37,9 +38,13 @@ class Teller:
         self._lock = threading.Lock()
 
     def tell(self, event: str, **fields: Any) -> None:
-        """One line, at once."""
+        """One line, at once. If scripts/demo.py is gone, this process cancels what it does, as on Ctrl-C."""
         with self._lock:
-            print(json.dumps({"event": event, "seconds": time.monotonic() - self._begun, **fields}), file=self._out, flush=True)
+            try:
+                print(json.dumps({"event": event, "seconds": time.monotonic() - self._begun, **fields}), file=self._out, flush=True)
+            except BrokenPipeError:
+                self._out = open(os.devnull, "w")  # noqa: SIM115  as long as the process
+                signal.raise_signal(signal.SIGINT)
 
     def progress(self, stage: str, step: int = 0, total: int = 0, seconds_left: float | None = None) -> None:
         """How far the work is; `seconds_left` for all that is left of it."""
