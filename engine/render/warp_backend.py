@@ -38,7 +38,10 @@ class WarpRasterizer:
         """See `Rasterizer.rasterize`."""
         _require(pos.ndim == 3 and pos.shape[2] == 4, "pos", "[B, V, 4]", pos)
         _require_faces(tri)
-        rast = _Rasterize.apply(_packed(pos), tri.contiguous(), *resolution)
+        if tri.shape[0] == 0:
+            rast = pos.new_zeros(pos.shape[0], *resolution, 4, dtype=torch.float32)
+        else:
+            rast = _Rasterize.apply(_packed(pos), tri.contiguous(), *resolution)
         return rast, rast.new_empty(*rast.shape[:3], 0)
 
     def interpolate(self, attr: Tensor, rast: Tensor, tri: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +49,10 @@ class WarpRasterizer:
         batched = attr if attr.ndim == 3 else attr[None]
         _require(batched.ndim == 3 and batched.shape[0] in (1, rast.shape[0]), "attr", "[V, C] or [B, V, C]", attr)
         _require_faces(tri)
-        out = _Interpolate.apply(_packed(batched), _packed(rast), tri.contiguous())
+        if tri.shape[0] == 0:
+            out = attr.new_zeros(*rast.shape[:3], batched.shape[2], dtype=torch.float32)
+        else:
+            out = _Interpolate.apply(_packed(batched), _packed(rast), tri.contiguous())
         return out, out.new_empty(*out.shape[:3], 0)
 
     def texture(self, tex: Tensor, uv: Tensor, filter_mode: str = "linear", boundary_mode: str = "wrap") -> Tensor:
@@ -65,6 +71,8 @@ class WarpRasterizer:
         """See `Rasterizer.antialias`."""
         _require(color.ndim == 4 and color.shape[:3] == rast.shape[:3], "color", "[B, H, W, C] as rast", color)
         _require_faces(tri)
+        if tri.shape[0] == 0:
+            return _packed(color)
         return _Antialias.apply(_packed(color), _packed(rast.detach()), _packed(pos), tri.contiguous(), self._neighbours(tri))
 
     def _neighbours(self, tri: Tensor) -> Tensor:

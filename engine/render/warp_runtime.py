@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import math
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +32,8 @@ def load_warp() -> ModuleType:
     else:
         wp.config.quiet = True
     try:
-        wp.init()
+        with _without_line(b"NVIDIA CUDA driver" if not torch.cuda.is_available() else None):
+            wp.init()
         tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir).close()
     except OSError:
         _use_temporary_cache(wp)
@@ -40,6 +45,8 @@ def launch(kernel: Any, dim: int | tuple[int, ...], arguments: list[Any], device
 
     Tensors among the arguments must be contiguous; `(tensor, dtype)` shares a tensor whose last axis is a Warp vector.
     """
+    if (math.prod(dim) if isinstance(dim, tuple) else dim) == 0:
+        return
     wp = load_warp()
     inputs = [_shared(argument) for argument in arguments]
     if device.type == "cpu":
@@ -73,3 +80,26 @@ def _use_temporary_cache(wp: ModuleType) -> None:
     wp.config.kernel_cache_dir = folder
     wp.init()
     wp.config.kernel_cache_dir = folder
+
+
+@contextlib.contextmanager
+def _without_line(unwanted: bytes | None) -> Iterator[None]:
+    """Hold back what native code writes on stderr, then pass it on without the lines that contain `unwanted`.
+
+    Warp warns on every machine without a GPU that there is none; users who never asked for one need not read it.
+    """
+    if unwanted is None:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if unwanted not in line))

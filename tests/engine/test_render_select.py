@@ -47,6 +47,16 @@ def test_importing_the_renderer_imports_neither_warp_nor_nvdiffrast() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_loading_warp_says_nothing_about_a_missing_gpu_and_swallows_nothing_else() -> None:
+    done = run(
+        "import os; from engine.render.warp_runtime import load_warp, _without_line; load_warp()\n"
+        "with _without_line(b'driver'): os.write(2, b'kept\\nno driver\\n')"
+    )
+    assert done.stderr == "kept\n"
+    assert done.stdout == ""
+
+
 @pytest.mark.slow
 def test_an_unwritable_kernel_cache_is_replaced(tmp_path: Path) -> None:
     """Warp's folder cannot be made: kernels compile into a temporary folder, and nothing is printed on stdout."""

@@ -279,6 +279,16 @@ def test_a_mesh_out_of_sight_gives_the_background_and_zero_gradients() -> None:
     assert (moved.grad == 0).all()
 
 
+@pytest.mark.parametrize("points", [0, 5])
+def test_an_empty_mesh_gives_the_background(points: int) -> None:
+    vertices = torch.rand(points, 3).requires_grad_()
+    faces = torch.empty(0, 3, dtype=torch.int32)
+    background = torch.full((2, 3), 0.25)
+    views = render_views(warp, vertices, faces, fixed_ring(2), 8, plain(0.3), Light(torch.tensor([[0.0, 0, 1]] * 2), 0.5), background, 2)
+    torch.testing.assert_close(views.rgb, torch.full((2, 3, 8, 8), 0.25), atol=1e-5, rtol=0)
+    assert (views.mask == 0).all() and (views.normal == 0).all() and (views.depth == 0).all()
+
+
 def test_requests_that_make_no_sense_are_refused() -> None:
     vertices, faces = sphere(4)
     with pytest.raises(InputError, match="'colour'"):
