@@ -11,10 +11,12 @@ from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
 from engine.texture.atlas import decimate, unwrap, usable_uvs
 from engine.texture.bake import bake, rasterize_layout
-from engine.texture.field import ColourField
+from engine.texture.field import ColourField, surface_samples
 
 LEAST_SHARE = 0.002
 """A loose component with less than this share of the whole surface's area is a floater and is removed."""
+STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
+"""So is one of less than this share that nowhere comes nearer to the sketch than this (engine units)."""
 PADDING = 6  # texels around every chart
 SMOOTHING = 3  # rounds of Taubin smoothing
 OVERLAP_WORTH_SAYING = 0.05
@@ -22,17 +24,18 @@ _SHARES = {"clean": 0.05, "decimate": 0.1, "unwrap": 0.45, "bake": 1.0}  # of th
 
 
 def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Placement, face_budget: int, texture_size: int, reporter: Reporter, *,
-           smoothing: int = SMOOTHING) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+           smoothing: int = SMOOTHING, sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
 
     vertices, faces   [V, 3], [F, 3] engine space, the isosurface
     face_budget       at most about this many triangles come out
     smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
+    sketch            engine space; small loose parts far from it are removed
     Roughness and metallic are constants, factors of the material (`engine.gltf`). Raises Cancelled where the reporter wishes it.
     """
     progress = _Progress(reporter)
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
-    mesh = remove_loose_parts(mesh, reporter)
+    mesh = remove_loose_parts(mesh, reporter, sketch)
     mesh = mesh.with_vertices(smooth(mesh, smoothing))
     progress.at(_SHARES["clean"])
     mesh = decimate(mesh, face_budget)
@@ -90,28 +93,52 @@ class _Progress:
         return lambda done, total: self.at(start + (stop - start) * done / max(total, 1))
 
 
-def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None) -> Mesh:
-    """Without floaters (under LEAST_SHARE of the area) and without closed hollows inside, which nobody can see.
+def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None, sketch: Mesh | None = None) -> Mesh:
+    """Without floaters (LEAST_SHARE, and STRAY_SHARE where a sketch is given) and without closed hollows inside, which nobody can see.
 
     The largest component always stays. Colours follow; uvs are dropped.
     """
     labels, count = _components(mesh)
     if count <= 1:
         return mesh
-    corners = mesh.corner_vertices().astype(np.float64)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     of_face = labels[mesh.faces[:, 0]]
-    area = np.bincount(of_face, weights=0.5 * np.linalg.norm(normals, axis=1), minlength=count)
-    volume = np.bincount(of_face, weights=(corners[:, 0] * normals).sum(axis=1) / 6, minlength=count)
+    area, volume = _areas_and_volumes(mesh, of_face, count)
     hollow = (volume < 0) & _closed_components(mesh.faces, of_face, count)
-    keep = (area >= LEAST_SHARE * area[~hollow].sum()) & ~hollow if (~hollow).any() else area >= LEAST_SHARE * area.sum()
-    keep[np.argmax(np.where(hollow, 0, area) if (~hollow).any() else area)] = True
-    floaters = int(((~keep) & ~hollow & (area > 0)).sum())
-    if reporter is not None and floaters:
-        reporter.note(f"{floaters} loose parts, each under {100 * LEAST_SHARE:g} % of the surface, were removed.")
+    if (area[~hollow] == 0).all():
+        hollow[:] = False  # inside out as a whole
+    share = area / max(area[~hollow].sum(), 1e-30)
+    loose = ~hollow & (share < LEAST_SHARE)
+    if sketch is not None:
+        loose |= ~hollow & (share < STRAY_SHARE) & (_distances(mesh, labels, count, sketch) > STRAY_DISTANCE)
+    keep = ~hollow & ~loose
+    keep[np.argmax(np.where(hollow, 0, area))] = True
+    _note_loose(reporter, int((~keep & loose & (area > 0)).sum()))
     used, local = np.unique(mesh.faces[keep[of_face]], return_inverse=True)
     colours = None if mesh.colours is None else mesh.colours[used]
     return Mesh(np.ascontiguousarray(mesh.vertices[used]), local.reshape(-1, 3).astype(np.int32), colours)
+
+
+def _note_loose(reporter: Reporter | None, count: int) -> None:
+    if reporter is not None and count:
+        reporter.note("A small loose part was removed." if count == 1 else f"{count} small loose parts were removed.")
+
+
+def _areas_and_volumes(mesh: Mesh, of_face: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Area and signed volume of each component [count]; the volume means something for closed ones only."""
+    corners = mesh.corner_vertices().astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.bincount(of_face, weights=0.5 * np.linalg.norm(normals, axis=1), minlength=count)
+    return area, np.bincount(of_face, weights=(corners[:, 0] * normals).sum(axis=1) / 6, minlength=count)
+
+
+def _distances(mesh: Mesh, labels: np.ndarray, count: int, sketch: Mesh) -> np.ndarray:
+    """[count] how near each component comes to the sketch, by samples of its surface."""
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(surface_samples(sketch)[0]).query(mesh.vertices)[0]
+    result = np.full(count, np.inf)
+    np.minimum.at(result, labels, nearest)
+    return result
 
 
 def smooth(mesh: Mesh, rounds: int, shrink: float = 0.5, grow: float = -0.53) -> np.ndarray:

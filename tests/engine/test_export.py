@@ -97,7 +97,16 @@ def test_floaters_and_hollows_go_and_parts_stay() -> None:
     kept = remove_loose_parts(together(hollow, specks[0], big, part, specks[1]), reporter)
     assert len(kept.faces) == len(big.faces) + len(part.faces)
     assert volume(kept.vertices, kept.faces) == pytest.approx(volume(big.vertices, big.faces) + volume(part.vertices, part.faces), rel=1e-6)
-    assert len(reporter.notes) == 1 and reporter.notes[0].startswith("2 loose parts")
+    assert reporter.notes == ["2 small loose parts were removed."]
+
+
+def test_small_parts_far_from_the_sketch_go() -> None:
+    """1.6 % of the area each: the one that the sketch does not know goes, the one beside a stroke stays."""
+    big, stray, eye = ball(0.6), ball(0.08, (0.85, 0, 0), 2), ball(0.08, (-0.72, 0, 0), 2)
+    reporter = QuietReporter()
+    kept = remove_loose_parts(together(big, stray, eye), reporter, sketch=together(ball(0.58), ball(0.05, (-0.72, 0, 0))))
+    assert len(kept.faces) == len(big.faces) + len(eye.faces) and kept.vertices[:, 0].max() < 0.7
+    assert reporter.notes == ["A small loose part was removed."]
 
 
 def test_open_and_inverted_surfaces_are_kept() -> None:
