@@ -35,6 +35,9 @@ SHELL_SLOPE = 0.25
 LATTICE_STEP = (0.025, 0.04)
 """Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half the radius within these bounds."""
 
+COVERING = 0.85
+"""Places on a plane are within this many lattice steps of where the lattice's edges cross it: sqrt(2 / 3) at worst, for (1, 1, 1)."""
+
 
 def sketch_sdf(
     mesh: Mesh, points: np.ndarray, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None
@@ -165,10 +168,10 @@ class _Body:
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """float64 [N]: signed distance to the finished surface, from the nearest sample and its tangent plane: the part of the
-        way that runs along the plane, up to the samples' spacing, is not counted."""
+        way that runs along the plane, as far as samples can be apart, is not counted."""
         shortest, sample = self.samples.query(points, self.radius + NEAR)
         along = np.einsum("ni,ni->n", self.samples.places[sample] - points, self.normals[sample])
-        beside = np.clip(shortest**2 - along**2, 0, (0.7 * self.step) ** 2)
+        beside = np.clip(shortest**2 - along**2, 0, (COVERING * self.step) ** 2)
         return self.radius - np.copysign(np.sqrt(np.maximum(shortest**2 - beside, 0)), along)
 
 
