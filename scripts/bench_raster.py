@@ -118,7 +118,7 @@ def make_render(name: str, faces: int, size: int) -> Callable[[], np.ndarray]:
 def time_in_turns(renders: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str, list[float]]:
     """Milliseconds of each method in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in renders}
-    for name, render in renders.items():
+    for render in renders.values():
         render()
     for _ in range(rounds):
         for name, render in renders.items():

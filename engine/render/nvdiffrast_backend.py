@@ -58,7 +58,9 @@ class NvdiffrastRasterizer:
 
     def antialias(self, color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor) -> Tensor:
         """See `Rasterizer.antialias`."""
-        return self._nvdiffrast.antialias(_packed(color), rast.contiguous(), _packed(pos), tri.contiguous(), topology_hash=self._topology(tri))
+        return self._nvdiffrast.antialias(
+            _packed(color), rast.contiguous(), _packed(pos), tri.contiguous(), topology_hash=self._topology(tri)
+        )
 
     def _topology(self, tri: Tensor) -> Any:
         """The topology hash of `tri`, made anew unless it is the very tensor of the call before, unchanged."""

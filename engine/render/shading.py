@@ -53,7 +53,9 @@ class Light:
     ambient: float
 
 
-def sample_light(generator: torch.Generator, cameras: Cameras, ambient: tuple[float, float] = (0.4, 0.9), spread_deg: float = 60.0) -> Light:
+def sample_light(
+    generator: torch.Generator, cameras: Cameras, ambient: tuple[float, float] = (0.4, 0.9), spread_deg: float = 60.0
+) -> Light:
     """A random light for each camera, within `spread_deg` of the direction to the camera (uniform on that cap), one ambient share."""
     count, device = len(cameras), generator.device
     towards = functional.normalize(cameras.eye.to(device), dim=1)
@@ -130,7 +132,9 @@ def _check_request(want: Collection[str], colour: Callable[[Tensor], Tensor] | N
     if unknown:
         raise InputError("render_channels", f"Cannot render {', '.join(map(repr, unknown))}.", f"Choose among {', '.join(CHANNELS)}.")
     if colour is None and ("rgb" in want or "albedo" in want):
-        raise InputError("render_colour", "Colours were asked for without a colour function.", "Pass `colour`, or ask for mask and normal only.")
+        raise InputError(
+            "render_colour", "Colours were asked for without a colour function.", "Pass `colour`, or ask for mask and normal only."
+        )
 
 
 def _covered_layers(
@@ -175,7 +179,9 @@ def _covered_layers(
     return layers
 
 
-def _finish(image: Tensor, slices: dict[str, slice], background: Tensor | None, want: Collection[str], light: Light | None) -> RenderedViews:
+def _finish(
+    image: Tensor, slices: dict[str, slice], background: Tensor | None, want: Collection[str], light: Light | None
+) -> RenderedViews:
     """Cut the buffer into its channels; put colours over the background and encode them."""
     mask = image[:, slices["mask"]]
     behind = image.new_ones(image.shape[0], 3) if background is None else srgb_to_linear(background.to(image))

@@ -42,7 +42,9 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_renderer_imports_neither_warp_nor_nvdiffrast() -> None:
-    modules = ", ".join(f"engine.render.{name}" for name in ("base", "reference", "shading", "surface_ops", "warp_backend", "nvdiffrast_backend"))
+    modules = ", ".join(
+        f"engine.render.{name}" for name in ("base", "reference", "shading", "surface_ops", "warp_backend", "nvdiffrast_backend")
+    )
     done = run(f"import sys, {modules}, engine.camera; print([name for name in ('warp', 'nvdiffrast') if name in sys.modules])")
     assert done.stdout.strip() == "[]"
 

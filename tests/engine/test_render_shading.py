@@ -179,7 +179,8 @@ def test_supersampled_coverage_is_nearer_to_the_area() -> None:
     camera = fixed_ring(1, elevation=5.0)
     exact = render_views(warp, vertices, faces, camera, 20, None, supersample=16, want=("mask",)).mask
     errors = [
-        (render_views(warp, vertices, faces, camera, 20, None, supersample=factor, want=("mask",)).mask - exact).abs().max() for factor in (1, 2, 4)
+        (render_views(warp, vertices, faces, camera, 20, None, supersample=factor, want=("mask",)).mask - exact).abs().max()
+        for factor in (1, 2, 4)
     ]
     assert errors[0] < 0.35 and errors[1] < 0.15 and errors[2] < 0.05
 
@@ -200,7 +201,16 @@ def test_gradient_of_lit_colours_to_the_shape_matches_finite_differences() -> No
 
     def loss(points: Tensor) -> Tensor:
         views = render_views(
-            warp, points, faces, cameras, 48, lambda p: torch.sigmoid(3 * p + torch.sin(4 * p.roll(1, dims=1))), light, None, 2, ("rgb", "normal", "depth")
+            warp,
+            points,
+            faces,
+            cameras,
+            48,
+            lambda p: torch.sigmoid(3 * p + torch.sin(4 * p.roll(1, dims=1))),
+            light,
+            None,
+            2,
+            ("rgb", "normal", "depth"),
         )
         return (weight * (views.rgb + views.normal + views.depth)).sum(dtype=torch.float64)
 

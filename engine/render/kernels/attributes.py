@@ -1,5 +1,8 @@
 """Interpolation of vertex attributes and texture sampling, forward and backward."""
 
+# In Warp a literal is a constant; casting it makes a variable that can be changed.
+# ruff: noqa: UP018
+
 from __future__ import annotations
 
 import warp as wp

@@ -7,6 +7,9 @@ the other, until a silhouette edge is crossed or the other pixel is reached. So 
 becomes finer than the image.
 """
 
+# In Warp a literal is a constant; casting it makes a variable that can be changed.
+# ruff: noqa: UP018, RUF046, SIM109
+
 from __future__ import annotations
 
 import warp as wp
@@ -267,15 +270,11 @@ def find_silhouettes(
         if column + 1 < width:
             there = rast[view, row, column + 1]
             if there[3] != here[3]:
-                part_pixels(
-                    here, there, view, row, column, 0, pixel, pixel + 1, tri, neighbours, screen, count, pairs, alongs
-                )
+                part_pixels(here, there, view, row, column, 0, pixel, pixel + 1, tri, neighbours, screen, count, pairs, alongs)
         if row + 1 < height:
             there = rast[view, row + 1, column]
             if there[3] != here[3]:
-                part_pixels(
-                    here, there, view, row, column, 1, pixel, pixel + width, tri, neighbours, screen, count, pairs, alongs
-                )
+                part_pixels(here, there, view, row, column, 1, pixel, pixel + width, tri, neighbours, screen, count, pairs, alongs)
         pixel += 1
 
 

@@ -7,6 +7,9 @@ over (z/w, face) keys. Barycentrics come from the unsnapped clip-space positions
 needs no special case for clipped triangles.
 """
 
+# In Warp a literal is a constant; casting it makes a variable that can be changed.
+# ruff: noqa: UP018
+
 from __future__ import annotations
 
 import warp as wp
