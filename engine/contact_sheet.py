@@ -46,7 +46,8 @@ def contact_sheet(sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, 
     placement = Placement.of(np.concatenate([sketch.vertices, result.vertices]))
     cameras = _framed(placement, sketch, result)
     rows = [_render(mesh, texture, placement, cameras, tile) for mesh, texture in ((sketch, None), (result, albedo))]
-    return _labelled([(row * 255).round().astype(np.uint8) for row in rows], ("sketch", "refined" if _moved(sketch, result) else "textured"))
+    names = ("sketch", "refined" if _moved(sketch, result) else "textured")
+    return _labelled([(row * 255).round().astype(np.uint8) for row in rows], names)
 
 
 def _moved(sketch: Mesh, result: Mesh) -> bool:

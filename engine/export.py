@@ -23,8 +23,9 @@ OVERLAP_WORTH_SAYING = 0.05
 _SHARES = {"clean": 0.05, "decimate": 0.1, "unwrap": 0.45, "bake": 1.0}  # of the export stage, as it usually goes
 
 
-def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Placement, face_budget: int, texture_size: int, reporter: Reporter, *,
-           smoothing: int = SMOOTHING, sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Placement, face_budget: int, texture_size: int,
+           reporter: Reporter, *, smoothing: int = SMOOTHING,
+           sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
 
     vertices, faces   [V, 3], [F, 3] engine space, the isosurface
@@ -40,7 +41,7 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Place
     progress.at(_SHARES["clean"])
     mesh = decimate(mesh, face_budget)
     if len(mesh.faces) > 1.05 * face_budget:
-        reporter.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not have stayed closed.")
+        reporter.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     progress.at(_SHARES["decimate"])
     colours = _field_colours(field, mesh.vertices)
     world = Mesh(placement.to_world(mesh.vertices), mesh.faces, colours)
@@ -61,8 +62,8 @@ def finish_texture(sketch: Mesh, field: ColourField, placement: Placement, textu
         return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, placement, texture_size, reporter, progress)
     overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
     if overlap > OVERLAP_WORTH_SAYING:
-        reporter.note(f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled); they share one colour, that of the last face.")
-    return sketch, {"albedo": bake(sketch, field, placement, texture_size, PADDING, progress.within(_SHARES["unwrap"], _SHARES["bake"]))}
+        reporter.note(f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled): the last one's colour is kept.")
+    return sketch, {"albedo": bake(sketch, field, placement, texture_size, PADDING, progress.baking)}
 
 
 def _textured(mesh: Mesh, field: ColourField, placement: Placement, texture_size: int, reporter: Reporter,
@@ -74,7 +75,7 @@ def _textured(mesh: Mesh, field: ColourField, placement: Placement, texture_size
         reporter.note(note)
     progress.at(_SHARES["unwrap"])
     textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
-    return textured, {"albedo": bake(textured, field, placement, texture_size, PADDING, progress.within(_SHARES["unwrap"], _SHARES["bake"]))}
+    return textured, {"albedo": bake(textured, field, placement, texture_size, PADDING, progress.baking)}
 
 
 class _Progress:
@@ -88,9 +89,9 @@ class _Progress:
         self._reporter.progress("export", round(100 * share), 100, None, {})
         stop_if_cancelled(self._reporter)
 
-    def within(self, start: float, stop: float):  # noqa: ANN201  a closure with bake.Step's signature
-        """A callback for a part of the stage."""
-        return lambda done, total: self.at(start + (stop - start) * done / max(total, 1))
+    def baking(self, done: int, total: int) -> None:
+        """`engine.texture.bake.Step` for the last part of the stage."""
+        self.at(_SHARES["unwrap"] + (_SHARES["bake"] - _SHARES["unwrap"]) * done / max(total, 1))
 
 
 def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None, sketch: Mesh | None = None) -> Mesh:

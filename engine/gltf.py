@@ -21,7 +21,9 @@ _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
 DEFAULT_ROUGHNESS = 0.6
 
 
-def glb_bytes(mesh: Mesh, maps: dict[str, np.ndarray], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]) -> bytes:
+def glb_bytes(
+    mesh: Mesh, maps: dict[str, np.ndarray], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]
+) -> bytes:
     """The whole .glb file.
 
     mesh      world space; vertices are doubled where their corners' uvs differ, faces keep their order and corners

@@ -106,8 +106,9 @@ class _Reader:
         required = set(self._document.get("extensionsRequired", [])) - _READABLE_REQUIRED
         if required:
             packed = any(name in _COMPRESSION for name in required)
-            raise InputError("unsupported_gltf", f"The file needs the glTF extension {', '.join(sorted(required))}, which is not read here.",
-                             "Export it again without compression." if packed else "Open it in Blender and export a plain .glb.")  # fmt: skip
+            fix = "Export it again without compression." if packed else "Open it in Blender and export a plain .glb."
+            names = ", ".join(sorted(required))
+            raise InputError("unsupported_gltf", f"The file needs the glTF extension {names}, which is not read here.", fix)
         nodes = self._document.get("nodes", [])
         parts: list[Part] = []
         todo = [(root, np.eye(4)) for root in self._roots(nodes)]
@@ -218,10 +219,10 @@ class _Reader:
             values = self._elements(accessor["bufferView"], accessor.get("byteOffset", 0), kind, width, count)
         if "sparse" in accessor:
             sparse = accessor["sparse"]
-            where, what = sparse["indices"], sparse["values"]
-            places = self._elements(where["bufferView"], where.get("byteOffset", 0), _COMPONENTS[where["componentType"]], 1, sparse["count"])
+            where, what, changed = sparse["indices"], sparse["values"], sparse["count"]
+            places = self._elements(where["bufferView"], where.get("byteOffset", 0), _COMPONENTS[where["componentType"]], 1, changed)
             values = values.copy()
-            values[places[:, 0].astype(np.int64)] = self._elements(what["bufferView"], what.get("byteOffset", 0), kind, width, sparse["count"])
+            values[places[:, 0].astype(np.int64)] = self._elements(what["bufferView"], what.get("byteOffset", 0), kind, width, changed)
         if accessor.get("normalized") and np.dtype(kind).kind in "iu":
             return np.maximum(values / np.iinfo(kind).max, -1.0)
         return values

@@ -43,19 +43,22 @@ def load_mesh(path: Path | str, notes: list[str] | None = None) -> Mesh:
         else:
             parts = _read_with_trimesh(path)
     except OSError as error:
-        raise InputError("cannot_read", f"Cannot read '{path}': {error.strerror or error}.", "Check the path and its permissions.") from error
+        raise InputError("cannot_read", f"Cannot read '{path}': {error.strerror or error}.",
+                         "Check the path and its permissions.") from error  # fmt: skip
     except MemoryError as error:
         raise JobError("out_of_memory", f"'{path.name}' does not fit into memory.", "Decimate the mesh first.") from error
     mesh = _merge(parts)
     if len(mesh.faces) == 0:
-        raise InputError("no_faces", f"'{path.name}' holds no triangles.", "Export a mesh with faces (convert curves and strokes to a mesh first).")
+        raise InputError("no_faces", f"'{path.name}' holds no triangles.",
+                         "Export a mesh with faces (convert curves and strokes to a mesh first).")  # fmt: skip
     return mesh
 
 
 def _check_file(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         fix = "Open it in Blender and use the panel, or export a .glb." if path.suffix.lower() == ".blend" else "Export a .glb."
-        raise InputError("unsupported_format", f"'{path.name}' is not a format that is read here; expected {', '.join(SUFFIXES)}.", fix)
+        known = ", ".join(SUFFIXES)
+        raise InputError("unsupported_format", f"'{path.name}' is not a format that is read here; expected {known}.", fix)
     if not path.exists():
         raise InputError("missing_file", f"There is no file '{path}'.", "Check the path.")
     if not path.is_file():
@@ -64,7 +67,8 @@ def _check_file(path: Path) -> None:
     if size == 0:
         raise InputError("empty_file", f"'{path.name}' is empty.", "Export it again.")
     if size > LARGEST_FILE:
-        raise InputError("file_too_large", f"'{path.name}' has {size / 1e9:.1f} GB; at most {LARGEST_FILE / 1e9:.1f} GB are read.", "Decimate the mesh first.")
+        raise InputError("file_too_large", f"'{path.name}' has {size / 1e9:.1f} GB; at most {LARGEST_FILE / 1e9:.1f} GB are read.",
+                         "Decimate the mesh first.")  # fmt: skip
 
 
 def _read_with_trimesh(path: Path) -> list[Part]:
@@ -131,8 +135,8 @@ def _coincident(vertices: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, n
     return first[order], rank[inverse.reshape(-1)]
 
 
-def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | None = None, name: str = "mesh", extras: dict[str, Any] | None = None, *,
-             smooth: bool = True, factors: dict[str, float] | None = None) -> None:  # fmt: skip
+def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | None = None, name: str = "mesh",
+             extras: dict[str, Any] | None = None, *, smooth: bool = True, factors: dict[str, float] | None = None) -> None:  # fmt: skip
     """Write a world-space mesh and its maps as binary glTF that Blender reads into a Principled BSDF.
 
     Faces keep their order and corners exactly; vertices are doubled where uvs split. Vertex colours are written only where there is no
@@ -170,6 +174,9 @@ def _write_error(path: Path, error: OSError, size: int) -> InputError | JobError
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JobError("disk_full", f"The disk is full: '{path.name}' needs {size / 1e6:.1f} MB in '{path.parent}'. Nothing was written.",
                         "Free some space or choose another output folder.")  # fmt: skip
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG):
-        return InputError("cannot_write", f"Cannot write '{path}': {reason}. Nothing was written.", "Choose an output folder that you may write to.")
-    return JobError("cannot_write", f"Writing '{path}' failed: {reason}. Nothing was written.", "Check the disk or choose another output folder.")
+    of_the_path = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)
+    if error.errno in of_the_path:
+        return InputError("cannot_write", f"Cannot write '{path}': {reason}. Nothing was written.",
+                          "Choose an output folder that you may write to.")  # fmt: skip
+    return JobError("cannot_write", f"Writing '{path}' failed: {reason}. Nothing was written.",
+                    "Check the disk or choose another output folder.")  # fmt: skip

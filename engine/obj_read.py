@@ -48,7 +48,7 @@ def read_obj(path: Path, notes: list[str]) -> list[Part]:
                 case "v":
                     positions.append([float(word) for word in words[1:7]])
                 case "vt":
-                    texture.append([float(word) for word in (words[1:3] + ["0"])[:2]])
+                    texture.append([float(word) for word in [*words[1:3], "0"][:2]])
                 case "f":
                     _add_face(objects[-1], words[1:], len(positions), len(texture), material)
                 case "o":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
-from scripts.sketching import Sketch, blend, curve, plane, revolve
+from scripts.sketching import Colour, Sketch, blend, curve, plane, revolve
 
 LEAF = (0.20, 0.50, 0.16)
 WOOD = (0.52, 0.32, 0.17)
@@ -19,7 +20,8 @@ def flower(sketch: Sketch) -> None:
     for ring, (reach, start) in enumerate(((0.098, 0.0), (0.112, np.pi / 3))):
         for petal in range(3):
             azimuth = start + petal * 2 * np.pi / 3 - np.pi / 2
-            sketch.cover(_petal(azimuth, reach, 0.295, 0.205 - 0.012 * ring), 4, _petal_paint, steps=12, overlap=1.25, lift=0.003, short=0.07)
+            shape = _petal(azimuth, reach, 0.295, 0.205 - 0.012 * ring)
+            sketch.cover(shape, 4, _petal_paint, steps=12, overlap=1.25, lift=0.003, short=0.07)
     for side, height in ((-1, 0.27), (1, 0.22)):
         blade = _blade(side, height)
         for u in (0.08, 0.5, 0.92):
@@ -60,6 +62,13 @@ def _blade(side: int, height: float) -> Callable[[np.ndarray, np.ndarray], np.nd
     return surface
 
 
+SPOTS = (
+    (0.5, 0.42, 0.034), (0.36, 0.25, 0.028), (0.64, 0.22, 0.03), (0.12, 0.35, 0.032), (0.88, 0.38, 0.028), (0.5, 0.14, 0.024),
+    (0.25, 0.55, 0.028), (0.75, 0.6, 0.03), (0.02, 0.18, 0.028), (0.2, 0.15, 0.025), (0.8, 0.16, 0.027), (0.45, 0.8, 0.028),
+)  # fmt: skip
+"""(u, v, radius) of the mushroom's spots"""
+
+
 def mushroom(sketch: Sketch) -> None:
     """A red cap with white spots on a pale stem, 0.5 m."""
     stem_height = np.linspace(0, 0.33, 14)
@@ -75,8 +84,7 @@ def mushroom(sketch: Sketch) -> None:
     sketch.cover(revolve(lambda v: cap(v.clip(0, 1))), 5, red, along="u", steps=30, lift=0.003, short=0.02)
     sketch.cover(revolve(lambda v: cap(v.clip(0, 1))), 12, lambda u, v: blend(red, (0.88, 0.2, 0.12), v), steps=10, overlap=1.0)
     sketch.cover(revolve(lambda v: (0.055 + 0.185 * v, 0.30 - 0.018 * v)), 20, (0.93, 0.88, 0.76), steps=5, overlap=1.2)
-    for u, v, size in ((0.5, 0.42, 0.034), (0.36, 0.25, 0.028), (0.64, 0.22, 0.03), (0.12, 0.35, 0.032), (0.88, 0.38, 0.028), (0.5, 0.14, 0.024),
-                       (0.25, 0.55, 0.028), (0.75, 0.6, 0.03), (0.02, 0.18, 0.028), (0.2, 0.15, 0.025), (0.8, 0.16, 0.027), (0.45, 0.8, 0.028)):  # fmt: skip
+    for u, v, size in SPOTS:
         place = revolve(cap)(np.array(u), np.array(v))
         sketch.blob(place, np.array([size, size, size * 0.6]), 4, (0.97, 0.95, 0.90), steps=6)
 
@@ -103,7 +111,8 @@ def apple(sketch: Sketch) -> None:
 def _leaf(base: tuple[float, float, float], length: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     def surface(u: np.ndarray, v: np.ndarray) -> np.ndarray:
         across = (2 * u - 1) * 0.30 * length * np.sin(np.pi * (0.05 + 0.93 * v.clip(0, 1)))
-        return np.asarray(base) + np.stack([-length * v, across - 0.1 * length * v, length * (0.5 * v - 0.45 * v**2) + 0.3 * np.abs(across)], axis=-1)
+        rise = length * (0.5 * v - 0.45 * v**2) + 0.3 * np.abs(across)
+        return np.asarray(base) + np.stack([-length * v, across - 0.1 * length * v, rise], axis=-1)
 
     return surface
 
@@ -136,7 +145,8 @@ def chair(sketch: Sketch) -> None:
         sketch.tube(curve((x, -0.19, 0.19), (x, 0.19, 0.20), steps=8), 0.014, WOOD)
     sketch.tube(curve((-0.19, -0.2, 0.24), (0.19, -0.2, 0.24), steps=8), 0.014, WOOD)
     sketch.cover(plane((-0.245, -0.245, 0.462), (0.49, 0, 0), (0, 0.475, 0)), 6, (0.60, 0.39, 0.21), steps=9, overlap=1.45, lift=0.004)
-    sketch.cover(plane((-0.235, -0.235, 0.44), (0.47, 0, 0), (0, 0.45, 0)), 4, (0.56, 0.35, 0.19), along="u", steps=8, overlap=1.5, lift=0.003)
+    underside = plane((-0.235, -0.235, 0.44), (0.47, 0, 0), (0, 0.45, 0))
+    sketch.cover(underside, 4, (0.56, 0.35, 0.19), along="u", steps=8, overlap=1.5, lift=0.003)
     for bottom, top, depth in ((0.60, 0.67, 0.208), (0.72, 0.79, 0.225), (0.83, 0.95, 0.25)):
         slat = plane((-0.205, depth, bottom), (0.41, 0, 0), (0, 0.02, top - bottom))
         sketch.cover(slat, 3, (0.57, 0.36, 0.19), along="u", steps=9, overlap=1.6, lift=0.005)
@@ -150,7 +160,8 @@ def house(sketch: Sketch) -> None:
     """A white house with a red roof, a door, windows and a chimney, 1.5 m."""
     white, red, glass = (0.92, 0.91, 0.87), (0.64, 0.20, 0.15), (0.35, 0.55, 0.75)
     x, y, eave, ridge = 0.62, 0.45, 0.72, 1.22
-    for origin, along in (((-x, -y, 0), (2 * x, 0, 0)), ((-x, y, 0), (2 * x, 0, 0)), ((-x, -y, 0), (0, 2 * y, 0)), ((x, -y, 0), (0, 2 * y, 0))):
+    long, deep = (2 * x, 0, 0), (0, 2 * y, 0)
+    for origin, along in (((-x, -y, 0), long), ((-x, y, 0), long), ((-x, -y, 0), deep), ((x, -y, 0), deep)):
         sketch.cover(plane(origin, along, (0, 0, eave)), 7, white, along="u", steps=12, overlap=1.4, lift=0.006, short=0.03)
     for side in (-x, x):
 
@@ -177,22 +188,25 @@ def house(sketch: Sketch) -> None:
     sketch.cover(plane((0.25, 0.07, 1.39), (0.18, 0, 0), (0, 0.18, 0)), 3, (0.25, 0.2, 0.2), steps=6, overlap=1.5, lift=0.002)
 
 
-def _window(sketch: Sketch, centre: tuple[float, float, float], along: tuple[float, float, float], glass: tuple[float, float, float]) -> None:
+def _window(sketch: Sketch, centre: tuple[float, float, float], along: tuple[float, float, float], glass: Colour) -> None:
     """A pane with a dark frame drawn around it as one open stroke."""
     middle, right, up = np.asarray(centre), 0.11 * np.asarray(along), np.array([0, 0, 0.13])
     sketch.cover(plane(tuple(middle - right - up), tuple(2 * right), tuple(2 * up)), 3, glass, steps=5, overlap=1.4, lift=0.002)
     corners = [middle - right - up, middle + right - up, middle + right + up, middle - right + up, middle - right - 0.9 * up]
-    for first, second in zip(corners, corners[1:], strict=False):
+    for first, second in pairwise(corners):
         sketch.tube(np.linspace(first, second, 5), 0.016, (0.42, 0.30, 0.22), sides=5)
 
 
 def tree(sketch: Sketch) -> None:
     """A round green tree, 1.9 m: trunk, branches, a crown of scribbled balls."""
-    sketch.tube(curve((0.01, 0, 0), (-0.02, 0.01, 0.3), (0.02, 0, 0.62), (0, 0, 1.0), steps=14), np.linspace(0.11, 0.055, 14), BARK, sides=9)
+    trunk = curve((0.01, 0, 0), (-0.02, 0.01, 0.3), (0.02, 0, 0.62), (0, 0, 1.0), steps=14)
+    sketch.tube(trunk, np.linspace(0.11, 0.055, 14), BARK, sides=9)
     for azimuth in np.radians((20, 140, 260)):
         out = np.array([np.cos(azimuth), np.sin(azimuth), 0])
-        sketch.tube(curve((0, 0, 0.62), tuple(0.14 * out + (0, 0, 0.84)), tuple(0.32 * out + (0, 0, 1.08)), steps=10), np.linspace(0.05, 0.028, 10), BARK)
-        sketch.tube(curve(tuple(0.24 * out), tuple(0.13 * out + (0, 0, 0.06)), tuple(0.07 * out + (0, 0, 0.2)), steps=7), np.linspace(0.03, 0.045, 7), BARK)
+        branch = curve((0, 0, 0.62), tuple(0.14 * out + (0, 0, 0.84)), tuple(0.32 * out + (0, 0, 1.08)), steps=10)
+        sketch.tube(branch, np.linspace(0.05, 0.028, 10), BARK)
+        root = curve(tuple(0.24 * out), tuple(0.13 * out + (0, 0, 0.06)), tuple(0.07 * out + (0, 0, 0.2)), steps=7)
+        sketch.tube(root, np.linspace(0.03, 0.045, 7), BARK)
     crown = [((0, 0, 1.58), 0.33), ((0, 0, 1.22), 0.34)]
     for turn, (ring, height, radius) in enumerate(((0.34, 1.18, 0.28), (0.26, 1.48, 0.27))):
         for azimuth in np.arange(6 - turn) * 2 * np.pi / (6 - turn) + 0.5 * turn:
@@ -223,7 +237,8 @@ def teapot(sketch: Sketch) -> None:
     sketch.blob(np.array([0, 0, 0.292]), 0.022, 6, (0.95, 0.94, 0.92), steps=7)
     spout = curve((0.125, 0, 0.085), (0.195, 0, 0.115), (0.232, 0, 0.19), (0.285, 0, 0.245), steps=14)
     sketch.tube(spout, np.linspace(0.040, 0.016, 14), white, sides=10)
-    sketch.tube(curve((-0.118, 0, 0.20), (-0.19, 0, 0.232), (-0.25, 0, 0.175), (-0.215, 0, 0.09), (-0.135, 0, 0.062), steps=20), 0.016, white)
+    handle = curve((-0.118, 0, 0.20), (-0.19, 0, 0.232), (-0.25, 0, 0.175), (-0.215, 0, 0.09), (-0.135, 0, 0.062), steps=20)
+    sketch.tube(handle, 0.016, white)
 
 
 DRAWINGS: dict[str, tuple[Callable[[Sketch], None], float, str]] = {

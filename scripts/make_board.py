@@ -86,7 +86,8 @@ def tulip() -> list[tuple[np.ndarray, np.ndarray, str]]:
     """Parts (vertices, quads, material), scaled and centred as the engine places a sketch."""
     parts = [(*sheet(stem(curve((0, 0, 0), (0.01, 0, 0.11), (-0.006, 0, 0.21), (0, 0, 0.31)), 0.018)), "stem")]
     for ring, (reach, start) in enumerate(((0.092, 0.0), (0.104, np.pi / 3))):
-        parts += [(*sheet(petal(start + turn * 2 * np.pi / 3 - np.pi / 2, reach, 0.295, 0.205 - 0.008 * ring)), "petal") for turn in range(3)]
+        azimuths = start + np.arange(3) * 2 * np.pi / 3 - np.pi / 2
+        parts += [(*sheet(petal(azimuth, reach, 0.295, 0.205 - 0.008 * ring)), "petal") for azimuth in azimuths]
     parts += [(*sheet(blade(side, height)), "leaf") for side, height in ((-1, 0.27), (1, 0.22))]
     points = np.concatenate([vertices for vertices, _, _ in parts])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -194,7 +195,8 @@ def main() -> None:
                     name = f"tulip_{words.split()[-2]}_{elevation:02.0f}_{turn:02d}.webp"
                     mixed = pixels[..., :3] * pixels[..., 3:] + np.asarray(colour) * (1 - pixels[..., 3:])
                     save_webp(bpy, mixed, arguments.out / name, arguments.quality)
-                    lines.append({"file": name, "caption": CAPTION, "background": words, "azimuth": round(azimuth, 2), "elevation": elevation})
+                    angles = {"azimuth": round(azimuth, 2), "elevation": elevation}
+                    lines.append({"file": name, "caption": CAPTION, "background": words, **angles})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (arguments.out / "captions.jsonl").write_text(text, encoding="utf-8")
 

@@ -19,8 +19,8 @@ CHUNK_FACES = 20_000
 POLL_SECONDS = 0.05
 
 
-def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: float | None = None, cancelled: Callable[[], bool] | None = None,
-           notes: list[str] | None = None) -> np.ndarray:  # fmt: skip
+def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: float | None = None,
+           cancelled: Callable[[], bool] | None = None, notes: list[str] | None = None) -> np.ndarray:  # fmt: skip
     """uvs float32 [F, 3, 2] in 0..1, charts that do not overlap, about `padding` texels apart at `resolution` texels a side.
 
     xatlas works in a process of its own, for at most `seconds` (default 30 and 1 more for every 2,000 faces). Should it take longer
@@ -30,7 +30,7 @@ def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: flo
     notes = [] if notes is None else notes
     uvs = _unwrap_apart(mesh, resolution, padding, seconds, cancelled or (lambda: False))
     if uvs is None:
-        notes.append(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used instead.")
+        notes.append(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used.")
         return grid_layout(len(mesh.faces), resolution, padding)
     return uvs
 

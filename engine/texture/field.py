@@ -69,7 +69,8 @@ class ColourField(nn.Module):
         """Give every place the colour of the nearest of `points` [N, 3] (engine space), colours [N, 3] sRGB-encoded 0..1.
 
         For a mesh take `surface_samples`. Every grid vertex is covered, however far from any point (more coarsely there);
-        borders between colours are softened over about one cell. Coarse levels hold the smooth part, the finest one the rest, so that their sum is the target at its vertices.
+        borders between colours are softened over about one cell. Coarse levels hold the smooth part, the finest one the rest,
+        so that their sum is the target at its vertices.
         """
         places, values = _as_array(points), _as_array(colours)
         if len(places) == 0 or places.shape != values.shape:

@@ -14,7 +14,6 @@ from torch.autograd.function import FunctionCtx
 from engine.render.warp_runtime import launch, load_warp
 
 
-
 @wp.func
 def _coordinate(position: float, resolution: int) -> float:
     """-1..1 -> 0..resolution - 1, clamped to the grid."""

@@ -79,7 +79,7 @@ def test_the_board_script_states_the_engines_framing() -> None:
     from engine.conventions import FIT_EXTENT
     from scripts import make_board
 
-    assert make_board.BACKDROPS == {backdrop.words: backdrop.colour for backdrop in BACKDROPS}
+    assert {backdrop.words: backdrop.colour for backdrop in BACKDROPS} == make_board.BACKDROPS
     assert make_board.FIT_EXTENT == FIT_EXTENT
     points = np.concatenate([vertices for vertices, _, _ in make_board.tulip()])
     assert np.ptp(points, axis=0).max() == pytest.approx(2 * FIT_EXTENT)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import trimesh
 
-from engine.conventions import Placement
 from engine.contact_sheet import contact_sheet, write_contact_sheet
+from engine.conventions import Placement
 from engine.errors import Cancelled
 from engine.export import finish, finish_texture, remove_loose_parts, smooth
 from engine.mesh import Mesh
@@ -150,7 +150,8 @@ def test_texture_mode_gives_back_the_very_mesh() -> None:
 def test_texture_mode_unwraps_where_there_is_nothing_to_bake_into() -> None:
     shape = ball(14.0, PLACEMENT.centre)
     reporter = QuietReporter()
-    mesh, maps = finish_texture(Mesh(shape.vertices, shape.faces, None, np.zeros((1280, 3, 2), np.float32)), painted_field(), PLACEMENT, 128, reporter)
+    sketch = Mesh(shape.vertices, shape.faces, None, np.zeros((1280, 3, 2), np.float32))
+    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 128, reporter)
     assert "no area" in reporter.notes[0]
     assert mesh.vertices is shape.vertices and mesh.faces is shape.faces
     assert mesh.uvs is not None and np.ptp(mesh.uvs) > 0.5 and maps["albedo"].std() > 10
@@ -164,10 +165,11 @@ def test_texture_mode_reports_overlapping_uvs() -> None:
     assert len(reporter.notes) == 1 and "upon other faces" in reporter.notes[0]
 
 
-def test_the_written_file_shows_the_texture(tmp_path) -> None:  # noqa: ANN001
+def test_the_written_file_shows_the_texture(tmp_path) -> None:
     """finish -> GLB -> read again: colours sampled from the file's own texture at its own uvs are the field's."""
     source = ball(0.7, subdivisions=3)
-    mesh, maps = finish(torch.from_numpy(source.vertices), torch.from_numpy(source.faces), painted_field(), PLACEMENT, 800, 256, QuietReporter())
+    vertices, faces = torch.from_numpy(source.vertices), torch.from_numpy(source.faces)
+    mesh, maps = finish(vertices, faces, painted_field(), PLACEMENT, 800, 256, QuietReporter())
     save_glb(tmp_path / "a.glb", mesh, maps, "ball", {"seed": 1})
     back = load_mesh(tmp_path / "a.glb")
     assert np.array_equal(back.faces, mesh.faces) and np.array_equal(back.vertices, mesh.vertices)
@@ -175,7 +177,7 @@ def test_the_written_file_shows_the_texture(tmp_path) -> None:  # noqa: ANN001
     assert np.abs(back.colours - truth(back.vertices)).max() < 0.01
 
 
-def test_contact_sheet_shows_both_in_their_colours(tmp_path) -> None:  # noqa: ANN001
+def test_contact_sheet_shows_both_in_their_colours(tmp_path) -> None:
     """Upper row: vertex colours (green); lower row: the texture (red), although its vertex colours are blue."""
     shape = ball(1.0, (5, 5, 5), 2)
     green, blue = (np.tile(np.array(colour, np.float32), (len(shape.vertices), 1)) for colour in ((0, 1, 0), (0, 0, 1)))

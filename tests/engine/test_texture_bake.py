@@ -107,9 +107,9 @@ def test_uvs_outside_of_the_square_wrap() -> None:
     mesh = bumpy(2)
     uvs = unwrap(mesh, 256, 6).astype(np.float64)
     plain = bake(with_uvs(mesh, uvs), ramp_field(), PLACEMENT, 256)
-    moved = bake(with_uvs(mesh, uvs + [3, -2]), ramp_field(), PLACEMENT, 256)
+    moved = bake(with_uvs(mesh, uvs + np.array((3, -2))), ramp_field(), PLACEMENT, 256)
     assert np.abs(plain.astype(int) - moved).max() <= 1  # float32 uvs away from the origin are coarser
-    part = bake(with_uvs(mesh, uvs + [0.25, 0.5]), ramp_field(), PLACEMENT, 256)
+    part = bake(with_uvs(mesh, uvs + np.array((0.25, 0.5))), ramp_field(), PLACEMENT, 256)
     shifted = np.roll(plain, (-128, 64), axis=(0, 1))
     assert np.quantile(np.abs(shifted.astype(int) - part), 0.999) <= 1
 
