@@ -17,6 +17,8 @@ from engine.mesh import Mesh
 
 FORMAT = 1
 INTERVAL_SECONDS = 20.0
+KEPT = 6
+"""Checkpoints of jobs that never ended are kept in the cache up to this many; the oldest go first."""
 
 
 def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
@@ -25,6 +27,23 @@ def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
+
+
+def cached_path(sketch: Mesh, settings: JobSettings) -> Path | None:
+    """Where an engine without an output folder keeps this job's checkpoint: the same job sent again finds it there.
+
+    The user's cache folder, or the one named by SKETCHBRIDGE_CACHE. None where no folder can be made: the job then runs without.
+    """
+    base = os.environ.get("SKETCHBRIDGE_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    folder = (Path(base) if base else Path.home() / ".cache") / "sketchbridge" / "checkpoints"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        old = sorted(folder.glob("*.checkpoint"), key=lambda path: path.stat().st_mtime)[:-KEPT]
+        for path in old:
+            path.unlink(missing_ok=True)
+    except OSError:
+        return None
+    return folder / f"{fingerprint(sketch, settings)[:32]}.checkpoint"
 
 
 class Checkpoint:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.check import check_sketch
-from engine.checkpoint import Checkpoint, fingerprint
+from engine.checkpoint import Checkpoint, cached_path, fingerprint
 from engine.config import JobSettings, Numbers
 from engine.conventions import Placement
 from engine.deviation import deviation
@@ -88,6 +88,11 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
     work.checkpoint.remove()
     result.report.update(_report(work, mended))
     return result
+
+
+def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
+    """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
+    return run_job(sketch, settings, reporter, cached_path(sketch, settings))
 
 
 def open_work(mesh: Mesh, settings: JobSettings, reporter: Reporter, clock: Clock, checkpoint: Checkpoint) -> Work:

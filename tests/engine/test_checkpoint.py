@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoint import Checkpoint, fingerprint
+from engine.checkpoint import KEPT, Checkpoint, cached_path, fingerprint
 from engine.config import JobSettings
 from engine.errors import JobError
 from engine.mesh import Mesh
@@ -54,3 +54,15 @@ def test_the_fingerprint_follows_the_settings_and_the_sketch() -> None:
     assert fingerprint(TRIANGLE, settings) == fingerprint(TRIANGLE, JobSettings(prompt="a mug"))
     assert fingerprint(TRIANGLE, settings) != fingerprint(TRIANGLE, JobSettings(prompt="a mug", seed=1))
     assert fingerprint(TRIANGLE, settings) != fingerprint(TRIANGLE.with_vertices(TRIANGLE.vertices + 1), settings)
+
+
+def test_the_cache_finds_the_same_job_again_and_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKETCHBRIDGE_CACHE", str(tmp_path))
+    paths = [cached_path(TRIANGLE, JobSettings(prompt="a mug", seed=seed)) for seed in range(KEPT + 3)]
+    for path in paths:
+        assert path is not None
+        Checkpoint(path, "job").save({"step": 1})
+    assert cached_path(TRIANGLE, JobSettings(prompt="a mug", seed=0)) == paths[0]
+    assert len(list(paths[0].parent.glob("*.checkpoint"))) == KEPT  # type: ignore[union-attr]
+    monkeypatch.setenv("SKETCHBRIDGE_CACHE", "/proc/nowhere")
+    assert cached_path(TRIANGLE, JobSettings(prompt="a mug")) is None
