@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.job import JobResult
     from engine.reporting import Reporter
 
-DEFAULT_JOB = "engine.job:run_job"
+DEFAULT_JOB = "engine.job:run_kept_job"
 ABANDONED_SECONDS = 1.5
 """A job that has not ended this long after its host went away is ended with the process."""
 READ_BYTES = 1 << 20

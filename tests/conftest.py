@@ -1,11 +1,14 @@
-"""Shared by every test run: one thread a process, no hub, fast tests first."""
+"""Shared by every test run: one thread a process, no hub, a cache of its own, fast tests first."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+_cache = tempfile.TemporaryDirectory(prefix="sketchbridge-test-cache-")
+os.environ["SKETCHBRIDGE_CACHE"] = _cache.name
 
 import pytest  # noqa: E402  the environment must be set before anything loads a thread pool
 
