@@ -97,25 +97,28 @@ def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
     faces, patch = igl.bfs_orient(faces)
     faces = _outward(vertices, faces, patch)
     size = face_areas(vertices, faces)
-    depth = np.abs(igl.fast_winding_number(vertices, faces, _both_sides(vertices, faces))).reshape(2, -1, len(faces))
-    enclosed = np.average(np.minimum(depth.max(axis=0).mean(axis=0), 1), weights=size)
+    depth = np.abs(igl.fast_winding_number(vertices, faces, _both_sides(vertices, faces, corners=False))).reshape(2, -1)
+    enclosed = np.average(np.minimum(depth.max(axis=0), 1), weights=size)
     nothing = np.zeros((0, 3), dtype=np.int64)
     if enclosed < SHEET_BELOW:
         return Stroke(vertices, nothing, nothing, faces, 0.0)
     vertices, caps = _capped(vertices, faces)
     whole = np.concatenate([faces, caps])
-    within = np.abs(igl.fast_winding_number(vertices, whole, _both_sides(vertices, whole))).reshape(2, -1, len(whole)) > 0.5
+    within = np.abs(igl.fast_winding_number(vertices, whole, _both_sides(vertices, whole, corners=True))).reshape(2, -1, len(whole)) > 0.5
     buried = within.all(axis=(0, 1))
     bare = ~within.any(axis=0).all(axis=0)
     bare[len(faces) :] = False
     return Stroke(vertices, whole, whole[~buried], whole[bare], 2 * _volume(vertices, whole) / float(size.sum()))
 
 
-def _both_sides(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """float64 [2 * 4 * F, 3]: four places on each face, a thousandth of its size under it, then the same over it."""
-    corners = vertices[faces]
-    centre = corners.mean(axis=1, keepdims=True)
-    places = np.concatenate([centre, centre + 0.8 * (corners - centre)], axis=1).transpose(1, 0, 2)
+def _both_sides(vertices: np.ndarray, faces: np.ndarray, corners: bool) -> np.ndarray:
+    """float64 [2 * P * F, 3]: the middle of each face (P = 1), or that and places near its corners (P = 4), a thousandth of the face's
+    size under it, then the same over it."""
+    triangles = vertices[faces]
+    places = triangles.mean(axis=1, keepdims=True)
+    if corners:
+        places = np.concatenate([places, places + 0.8 * (triangles - places)], axis=1)
+    places = places.transpose(1, 0, 2)
     normals = face_normals(vertices, faces)
     length = np.maximum(np.linalg.norm(normals, axis=1), np.finfo(np.float64).tiny)
     step = normals * (1e-3 / np.sqrt(length))[:, None]
