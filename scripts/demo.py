@@ -47,6 +47,7 @@ class Order:
     seed: int
     out: Path
     overrides: str
+    tile: int
 
 
 @dataclass
@@ -80,6 +81,7 @@ def orders(options: argparse.Namespace) -> list[Order]:
             seed=options.seed,
             out=options.out.resolve(),
             overrides=overrides,
+            tile=options.tile,
         )
         for name in names
     ]
@@ -254,6 +256,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the results (default: out)")
+    parser.add_argument("--tile", type=int, default=224, help="edge of a picture in the contact sheet, in pixels (default: %(default)s)")
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     bootstrap.add_arguments(parser)
     return parser

@@ -138,7 +138,7 @@ def save(result: bpy.types.Object, folder: Path, name: str) -> list[str]:
     return [str(blend), str(glb)]
 
 
-def render(sketches: list[bpy.types.Object], result: bpy.types.Object, path: Path, teller: Teller) -> str:
+def render(sketches: list[bpy.types.Object], result: bpy.types.Object, path: Path, tile: int, teller: Teller) -> str:
     """The contact sheet; afterwards everything is shown in the open file, which is not saved any more."""
     import bpy
     from contact_sheet_blender import render_contact_sheet
@@ -153,7 +153,7 @@ def render(sketches: list[bpy.types.Object], result: bpy.types.Object, path: Pat
         teller.progress("contact sheet", done, total, (total - done) * (time.monotonic() - begun) / done)
 
     teller.progress("contact sheet")
-    render_contact_sheet(sketches, [result], path, progress=tile_done)
+    render_contact_sheet(sketches, [result], path, tile, progress=tile_done)
     return str(path)
 
 
@@ -170,7 +170,7 @@ def refine(archive: Path, order: dict[str, Any], teller: Teller) -> int:
     teller.progress("saving")
     out = Path(order["out"])
     files = save(result, out, order["name"])
-    files.append(render(sketches, result, out / f"{order['name']}.png", teller))
+    files.append(render(sketches, result, out / f"{order['name']}.png", order["tile"], teller))
     teller.tell("done", report=report, files=files)
     return 0
 

@@ -31,6 +31,8 @@ from console import duration, table
 
 ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/scripts", "tests/prior", "tests/gpu")
 ADDON_FOLDERS = ("tests/addon",)
+RENDERS = ("-m", "blender", "--noconftest", "tests/prior/test_make_prior_data.py")
+"""The training pictures' generator renders in Blender, where the other tests' fixtures have no packages."""
 SIDE_BY_SIDE = 2
 LIMIT_SECONDS = 20 * 60
 
@@ -70,8 +72,11 @@ def groups(engine: bool, addon: Sequence[str], fast_only: bool) -> list[Group]:
         chosen.append(Group("fast", ENGINE, ("-m", "not slow", *folders)))
     if engine and not fast_only:
         chosen.append(Group("slow", ENGINE, ("-m", "slow", *folders)))
-    if not fast_only:
-        chosen += [Group(f"Blender {version}", ENVIRONMENTS[f"blender-{version}"], ADDON_FOLDERS) for version in addon]
+    if fast_only:
+        return chosen
+    chosen += [Group(f"Blender {version}", ENVIRONMENTS[f"blender-{version}"], ADDON_FOLDERS) for version in addon]
+    if engine and addon:
+        chosen.append(Group("renders", ENVIRONMENTS["blender-5.0"], RENDERS))
     return chosen
 
 
