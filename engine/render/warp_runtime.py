@@ -31,12 +31,12 @@ def load_warp() -> ModuleType:
         wp.config.log_level = wp.LOG_WARNING
     else:
         wp.config.quiet = True
-    try:
-        with _without_line(b"NVIDIA CUDA driver" if not torch.cuda.is_available() else None):
+    with _without_line(None if torch.cuda.is_available() else b"NVIDIA CUDA driver"):
+        try:
             wp.init()
-        tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir).close()
-    except OSError:
-        _use_temporary_cache(wp)
+            tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir).close()
+        except OSError:
+            _use_temporary_cache(wp)
     return wp
 
 

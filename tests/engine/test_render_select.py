@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,39 +38,48 @@ def test_without_cuda_both_back_ends_are_refused_with_reasons() -> None:
         select_rasterizer("cuda")
 
 
-def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a fresh interpreter."""
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}, check=True)
+PROGRAM = """
+import json, os, sys, tempfile
+import engine.camera
+from engine.render import base, nvdiffrast_backend, reference, shading, surface_ops, warp_backend, warp_runtime
+found = {"imported": [name for name in ("warp", "nvdiffrast") if name in sys.modules]}
+import torch
+face = torch.tensor([[0, 1, 2]], dtype=torch.int32)
+found["normals"] = surface_ops.vertex_normals(torch.eye(3), face).tolist()
+import warp
+found["cache"] = warp.config.kernel_cache_dir
+with warp_runtime._without_line(b"driver"):
+    os.write(2, b"kept\\nno driver\\n")
+json.dump(found, open(sys.argv[1], "w"))
+"""
 
 
-def test_importing_the_renderer_imports_neither_warp_nor_nvdiffrast() -> None:
-    modules = ", ".join(
-        f"engine.render.{name}" for name in ("base", "reference", "shading", "surface_ops", "warp_backend", "nvdiffrast_backend")
-    )
-    done = run(f"import sys, {modules}, engine.camera; print([name for name in ('warp', 'nvdiffrast') if name in sys.modules])")
-    assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_loading_warp_says_nothing_about_a_missing_gpu_and_swallows_nothing_else() -> None:
-    done = run(
-        "import os; from engine.render.warp_runtime import load_warp, _without_line; load_warp()\n"
-        "with _without_line(b'driver'): os.write(2, b'kept\\nno driver\\n')"
-    )
-    assert done.stderr == "kept\n"
-    assert done.stdout == ""
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+    """What a fresh interpreter finds that imports the renderer and uses a kernel, where Warp's cache folder cannot be made."""
+    folder = tmp_path_factory.mktemp("fresh")
+    (folder / "file").write_text("not a folder")
+    environment = {**os.environ, "WARP_CACHE_PATH": str(folder / "file" / "warp")}
+    command = [sys.executable, "-c", PROGRAM, str(folder / "found.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return json.loads((folder / "found.json").read_text()), done
 
 
 @pytest.mark.slow
-def test_an_unwritable_kernel_cache_is_replaced(tmp_path: Path) -> None:
-    """Warp's folder cannot be made: kernels compile into a temporary folder, and nothing is printed on stdout."""
-    blocker = tmp_path / "file"
-    blocker.write_text("not a folder")
-    done = run(
-        "import sys, torch; from engine.render.surface_ops import vertex_normals;"
-        "vertex_normals(torch.eye(3), torch.tensor([[0, 1, 2]], dtype=torch.int32));"
-        "import warp; print(warp.config.kernel_cache_dir, file=sys.stderr)",
-        WARP_CACHE_PATH=str(blocker / "warp"),
-    )
-    assert "sketchbridge-warp-" in done.stderr
-    assert done.stdout == ""
+def test_importing_the_renderer_imports_neither_warp_nor_nvdiffrast(fresh: Any) -> None:
+    assert fresh[0]["imported"] == []
+
+
+@pytest.mark.slow
+def test_an_unwritable_kernel_cache_is_replaced_by_a_folder_that_goes_with_the_process(fresh: Any) -> None:
+    found, _ = fresh
+    assert torch.tensor(found["normals"]) == pytest.approx(torch.full((3, 3), 3**-0.5), abs=1e-6)
+    assert "sketchbridge-warp-" in found["cache"]
+    assert not Path(found["cache"]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_warp_prints_nothing_on_stdout_and_nothing_of_a_missing_gpu(fresh: Any) -> None:
+    assert fresh[1].stdout == ""
+    assert fresh[1].stderr == "kept\n", "lines that do not speak of the driver must come through, and only those"
