@@ -62,7 +62,8 @@ def finish_texture(sketch: Mesh, field: ColourField, placement: Placement, textu
         return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, placement, texture_size, reporter, progress)
     overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
     if overlap > OVERLAP_WORTH_SAYING:
-        reporter.note(f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled): the last one's colour is kept.")
+        share = f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled)"
+        reporter.note(f"{share}: the last one's colour is kept.")
     return sketch, {"albedo": bake(sketch, field, placement, texture_size, PADDING, progress.baking)}
 
 
