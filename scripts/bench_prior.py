@@ -63,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of renders")
     parser.add_argument("--model", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parser.add_argument("--count", type=int, default=220, help="pictures to draw")
-    parser.add_argument("--real", type=int, default=660, help="renders to compare with")
+    parser.add_argument("--real", type=int, default=1080, help="renders to compare with")
     parser.add_argument("--fault-count", type=int, default=16, help="pictures for each fault")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=25)

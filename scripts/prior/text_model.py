@@ -184,7 +184,7 @@ def pretrain(
         schedule.step()
         if step % 50 == 0 or step == steps:
             report(f"text step {step}/{steps} loss {loss.item():.3f}")
-    return _accuracy(model, tokenizer, heads, draw_batch(records, names, 512, rng))
+    return _accuracy(model, tokenizer, heads, draw_batch(records, names, 256, rng))
 
 
 @torch.no_grad()
