@@ -23,10 +23,11 @@ def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: flo
            cancelled: Callable[[], bool] | None = None, notes: list[str] | None = None) -> np.ndarray:  # fmt: skip
     """uvs float32 [F, 3, 2] in 0..1, charts that do not overlap, about `padding` texels apart at `resolution` texels a side.
 
-    xatlas works in a process of its own, for at most `seconds` (default 30 and 1 more for every 2,000 faces). Should it take longer
+    xatlas works in a process of its own, for at most `seconds` (default 60 and 1 more for every 500 faces: some
+    fifteen times what it takes on a quiet machine). Should it take longer
     or fail, the faces are laid out in pairs on a grid instead, and `notes` says so. Raises Cancelled within 0.1 s of the wish.
     """
-    seconds = 30 + len(mesh.faces) / 2000 if seconds is None else seconds
+    seconds = 60 + len(mesh.faces) / 500 if seconds is None else seconds
     notes = [] if notes is None else notes
     uvs = _unwrap_apart(mesh, resolution, padding, seconds, cancelled or (lambda: False))
     if uvs is None:
