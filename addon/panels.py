@@ -12,7 +12,8 @@ import numpy as np
 from . import jobs, operators
 from .session import Phase, Session
 
-_WRAP = 40
+_CHARACTER_PIXELS = 7.0  # of the interface's font at scale 1, on average
+_MARGIN_PIXELS = 70  # borders and the icon
 _STAGE_NAMES = {
     "check": "Checking the sketch", "sdf": "Distance field", "load model": "Loading the model", "fit": "Fitting the sketch",
     "stage 1": "Stage 1: shape and colour", "stage 2": "Stage 2: calibrated detail", "export": "Unwrapping and baking",
@@ -42,9 +43,9 @@ class SKETCHBRIDGE_PT_main(bpy.types.Panel):
             buttons.scale_y = 1.3
             buttons.operator("sketchbridge.refine", icon="SHADERFX")
             buttons.operator("sketchbridge.texture", icon="TEXTURE")
-            draw_outcome(layout, jobs.last)
+            draw_outcome(layout, jobs.last, columns(context))
         else:
-            draw_progress(layout, job.session)
+            draw_progress(layout, job.session, columns(context))
         if operators.find_result(context) is not None and job is None:
             layout.operator("sketchbridge.toggle", icon="ARROW_LEFTRIGHT")
 
@@ -77,7 +78,7 @@ class SKETCHBRIDGE_PT_advanced(bpy.types.Panel):
         layout.operator("sketchbridge.doctor", icon="CHECKMARK")
 
 
-def draw_progress(layout: bpy.types.UILayout, session: Session) -> None:
+def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> None:
     """Bar, time left, preview, Cancel."""
     box = layout.box()
     stage = _STAGE_NAMES.get(session.stage, session.stage.capitalize())
@@ -90,23 +91,30 @@ def draw_progress(layout: bpy.types.UILayout, session: Session) -> None:
     if icon:
         box.template_icon(icon_value=icon, scale=8.0)
     for note in session.notes[-2:]:
-        _paragraph(box, note, "INFO")
+        _paragraph(box, note, "INFO", width)
     row = box.row()
     row.enabled = session.phase is not Phase.CANCELLING
     row.operator("sketchbridge.cancel", icon="X")
 
 
-def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None) -> None:
+def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width: int) -> None:
     """How the last job ended, with the fix where it failed."""
     if outcome is None:
         return
     box = layout.box()
     icon = {Phase.DONE: "CHECKMARK", Phase.CANCELLED: "CANCEL"}.get(outcome.phase, "ERROR")
-    _paragraph(box, outcome.text, icon)
+    _paragraph(box, outcome.text, icon, width)
     if outcome.fix:
-        _paragraph(box, outcome.fix, "TOOL_SETTINGS")
+        _paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
     for note in outcome.notes[-3:]:
-        _paragraph(box, note, "INFO")
+        _paragraph(box, note, "INFO", width)
+
+
+def columns(context: bpy.types.Context) -> int:
+    """How many characters fit into a line of the panel."""
+    scale = context.preferences.system.ui_scale
+    width = context.region.width / scale if context.region is not None else 250
+    return max(16, int((width - _MARGIN_PIXELS) / _CHARACTER_PIXELS))
 
 
 def step_text(session: Session) -> str:
@@ -123,6 +131,16 @@ def time_text(seconds: float | None) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def squared(image: np.ndarray) -> np.ndarray:
+    """A strip of square pictures side by side, [H, k H, 3], laid out in rows as near to a square as they fill."""
+    height, width, _ = image.shape
+    count = width // height if height else 0
+    across = max((n for n in range(1, count + 1) if count % n == 0 and n * n <= count), default=1)
+    if count < 2 or width % height or across == 1:
+        return image
+    return np.concatenate(np.split(image, across, axis=1), axis=0)
 
 
 def free_preview() -> None:
@@ -143,18 +161,19 @@ def _preview_icon(image: np.ndarray | None) -> int:
     icon = _previews["icon"]
     if _previews.get("image") is not image:
         _previews["image"] = image
-        height, width, _ = image.shape
+        tiles = squared(image)
+        height, width, _ = tiles.shape
         pixels = np.ones((height, width, 4), np.float32)
-        pixels[..., :3] = image[::-1] / np.float32(255)
+        pixels[..., :3] = tiles[::-1] / np.float32(255)
         icon.image_size = (width, height)
         icon.image_pixels_float.foreach_set(pixels.ravel())
     return icon.icon_id
 
 
-def _paragraph(layout: bpy.types.UILayout, text: str, icon: str) -> None:
+def _paragraph(layout: bpy.types.UILayout, text: str, icon: str, width: int) -> None:
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for index, line in enumerate(textwrap.wrap(text, _WRAP, break_long_words=True)):
+    for index, line in enumerate(textwrap.wrap(text, width, break_long_words=True)):
         column.label(text=line, icon=icon if index == 0 else "BLANK1")
 
 

@@ -273,6 +273,9 @@ def _material(name: str, maps: Mapping[str, np.ndarray], layer: str, made: list[
     shader.inputs["Roughness"].default_value = 0.7
     coordinates = nodes.new("ShaderNodeUVMap")
     coordinates.uv_map, coordinates.location = layer, (-700, 0)
+    if "albedo" in maps:  # what the solid view shows
+        mean = geometry.srgb_to_linear(maps["albedo"].reshape(-1, maps["albedo"].shape[-1])[:, :3] / 255).mean(axis=0)
+        material.diffuse_color = (*mean.tolist(), 1.0)
     sockets = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "normal": "Normal"}
     for row, (kind, pixels) in enumerate((kind, maps[kind]) for kind in sockets if kind in maps):
         texture = nodes.new("ShaderNodeTexImage")

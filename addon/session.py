@@ -18,8 +18,8 @@ import numpy as np
 from . import protocol
 from .engine_process import GREETING_SECONDS, EngineError, EngineProcess, hello, silent_engine
 
-CANCEL_SECONDS = 8.0
-"""An engine that does not answer Cancel for this long is killed."""
+CANCEL_SECONDS = 3.0
+"""An engine that does not answer Cancel for this long, as while it loads its libraries, is killed; nothing is lost by that."""
 PING_SECONDS = 5.0
 QUIET_SECONDS = 20.0
 """With nothing heard for this long, not even the answer to a ping, the user is told."""
@@ -191,8 +191,7 @@ class Session:
     def _advance(self, message: protocol.Progress) -> None:
         elapsed = self._clock() - self._started
         if message.seconds_left is not None:
-            share = elapsed / max(elapsed + message.seconds_left, 1e-6)
-            self.fraction = max(self.fraction, min(share, 0.99))
+            self.fraction = min(elapsed / max(elapsed + message.seconds_left, 1e-6), 0.99)
 
     def _watch(self) -> None:
         """Time limits; called when the queue is empty."""
