@@ -58,8 +58,8 @@ def scene(extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
 
 
 @pytest.fixture
-def real_engine(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The command of the real engine; skips where there is none."""
+def real_engine(scene: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The command of the real engine in place of the tiny one; skips where there is none."""
     python = ROOT / ".venv" / "engine" / "bin" / "python"
     command = REAL_ENGINE or (shlex.join([str(python), "-m", "engine"]) if python.exists() else "")
     if not command:

@@ -51,6 +51,7 @@ def empty_mesh() -> None:
 def infinite() -> None:
     obj = add_cube()  # vertex.co would be clipped to the largest finite number
     obj.data.attributes["position"].data.foreach_set("vector", np.append(np.array(CUBE, np.float32).ravel()[:-1], np.float32("inf")))
+    obj.data.update()
 
 
 def not_a_number() -> None:
