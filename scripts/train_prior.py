@@ -97,16 +97,9 @@ def prepare_text(
     return model, tokenizer
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """The command ``train``."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    records = training_records(arguments)
-    clean, corrupted = dataset.load_splits(
-        arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
-    )
-    report(f"{len(records)} pictures, {len(clean)} clean and {len(corrupted)} corrupted copies")
-    text, tokenizer = prepare_text(arguments, records)
-    settings = training.TrainingSettings(
+def training_settings(arguments: argparse.Namespace) -> training.TrainingSettings:
+    """From the command line."""
+    return training.TrainingSettings(
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
         minutes=arguments.minutes,
@@ -116,6 +109,18 @@ def train(arguments: argparse.Namespace) -> None:
         bf16=not arguments.float32,
         workers=arguments.workers,
     )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """The command ``train``."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    records = training_records(arguments)
+    clean, corrupted = dataset.load_splits(
+        arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
+    )
+    report(f"{len(records)} pictures, {len(clean)} clean and {len(corrupted)} corrupted copies")
+    text, tokenizer = prepare_text(arguments, records)
+    settings = training_settings(arguments)
     torch.manual_seed(arguments.seed)
     trainer = training.Trainer(make_unet(), text, settings)
     report(f"picture network {parameter_count(trainer.unet) / 1e6:.1f} M")

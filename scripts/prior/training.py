@@ -304,8 +304,7 @@ def run_training(
     """
     progress = trainer.progress
     workers = [Worker(trainer, source, number) for number, source in enumerate(sources)]
-    saves, grids = Ticker(checkpoint_every), Ticker(grid_every)
-    reports = Ticker(report_every)
+    saves, grids, reports = map(Ticker, (checkpoint_every, grid_every, report_every))
     samples_before, last = progress.samples, time.monotonic()
     for worker in workers:
         worker.start()
@@ -319,23 +318,27 @@ def run_training(
                 if saves.due(now):
                     trainer.save(folder)
             if seconds := reports.due(now):
-                rate = (progress.samples - samples_before) / seconds
+                report(_status_line(progress, (progress.samples - samples_before) / seconds))
                 samples_before = progress.samples
-                report(_status_line(progress, rate))
             if make_grid and grids.due(now):
                 make_grid(trainer, folder / f"grid-{progress.step:06d}.png")
     finally:
-        for worker in workers:
-            worker.stop.set()
-        for worker in workers:
-            worker.join()
-    for worker in workers:
-        if worker.error:
-            raise worker.error
+        _stop(workers)
     trainer.save(folder)
     if make_grid:
         make_grid(trainer, folder / f"grid-{progress.step:06d}.png")
     return progress
+
+
+def _stop(workers: list[Worker]) -> None:
+    """Stop and await all; raise what one of them ran into."""
+    for worker in workers:
+        worker.stop.set()
+    for worker in workers:
+        worker.join()
+    for worker in workers:
+        if worker.error:
+            raise worker.error
 
 
 def _status_line(progress: Progress, rate: float) -> str:
