@@ -71,7 +71,10 @@ def select_rasterizer(device: torch.device | str, prefer: str | None = None) -> 
     for name in order:
         reason = unavailable(name, device)
         if reason is None:
-            return _make(name, device)
+            try:
+                return _make(name, device)
+            except JobError as error:
+                reason = error.message
         reasons.append(f"{name}: {reason}")
     raise JobError(
         "no_rasterizer",

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from engine.errors import JobError
 
+RESOLUTION_STEP = 8
+"""nvdiffrast's CUDA rasteriser works on tiles of 8 x 8 pixels."""
+
 
 def why_unavailable(device: torch.device) -> str | None:
     """Why nvdiffrast cannot be used on a device; None where it can. Does not import it."""
@@ -43,12 +46,20 @@ class NvdiffrastRasterizer:
 
     def rasterize(self, pos: Tensor, tri: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """See `Rasterizer.rasterize`."""
-        rast, _ = self._nvdiffrast.rasterize(self._context, _packed(pos), tri.contiguous(), list(resolution), grad_db=False)
+        if tri.shape[0] == 0:
+            rast = pos.new_zeros(pos.shape[0], *resolution, 4, dtype=torch.float32)
+        else:
+            moved, padded = pad_resolution(_packed(pos), resolution)
+            whole, _ = self._nvdiffrast.rasterize(self._context, moved.contiguous(), tri.contiguous(), padded, grad_db=False)
+            rast = whole[:, : resolution[0], : resolution[1]].contiguous()
         return rast, rast.new_empty(*rast.shape[:3], 0)
 
     def interpolate(self, attr: Tensor, rast: Tensor, tri: Tensor) -> tuple[Tensor, Tensor]:
         """See `Rasterizer.interpolate`."""
         batched = attr if attr.ndim == 3 else attr[None]
+        if tri.shape[0] == 0:
+            empty = attr.new_zeros(*rast.shape[:3], batched.shape[2], dtype=torch.float32)
+            return empty, empty.new_empty(*rast.shape[:3], 0)
         out, _ = self._nvdiffrast.interpolate(_packed(batched), rast.contiguous(), tri.contiguous())
         return out, out.new_empty(*out.shape[:3], 0)
 
@@ -58,6 +69,8 @@ class NvdiffrastRasterizer:
 
     def antialias(self, color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor) -> Tensor:
         """See `Rasterizer.antialias`."""
+        if tri.shape[0] == 0:
+            return _packed(color)
         return self._nvdiffrast.antialias(
             _packed(color), rast.contiguous(), _packed(pos), tri.contiguous(), topology_hash=self._topology(tri)
         )
@@ -71,6 +84,21 @@ class NvdiffrastRasterizer:
         table = self._nvdiffrast.antialias_construct_topology_hash(tri.contiguous())
         self._known_faces = (weakref.ref(tri), tri._version, table)
         return table
+
+
+def pad_resolution(pos: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """Clip positions [B, V, 4] and a resolution (height, width) of multiples of 8 whose first rows and columns show the same picture.
+
+    nvdiffrast's CUDA rasteriser takes no other sizes, at least in its older releases (its issue 193).
+    """
+    height, width = resolution
+    padded = (-(-height // RESOLUTION_STEP) * RESOLUTION_STEP, -(-width // RESOLUTION_STEP) * RESOLUTION_STEP)
+    if padded == (height, width):
+        return pos, padded
+    x, y, z, w = pos.unbind(dim=-1)
+    x = x * (width / padded[1]) + w * (width / padded[1] - 1.0)
+    y = y * (height / padded[0]) + w * (height / padded[0] - 1.0)
+    return torch.stack([x, y, z, w], dim=-1), padded
 
 
 def _packed(tensor: Tensor) -> Tensor:

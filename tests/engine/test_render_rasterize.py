@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.camera import fixed_ring, orbit
 from engine.errors import InputError
+from engine.render.nvdiffrast_backend import pad_resolution
 from engine.render.reference import ReferenceRasterizer
 from engine.render.warp_backend import WarpRasterizer
 
@@ -195,6 +196,18 @@ def test_views_of_a_batch_do_not_mix() -> None:
     assert together.shape == (3, 17, 31, 4)
     for view in range(3):
         assert torch.equal(together[view], warp.rasterize(pos[view : view + 1], tri, (17, 31))[0][0])
+
+
+def test_padding_the_resolution_for_nvdiffrast_leaves_the_picture_where_it_is() -> None:
+    pos, tri = random_clip(torch.Generator().manual_seed(7), 2, 15)
+    moved, padded = pad_resolution(pos, (21, 42))
+    assert padded == (24, 48)
+    direct, cropped = warp.rasterize(pos, tri, (21, 42))[0], warp.rasterize(moved, tri, padded)[0][:, :21, :42]
+    same = direct[..., 3] == cropped[..., 3]
+    assert (direct[..., 3] > 0).float().mean() > 0.1
+    assert same.float().mean() > 0.995, "rounding of the moved positions may decide a pixel on an edge otherwise"
+    torch.testing.assert_close(direct[same], cropped[same], atol=1e-3, rtol=0)
+    assert pad_resolution(pos, (16, 8))[0] is pos
 
 
 def test_no_faces_and_zero_area_faces_show_nothing() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from engine.errors import InputError, JobError
+from engine.render import base
 from engine.render.base import select_rasterizer, unavailable
 
 
@@ -36,6 +37,24 @@ def test_what_cannot_be_had_says_why() -> None:
 def test_without_cuda_both_back_ends_are_refused_with_reasons() -> None:
     with pytest.raises(JobError, match=r"nvdiffrast: torch finds no CUDA device; warp: Warp finds no CUDA"):
         select_rasterizer("cuda")
+
+
+def test_a_back_end_that_breaks_when_made_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nvdiffrast does where it is installed but was built for another CUDA."""
+    made: list[str] = []
+
+    def make(name: str, device: torch.device) -> str:
+        made.append(name)
+        if name == "nvdiffrast":
+            raise JobError("nvdiffrast_import", "nvdiffrast cannot be imported.", "Install it again.")
+        return "the Warp back end"
+
+    monkeypatch.setattr(base, "unavailable", lambda name, device: None)
+    monkeypatch.setattr(base, "_make", make)
+    assert base.select_rasterizer.__wrapped__("cuda") == "the Warp back end"
+    assert made == ["nvdiffrast", "warp"]
+    with pytest.raises(JobError, match="cannot be imported"):
+        base.select_rasterizer.__wrapped__("cuda", "nvdiffrast")
 
 
 PROGRAM = """
