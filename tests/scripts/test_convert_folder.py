@@ -133,10 +133,9 @@ def test_the_real_engine_converts_goes_on_after_bad_input_and_resumes(tmp_path, 
     assert not list((out / "broken_obj").glob("*.glb"))
 
     written = result.stat().st_mtime_ns
-    assert convert.main(command) == convert.FAILED
-    assert result.stat().st_mtime_ns == written, "what is done is left alone"
     (folder / "broken.obj").unlink()
     assert convert.main(command) == convert.DONE
+    assert result.stat().st_mtime_ns == written, "what is done is left alone"
     assert convert.main([*command[:3], "--force", *command[3:]]) == convert.DONE
     assert result.stat().st_mtime_ns > written
 

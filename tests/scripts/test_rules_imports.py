@@ -48,7 +48,7 @@ def test_the_command_line_answers_for_help_without_loading_torch():
 
 
 def test_the_job_loads_its_heavy_parts_only_when_it_runs():
-    assert loaded_after("import engine.job") <= {"torch"}
+    assert loaded_after("import engine.job") <= {"torch", "scipy"}
 
 
 def test_the_engine_never_imports_blender_or_the_addon():
