@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ EDIT_METHODS = ("calibrated", "bridge", "anchored", "dds", "sdedit")
 ILLUSION_METHODS = ("calibrated", "anchored", "sds")
 SMALLEST_SIDE = 256
 """Pictures of a small prior are enlarged by a whole factor to at least this side."""
+
+NETWORK_RATE = 1e-3
+"""Learning rate of the weights of an illusion's two networks."""
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -82,8 +86,9 @@ def run_image(arguments: argparse.Namespace) -> int:
 
     check_image_arguments(arguments)
     check_prompt(arguments.prompt)
-    recipe = recipe_from(arguments, arguments.method)
+    recipe_from(arguments, arguments.method)  # before anything heavy is loaded, so that mistakes show at once
     prior, generator, reporter = _open(arguments)
+    recipe = recipe_from(arguments, arguments.method, prior)
     watch = Watch(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
     init = read_square(arguments.init, prior.image_size)[None].to(prior.alphas_cumprod.device) if arguments.init else None
     image = _make(arguments, arguments.method, prior, init, recipe, generator, watch)
@@ -92,7 +97,7 @@ def run_image(arguments: argparse.Namespace) -> int:
     if arguments.baseline:
         generator.manual_seed(arguments.seed)
         path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
-        write_image(path, _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit"), generator, Watch(reporter, prior)), SMALLEST_SIDE)
+        write_image(path, _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, Watch(reporter, prior)), SMALLEST_SIDE)
         print(path)
     if arguments.strip:
         write_animation(arguments.strip, watch.frames)
@@ -124,14 +129,15 @@ def check_image_arguments(arguments: argparse.Namespace) -> None:
             check_target(path, suffixes)
 
 
-def recipe_from(arguments: argparse.Namespace, method: str) -> Recipe:
-    """The method's numbers with the user's changes; InputError for those that cannot work."""
-    from engine.lab.recipes import recipe
+def recipe_from(arguments: argparse.Namespace, method: str, prior: Prior | None = None) -> Recipe:
+    """The method's numbers with the user's changes, suited to the prior if it is known; InputError for those that cannot work."""
+    from engine.lab.recipes import for_prior, recipe
 
     known = {"dds": "calibrated", "sdedit": "ddim"}.get(method, method)
     steps = 20 if known == "ddim" and arguments.steps is None else arguments.steps
-    scale = {"first_scale": arguments.scale} if method == "sds" else {"scale": arguments.scale}
-    return recipe(known, arguments.preset, steps=steps, rate=arguments.rate, weight=arguments.weight, **scale)
+    changes = {"rate": arguments.rate, "weight": arguments.weight, "first_scale" if method == "sds" else "scale": arguments.scale}
+    numbers = recipe(known, arguments.preset, steps=steps, **changes)
+    return numbers if prior is None else for_prior(numbers, prior.image_size, [name for name, value in changes.items() if value is not None])
 
 
 def _make(
@@ -166,12 +172,12 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
     if arguments.preview is not None:
         check_target(arguments.preview, (PNG_SUFFIX,))
-    recipe = recipe_from(arguments, arguments.method if arguments.method in METHODS else "unknown")
-    if arguments.rate is None:
-        from dataclasses import replace
-
-        recipe = replace(recipe, rate=recipe.rate / 20)  # of the networks' weights, not of pixels
+    method = arguments.method if arguments.method in METHODS else "unknown"
+    recipe_from(arguments, method)
     prior, generator, reporter = _open(arguments)
+    recipe = recipe_from(arguments, method, prior)
+    if arguments.rate is None:
+        recipe = replace(recipe, rate=NETWORK_RATE, rate_end=1.0)
     illusion = make_illusion(prior, arguments.prompts, recipe, generator, reporter, size=arguments.size, watch=Watch(reporter, prior))
     for name, image in (("base", illusion.base), ("rotator", illusion.rotator), ("views", grid(illusion.views, 2))):
         write_image(targets[name], image)

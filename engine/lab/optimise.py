@@ -137,6 +137,7 @@ def descend(
     for step in range(plan.steps):
         stage, settings = plan.at(step)
         loss, figures = distill_latents(prior, latents, target, source, settings, generator, reference=reference, particles=particles, step=step)
+        adam.param_groups[0]["lr"] = recipe.rate * (1 + (recipe.rate_end - 1) * step / max(plan.steps - 1, 1))
         adam.zero_grad(set_to_none=True)
         (loss * len(latents)).backward()
         adam.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,7 @@ class Recipe:
 
     method         "ddim" samples, all others optimise latents; "calibrated", "anchored" and "bridge" have two stages
     steps, rate    Adam's; the optimiser's state is kept across the switch
+    rate_end       the rate falls linearly to this share of itself over all steps; 1 = constant
     switch         share of the steps in stage 1 (SDS)
     first_scale    s of stage 1
     scale          s of the method itself: SDS, NFSD, VSD, anchored; and of DDIM
@@ -37,6 +39,7 @@ class Recipe:
     method: ImageMethod = "calibrated"
     steps: int = 500
     rate: float = 0.02
+    rate_end: float = 1.0
     switch: float = 0.4
     first_scale: float = 40.0
     scale: float = 7.5
@@ -63,7 +66,7 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(field.name, f"{field.name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
-        for name, low, high in (("steps", 1, 1_000_000), ("rate", 1e-6, 10.0), ("switch", 0.0, 1.0), ("bridge_reach", 0.01, 1.0), ("spread", 0.0, 10.0)):
+        for name, low, high in (("steps", 1, 1_000_000), ("rate", 1e-6, 10.0), ("rate_end", 0.0, 1.0), ("switch", 0.0, 1.0), ("bridge_reach", 0.01, 1.0), ("spread", 0.0, 10.0)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(name, f"{name} is {getattr(self, name)}; expected {low} to {high}.", "Choose a value in that range.")
 
@@ -110,6 +113,22 @@ METHOD_DEFAULTS: dict[ImageMethod, dict[str, Any]] = {
     "bridge": {},
 }
 """What differs from `Recipe`'s own values: each paper's scale."""
+
+
+SMALL_SIDE = 128
+SMALL_PRIOR: dict[str, Any] = {"first_scale": 7.5, "scale": 7.5, "weight": 1.0, "source_weight": 1.0, "spread": 0.3, "rate": 0.06, "rate_end": 0.1}
+"""For priors of at most SMALL_SIDE pixels, which see pixels and not a wide latent space (measured in docs/guidance.md): the
+published scales burn such images out, and in a short run Adam still remembers stage 1, so that w matters."""
+
+
+def for_prior(numbers: Recipe, image_size: int, given: Collection[str] = ()) -> Recipe:
+    """The numbers as they suit a prior of this size; those in `given` were chosen by the user and stay."""
+    if image_size > SMALL_SIDE or numbers.method == "ddim":
+        return numbers
+    changes = {name: value for name, value in SMALL_PRIOR.items() if name not in given}
+    if numbers.method == "csd":
+        changes |= {name: 7.5 for name in ("weight", "source_weight") if name not in given}
+    return replace(numbers, **changes)
 
 
 def recipe(method: str, preset: str = "standard", **changes: Any) -> Recipe:

@@ -14,7 +14,7 @@ from engine.errors import Cancelled, InputError
 from engine.lab.edit import delta_denoising, painting_to_real, sdedit
 from engine.lab.illusion import FourierImage, make_illusion, overlay
 from engine.lab.optimise import Watch, count_evaluations, text_to_image
-from engine.lab.recipes import METHOD_DEFAULTS, PRESETS, Recipe, recipe, source_for
+from engine.lab.recipes import METHOD_DEFAULTS, PRESETS, Recipe, for_prior, recipe, source_for
 from engine.reporting import QuietReporter
 
 NAMES = ("a red tulip", "a blue mug", "a green tree", "a yellow chair")
@@ -247,3 +247,9 @@ def test_evaluations_of_a_run():
     assert count_evaluations(recipe("sds", steps=100)) == count_evaluations(recipe("calibrated", steps=100)) == 200
     assert count_evaluations(recipe("nfsd", steps=100)) == 300
     assert count_evaluations(dataclasses.replace(Recipe("bridge"), steps=100, bridge_rounds=2, bridge_steps=10)) == 260
+
+
+def test_small_priors_get_milder_numbers_but_the_users_stay():
+    assert for_prior(recipe("calibrated"), 512) == recipe("calibrated")
+    small = for_prior(recipe("calibrated", weight=3.0), 64, ["weight"])
+    assert small.first_scale == 7.5 and small.weight == 3.0 and small.spread == 0.3

@@ -1,0 +1,59 @@
+"""What a method costs beside SDS, and how fast the bridge's solvers converge on a prior."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from engine.diffusion.prior import Prior
+from engine.guidance.pf_ode import BridgeSettings, Guided, bridge_ends
+from engine.guidance.step import GuidanceSettings, distill_latents
+from engine.guidance.vsd import LoraParticles, LoraSettings
+from engine.lab.optimise import initial_noise
+from engine.lab.recipes import source_for
+
+REFERENCE_STEPS = 96
+
+
+def step_costs(prior: Prior, captions: Sequence[str], methods: Sequence[str], rounds: int) -> dict[str, float]:
+    """Seconds of one whole step (estimates, direction, backward, Adam, VSD's training) an image, the least of `rounds`."""
+    generator = torch.Generator().manual_seed(0)
+    target = prior.embed(captions)
+    sources = {method: prior.embed([source_for(method, caption) for caption in captions]) for method in methods}
+    latents = initial_noise(prior, len(captions), generator).requires_grad_()
+    adam = torch.optim.Adam([latents], lr=1e-3)
+    particles = LoraParticles(prior, LoraSettings(), generator) if "vsd" in methods else None
+    least = dict.fromkeys(methods, float("inf"))
+    try:
+        for number in range(rounds + 1):
+            for method in methods:
+                settings = GuidanceSettings(method, guidance_scale=7.5)  # type: ignore[arg-type]
+                started = time.perf_counter()
+                loss, _ = distill_latents(prior, latents, target, sources[method], settings, generator, particles=particles)
+                adam.zero_grad(set_to_none=True)
+                loss.backward()
+                adam.step()
+                if number:  # the first round warms up
+                    least[method] = min(least[method], (time.perf_counter() - started) / len(captions))
+    finally:
+        if particles is not None:
+            particles.close()
+    return least
+
+
+@torch.no_grad()
+def bridge_errors(prior: Prior, captions: Sequence[str], steps: Sequence[int] = (6, 12, 24), reach: float = 0.6) -> dict[str, dict[str, float]]:
+    """Root mean square distance of psi_tgt from that of many Heun steps, by solver and intervals; latents are DDIM samples' size."""
+    target = Guided(prior.embed(captions))
+    source = Guided(prior.embed([source_for("calibrated", caption) for caption in captions]))
+    latents = 0.5 * initial_noise(prior, len(captions), torch.Generator().manual_seed(0)).clamp(-1, 1)
+    exact = bridge_ends(prior, latents, source, target, BridgeSettings(REFERENCE_STEPS, reach, "heun"))[1]
+    errors: dict[str, dict[str, float]] = {}
+    for solver in ("ddim", "heun"):
+        errors[solver] = {}
+        for count in steps:
+            end = bridge_ends(prior, latents, source, target, BridgeSettings(count, reach, solver))[1]  # type: ignore[arg-type]
+            errors[solver][str(count)] = float((end - exact).square().mean().sqrt())
+    return errors

@@ -1,0 +1,142 @@
+"""The laboratory's table: its statistics against known values, what it resumes, and a whole small run on a tiny model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import make_tiny_model
+
+from engine.errors import EXIT_BAD_INPUT
+from scripts.bench_guidance import main
+from scripts.guidance import judge
+from scripts.guidance.captions import Item, bench_captions
+from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS
+from scripts.guidance.store import Store
+from scripts.prior.dataset import is_held_out
+from scripts.prior.records import Record
+
+HAS_JUDGE = importlib.util.find_spec("efficientnet_lite_pytorch") is not None
+
+
+def records(count: int = 120) -> list[Record]:
+    colours, kinds, views = ("red", "blue", "green"), ("mug", "tulip"), ("front", "side", "back")
+    return [
+        Record(
+            file=f"{number:04d}.png",
+            caption=f"a {colours[number % 3]} {kinds[number % 2]}",
+            background=("on sand", "on a white background")[number // 7 % 2],
+            view=views[number // 5 % 3],
+            kind=kinds[number % 2],
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.fixture()
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    few = records(60)
+    for record in few:
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / record.file)
+    lines = [json.dumps({"file": r.file, "caption": r.caption, "background": r.background, "view": r.view, "kind": r.kind}) for r in few]
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_captions_are_in_no_training_record_and_repeat():
+    known = records(40)
+    items = bench_captions(known, 10)
+    assert items == bench_captions(known, 10) and len({item.caption for item in items}) == 10
+    trained = {f"a photo of {r.caption}, {r.background}, {r.view} view" for r in known if not is_held_out(r)}
+    assert not trained & {item.caption for item in items}
+
+
+def test_frechet_distance_of_shifted_and_scaled_clouds():
+    rng = np.random.default_rng(0)
+    cloud = rng.standard_normal((4000, 3))
+    assert judge.frechet_distance(cloud, cloud) == pytest.approx(0.0, abs=1e-6)
+    assert judge.frechet_distance(cloud, cloud + (1.0, 2.0, 0.0)) == pytest.approx(5.0, abs=1e-6)
+    # standard deviations 1 and 3 in each of three dimensions: 3 (1 - 3)^2, up to the sample's own deviation
+    assert judge.frechet_distance(cloud, 3 * cloud) == pytest.approx(12.0, rel=0.05)
+
+
+def test_kernel_distance_is_unbiased_and_sees_a_shift():
+    rng = np.random.default_rng(1)
+    same = np.mean([judge.kernel_distance(rng.standard_normal((30, 8)), rng.standard_normal((30, 8))) for _ in range(200)])
+    assert abs(same) < 0.02
+    assert judge.kernel_distance(rng.standard_normal((60, 8)), rng.standard_normal((60, 8)) + 1.0) > 1.0
+
+
+def test_statistics_of_plain_pictures():
+    grey, red = np.full((1, 8, 8, 3), 128, np.uint8), np.zeros((1, 8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    assert judge.saturation(grey) == pytest.approx(0.0) and judge.saturation(red) == pytest.approx(1.0)
+    board = np.indices((8, 8)).sum(0) % 2 * 255
+    checkered = np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)
+    # at each inner pixel the four neighbours are the other colour: |4 * 255|
+    assert judge.sharpness(grey) == pytest.approx(0.0) and judge.sharpness(checkered) == pytest.approx(1020.0, rel=1e-6)
+
+
+def test_kind_classifier_tells_apart_what_is_apart():
+    rng = np.random.default_rng(2)
+    rows = np.concatenate([rng.standard_normal((50, 20)) + 1.5, rng.standard_normal((50, 20)) - 1.5])
+    kinds = ("mug",) * 50 + ("tulip",) * 50
+    classifier = judge.KindClassifier.fit(rows, kinds)
+    assert classifier.share_right(rows + 0.1, kinds) > 0.95
+    assert classifier.share_right(rows, kinds[::-1]) < 0.05
+
+
+def test_table_has_the_papers_rows_and_equal_steps():
+    assert set(MAIN) == set(PAPER)
+    assert not MAIN.keys() & (BEYOND | ABLATIONS).keys()
+    optimising = [row.recipe for name, row in MAIN.items() if name != "ddim"]
+    assert len({(numbers.steps, numbers.rate, numbers.spread) for numbers in optimising}) == 1
+
+
+def test_store_forgets_results_of_other_settings(tmp_path):
+    items = [Item(f"caption {number}", "mug") for number in range(5)]
+    store = Store(tmp_path, items, "model-a", 2, 0)
+    row = ROWS["sds"]
+    assert store.missing("sds", row) == [0, 1, 2] and store.load("sds", row) is None
+    store.save(store.path("sds", row, 0), np.ones((2, 4, 4, 3), np.uint8), 3.0)
+    assert store.missing("sds", row) == [1, 2]
+    done = store.load("sds", row)
+    assert done is not None and done.pictures.shape == (2, 4, 4, 3) and done.seconds == 3.0
+    assert Store(tmp_path, items, "model-b", 2, 0).missing("sds", row) == [0, 1, 2]
+    assert Store(tmp_path, items, "model-a", 2, 1).missing("sds", row) == [0, 1, 2]
+    assert store.missing("sds", ROWS["calibrated"]) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_whole_run_and_report(tmp_path, data, capsys):
+    model = make_tiny_model(tmp_path / "tiny")
+    common = ["--data", str(data), "--out", str(tmp_path / "out"), "--model", str(model), "--captions", "6", "--chunk", "3"]
+    assert main([*common, "run", "--rows", "ddim"]) == 0
+    files = sorted((tmp_path / "out").glob("ddim-*.npz"))
+    assert len(files) == 2
+    times = [path.stat().st_mtime_ns for path in files]
+    assert main([*common, "run", "--rows", "ddim"]) == 0
+    assert [path.stat().st_mtime_ns for path in files] == times
+    assert main([*common, "cost", "--rounds", "1"]) == 0
+    assert json.loads((tmp_path / "out/cost.json").read_text()).keys() == {"sds", "calibrated", "nfsd", "csd", "vsd"}
+    code = main([*common, "report", "--docs", str(tmp_path / "docs")])
+    if not HAS_JUDGE:
+        assert code == EXIT_BAD_INPUT and "pip install --no-deps" in capsys.readouterr().err
+        return
+    text = (tmp_path / "docs/guidance.md").read_text()
+    assert "DDIM, 20 steps" in text and "49.12" in text and (tmp_path / "docs/images/guidance_methods.jpg").is_file()
+    (tmp_path / "docs/guidance.md").write_text(text + "\nA person's remark.\n")
+    assert main([*common, "report", "--docs", str(tmp_path / "docs")]) == 0
+    assert (tmp_path / "docs/guidance.md").read_text().endswith("A person's remark.\n")
+
+
+def test_data_that_is_not_there(tmp_path, capsys):
+    assert main(["--data", str(tmp_path / "none"), "run"]) == EXIT_BAD_INPUT
+    assert "captions.jsonl" in capsys.readouterr().err
