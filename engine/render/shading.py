@@ -103,7 +103,7 @@ def render_views(
     layers = _covered_layers(vertices, faces, cameras, rast, colour, light, want, two_sided)
     buffer = rasterizer.antialias(layers.pixels(rast.shape[:3]), rast, pos, faces)
     image = to_image(buffer, supersample)
-    return _finish(image, layers.slices, background, want, light)
+    return _finish(layers.cut(image), background, want, light)
 
 
 class _Layers:
@@ -111,20 +111,21 @@ class _Layers:
 
     def __init__(self, index: Tensor) -> None:
         self.index = index
-        self.slices: dict[str, slice] = {}
-        self._values: list[Tensor] = []
-        self._width = 0
+        self._values: dict[str, Tensor] = {}
 
     def add(self, name: str, values: Tensor) -> None:
-        self.slices[name] = slice(self._width, self._width + values.shape[1])
-        self._values.append(values)
-        self._width += values.shape[1]
+        self._values[name] = values
+
+    def cut(self, image: Tensor) -> dict[str, Tensor]:
+        """The groups of an image tensor [B, C, H, W] with these channels."""
+        widths = [values.shape[1] for values in self._values.values()]
+        return dict(zip(self._values, image.split(widths, dim=1), strict=True))
 
     def pixels(self, shape: torch.Size) -> Tensor:
         """The whole buffer [B, H, W, C], zeros where nothing is seen."""
-        values = torch.cat(self._values, dim=1)
-        empty = values.new_zeros(math.prod(shape), self._width)
-        return empty.index_copy(0, self.index, values).view(*shape, self._width)
+        values = torch.cat(list(self._values.values()), dim=1)
+        empty = values.new_zeros(math.prod(shape), values.shape[1])
+        return empty.index_copy(0, self.index, values).view(*shape, values.shape[1])
 
 
 def _check_request(want: Collection[str], colour: Callable[[Tensor], Tensor] | None) -> None:
@@ -179,23 +180,13 @@ def _covered_layers(
     return layers
 
 
-def _finish(
-    image: Tensor, slices: dict[str, slice], background: Tensor | None, want: Collection[str], light: Light | None
-) -> RenderedViews:
-    """Cut the buffer into its channels; put colours over the background and encode them."""
-    mask = image[:, slices["mask"]]
-    behind = image.new_ones(image.shape[0], 3) if background is None else srgb_to_linear(background.to(image))
-
-    def picture(name: str) -> Tensor:
-        linear = image[:, slices[name]] + (1.0 - mask) * behind[:, :, None, None]
-        return linear_to_srgb(linear.clamp(0.0, 1.0))
-
-    albedo = picture("albedo") if "albedo" in slices else None
-    rgb = (albedo if light is None else picture("rgb")) if "rgb" in want else None
-    return RenderedViews(
-        rgb=rgb,
-        mask=mask if "mask" in want else None,
-        normal=image[:, slices["normal"]] if "normal" in slices else None,
-        depth=image[:, slices["depth"]] if "depth" in slices else None,
-        albedo=albedo if "albedo" in want else None,
-    )
+def _finish(image: dict[str, Tensor], background: Tensor | None, want: Collection[str], light: Light | None) -> RenderedViews:
+    """Put the colours, linear and premultiplied, over the background and encode them; keep what is wanted."""
+    mask = image["mask"]
+    behind = mask.new_ones(mask.shape[0], 3) if background is None else srgb_to_linear(background.to(mask))
+    empty = (1.0 - mask) * behind[:, :, None, None] if "rgb" in image or "albedo" in image else mask
+    encoded = {name: linear_to_srgb((image[name] + empty).clamp(0.0, 1.0)) for name in ("rgb", "albedo") if name in image}
+    if light is None and "albedo" in encoded:
+        encoded["rgb"] = encoded["albedo"]
+    every = {**image, **encoded}
+    return RenderedViews(**{name: every[name] if name in want else None for name in CHANNELS})

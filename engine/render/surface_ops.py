@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -34,8 +35,8 @@ def to_image(buffer: Tensor, factor: int) -> Tensor:
     """Raster buffer [B, H, W, C] -> image tensor [B, C, H / factor, W / factor] (row 0 at the top), averaging factor^2 pixels."""
     batch, height, width, channels = buffer.shape
     blocks = buffer.view(batch, height // factor, factor, width // factor, factor * channels)
-    rows = sum((blocks[:, :, i] for i in range(1, factor)), start=blocks[:, :, 0])
-    cells = sum((part for part in rows.split(channels, dim=-1)[1:]), start=rows[..., :channels])
+    # unbind and split: their gradients are one copy each, an index's is a zero-filled buffer for every part
+    cells = functools.reduce(torch.add, functools.reduce(torch.add, blocks.unbind(2)).split(channels, dim=-1))
     return (cells * (1.0 / factor**2)).flip(1).permute(0, 3, 1, 2)
 
 
