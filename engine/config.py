@@ -37,10 +37,10 @@ class Numbers:
     t_low: float = 0.02
     t_high: float = 0.75  # falls to t_high_end over the job (annealed)
     t_high_end: float = 0.5
-    sdf_rate: float = 1e-3
-    deform_rate: float = 1e-3
+    sdf_rate: float = 3e-4
+    deform_rate: float = 3e-4
     colour_rate: float = 2e-2
-    smoothness: float = 0.1  # weight of the surface regularisers
+    smoothness: float = 1.0  # weight of the displacement's membrane energy
     elevation_low: float = 0.0  # degrees
     elevation_high: float = 45.0
     distance_low: float = 2.9  # camera distance, engine units
