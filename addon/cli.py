@@ -35,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options; those of the job are the same as the engine's own command line has."""
     parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="mode", required=True)
-    for mode, text in (("refine", "refine a sketch: geometry and texture"), ("texture", "texture an object; vertices, faces and UVs stay as they are")):
+    texts = {"refine": "refine a sketch: geometry and texture", "texture": "texture an object; vertices, faces and UVs stay as they are"}
+    for mode, text in texts.items():
         command = commands.add_parser(mode, help=text)
         command.add_argument("--prompt", required=True, help="what it should become, e.g. 'a red tulip flower'")
         command.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects",
@@ -46,12 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--preset", help="draft, standard or high")
         command.add_argument("--seed", type=int)
         command.add_argument("--adherence", type=float, help="0 free .. 1 close to the sketch")
-        command.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (engine units; the object is 1.6 long)")
-        command.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (engine units)")
+        command.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (the object is 1.6 long)")
+        command.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (the object is 1.6 long)")
         command.add_argument("--faces", type=int, help="face budget of the result")
         command.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
         command.add_argument("--device", help="auto, cpu or cuda")
-        command.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset")
+        command.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER",
+                             help="override a number of the preset")  # fmt: skip
     return parser
 
 
@@ -113,6 +115,9 @@ def _select(names: Sequence[str]) -> None:
     chosen = [layer.objects[name] for name in names] or [obj for obj in visible if obj.select_get()] or visible
     for obj in layer.objects:
         obj.select_set(obj in chosen)
+    hidden = [obj.name for obj in chosen if not obj.select_get()]
+    if hidden:
+        raise _Usage(f"'{hidden[0]}' is hidden or cannot be selected. Show it in the file first, in the viewport and in its collection.")
     if chosen and layer.objects.active not in chosen:
         layer.objects.active = chosen[0]
 

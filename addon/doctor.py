@@ -13,15 +13,17 @@ EXAMINE_SECONDS = 60.0
 def examine(command: Sequence[str]) -> tuple[str, bool]:
     """The doctor's findings as text, and whether everything is in order. EngineError where it cannot be asked."""
     words = doctor_command(command)
+    shown = " ".join(words)
     try:
         answer = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=EXAMINE_SECONDS, check=False)
     except (OSError, ValueError) as error:
-        raise EngineError(f"'{' '.join(words)}' cannot be started: {error}.", "Correct Engine Command in the add-on's preferences.") from error
+        raise EngineError(f"'{shown}' cannot be started: {error}.", "Correct Engine Command in the add-on's preferences.") from error
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"'{' '.join(words)}' did not answer within {EXAMINE_SECONDS:.0f} s.", "Run it in a terminal to see what it waits for.") from error
+        fix = "Run it in a terminal to see what it waits for."
+        raise EngineError(f"'{shown}' did not answer within {EXAMINE_SECONDS:.0f} s.", fix) from error
     text = (answer.stdout.strip() or answer.stderr.strip())[-6000:]
     if not text:
-        raise EngineError(f"'{' '.join(words)}' said nothing (exit status {answer.returncode}).", "Run it in a terminal.")
+        raise EngineError(f"'{shown}' said nothing (exit status {answer.returncode}).", "Run it in a terminal.")
     return text, answer.returncode == 0
 
 

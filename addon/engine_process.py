@@ -46,7 +46,8 @@ def find_command(preference: str = "", environment: Mapping[str, str] = os.envir
 
     EngineError where there is none or it cannot be split into words.
     """
-    for source, text in ((f"the variable {ENGINE_VARIABLE}", environment.get(ENGINE_VARIABLE, "")), ("the add-on's preferences", preference)):
+    named = {f"the variable {ENGINE_VARIABLE}": environment.get(ENGINE_VARIABLE, ""), "the add-on's preferences": preference}
+    for source, text in named.items():
         if text.strip():
             return split_command(text, source)
     found = shutil.which("sketchbridge", path=environment.get("PATH"))

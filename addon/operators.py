@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 import bpy
@@ -85,7 +87,7 @@ class SKETCHBRIDGE_OT_refine(_JobOperator, bpy.types.Operator):
 
     bl_idname = "sketchbridge.refine"
     bl_label = "Refine"
-    bl_options = {"REGISTER"}
+    bl_options: ClassVar[set[str]] = {"REGISTER"}
     mode = "refine"
 
 
@@ -94,7 +96,7 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
 
     bl_idname = "sketchbridge.texture"
     bl_label = "Texture"
-    bl_options = {"REGISTER"}
+    bl_options: ClassVar[set[str]] = {"REGISTER"}
     mode = "texture"
 
 
@@ -103,7 +105,7 @@ class SKETCHBRIDGE_OT_apply_result(bpy.types.Operator):
 
     bl_idname = "sketchbridge.apply_result"
     bl_label = "Sketchbridge Result"
-    bl_options = {"UNDO", "INTERNAL"}
+    bl_options: ClassVar[set[str]] = {"UNDO", "INTERNAL"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -123,7 +125,7 @@ class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
 
     bl_idname = "sketchbridge.cancel"
     bl_label = "Cancel"
-    bl_options = {"INTERNAL"}
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -140,7 +142,7 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
 
     bl_idname = "sketchbridge.toggle"
     bl_label = "Before / After"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options: ClassVar[set[str]] = {"REGISTER", "UNDO"}
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -158,11 +160,12 @@ class SKETCHBRIDGE_OT_test_connection(bpy.types.Operator):
 
     bl_idname = "sketchbridge.test_connection"
     bl_label = "Test Connection"
-    bl_options = {"INTERNAL"}
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            answer = engine_process.greet(engine_process.find_command(preferences.engine_command(context)), jobs.new_log(), 20.0)
+            with waiting(context):
+                answer = engine_process.greet(engine_process.find_command(preferences.engine_command(context)), jobs.new_log(), 20.0)
         except EngineError as error:
             self.report({"ERROR"}, f"{error.message} {error.fix}")
             return {"CANCELLED"}
@@ -176,17 +179,19 @@ class SKETCHBRIDGE_OT_doctor(bpy.types.Operator):
 
     bl_idname = "sketchbridge.doctor"
     bl_label = "Check Set-up"
-    bl_options = {"INTERNAL"}
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            text, healthy = doctor.examine(engine_process.find_command(preferences.engine_command(context)))
+            with waiting(context):
+                text, healthy = doctor.examine(engine_process.find_command(preferences.engine_command(context)))
         except EngineError as error:
             self.report({"ERROR"}, f"{error.message} {error.fix}")
             return {"CANCELLED"}
         for line in text.splitlines():
             self.report({"INFO"}, line)
-        self.report({"INFO" if healthy else "WARNING"}, "The set-up is complete." if healthy else "The set-up has gaps; see the lines above in the Info editor.")
+        told = "The set-up is complete." if healthy else "The set-up has gaps; see the lines above in the Info editor."
+        self.report({"INFO" if healthy else "WARNING"}, told)
         return {"FINISHED"}
 
 
@@ -197,6 +202,18 @@ def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
     if found is None and jobs.last is not None and jobs.last.result:
         found = bpy.data.objects.get(jobs.last.result)
     return found
+
+
+@contextlib.contextmanager
+def waiting(context: bpy.types.Context) -> Iterator[None]:
+    """The mouse pointer tells that Blender waits."""
+    if context.window is not None:
+        context.window.cursor_set("WAIT")
+    try:
+        yield
+    finally:
+        if context.window is not None:
+            context.window.cursor_set("DEFAULT")
 
 
 def redraw(context: bpy.types.Context) -> None:

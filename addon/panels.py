@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import Any, ClassVar
 
 import bpy
 import bpy.utils.previews
@@ -59,7 +59,7 @@ class SKETCHBRIDGE_PT_advanced(bpy.types.Panel):
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Sketchbridge"
-    bl_options = {"DEFAULT_CLOSED"}
+    bl_options: ClassVar[set[str]] = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         settings, layout = context.scene.sketchbridge, self.layout

@@ -34,7 +34,8 @@ def unregister() -> None:
     while _commands:
         bpy.utils.unregister_cli_command(_commands.pop())
     for handlers, function in (
-        (bpy.app.handlers.load_pre, jobs.before_load), (bpy.app.handlers.load_post, jobs.after_load), (bpy.app.handlers.save_pre, jobs.before_save),
+        (bpy.app.handlers.load_pre, jobs.before_load), (bpy.app.handlers.load_post, jobs.after_load),
+        (bpy.app.handlers.save_pre, jobs.before_save),
         (bpy.app.handlers.undo_post, jobs.after_undo), (bpy.app.handlers.redo_post, jobs.after_undo),
     ):  # fmt: skip
         if function in handlers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import bpy
 import numpy as np
@@ -68,7 +69,8 @@ def read_sketch(context: bpy.types.Context) -> Reading:
             names.append(obj.name)
     if not parts:
         kinds = ", ".join(f"'{obj.name}' ({obj.type.replace('_', ' ').lower()})" for obj in objects[:4])
-        raise SceneError(f"The selection has no faces or strokes: {kinds}.", "Select a mesh with faces, a curve or a Grease Pencil drawing.")
+        fix = "Select a mesh with faces, a curve or a Grease Pencil drawing."
+        raise SceneError(f"The selection has no faces or strokes: {kinds}.", fix)
     active = context.view_layer.objects.active
     leader = active.name if active is not None and active.name in names else names[0]
     return _reading(geometry.join(parts), tuple(names), leader, tuple(notes))
@@ -78,10 +80,13 @@ def read_texture_target(context: bpy.types.Context) -> Reading:
     """The one selected object with the UVs of its corners, unwrapped on a temporary copy where it has none. SceneError otherwise."""
     objects = selected_objects(context)
     if len(objects) > 1:
-        raise SceneError(f"Texture works on one object at a time, {len(objects)} are selected.", "Select one, or join them first (Ctrl+J).")
+        fix = "Select one, or join them first (Ctrl+J)."
+        raise SceneError(f"Texture works on one object at a time, {len(objects)} are selected.", fix)
     source = objects[0]
     if source.type not in MESH_LIKE:
-        raise SceneError(f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first.")
+        raise SceneError(
+            f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first."
+        )
     if source.type == "MESH" and source.data.uv_layers.active is not None:
         part = read_object(source, context.evaluated_depsgraph_get())
         new_uvs = None
@@ -190,7 +195,9 @@ def _reading(part: Part, names: tuple[str, ...], active: str, notes: tuple[str, 
     matrix = np.array(bpy.data.objects[active].matrix_world, dtype=np.float64)
     vertices = np.ascontiguousarray(part.vertices - origin, dtype=np.float32)
     uvs = None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32)
-    return Reading(vertices, np.ascontiguousarray(part.faces, dtype=np.int32), part.colours, uvs, origin, names, active, matrix, notes, new_uvs)
+    return Reading(
+        vertices, np.ascontiguousarray(part.faces, dtype=np.int32), part.colours, uvs, origin, names, active, matrix, notes, new_uvs
+    )
 
 
 def _read_mesh_like(obj: bpy.types.Object, evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
@@ -259,7 +266,7 @@ def _hair_strokes(evaluated: bpy.types.Object) -> list[_Stroke]:
     offsets = np.empty(len(curves.curve_offset_data), np.int32)
     curves.curve_offset_data.foreach_get("value", offsets)
     cyclic = _attribute(curves, "cyclic", "value", 1)
-    spans = zip(offsets[:-1], offsets[1:], strict=True)
+    spans = pairwise(offsets)
     return [_Stroke(points[a:b], widths[a:b], bool(cyclic is not None and cyclic[index, 0])) for index, (a, b) in enumerate(spans)]
 
 
@@ -287,7 +294,7 @@ def _layer_strokes(layer: bpy.types.GreasePencilLayer, evaluated: bpy.types.Obje
     cyclic, material = _attribute(drawing, "cyclic", "value", 1), _attribute(drawing, "material_index", "value", 1)
     tint = _attribute(drawing, "vertex_color", "color", 4)
     strokes = []
-    for index, (a, b) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for index, (a, b) in enumerate(pairwise(offsets)):
         base = scene_colours.stroke_colour(evaluated, 0 if material is None else int(material[index, 0]))
         colours = scene_colours.tinted(base, np.zeros((b - a, 4)) if tint is None else tint[a:b])
         strokes.append(_Stroke(points[a:b], widths[a:b], bool(cyclic is not None and cyclic[index, 0]), colours))

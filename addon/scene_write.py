@@ -319,6 +319,8 @@ def _image(name: str, pixels: np.ndarray, colour_space: str, made: list[bpy.type
 
 
 def _finish(context: bpy.types.Context, obj: bpy.types.Object, names: Sequence[str], provenance: Mapping[str, Any]) -> None:
+    for key in [key for key in obj.keys() if key.startswith(f"{MARK}_")]:  # noqa: SIM118  of the result that it is a copy of
+        del obj[key]
     obj[f"{MARK}_sources"] = json.dumps(list(names))
     for key, value in provenance.items():
         obj[f"{MARK}_{key}"] = value if isinstance(value, str | int | float) and not _too_long(value) else json.dumps(value)

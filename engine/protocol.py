@@ -69,12 +69,8 @@ class ArraySpec:
         return f"expected {self.dtype} of shape {wanted}, got {_dtype_name(array.dtype)} of shape {'x'.join(map(str, array.shape))}"
 
 
-def _array(dtype: str, *shape: int | None) -> Any:
-    return field(metadata={"array": ArraySpec(dtype, shape)})
-
-
-def _optional_array(dtype: str, *shape: int | None) -> Any:
-    return field(default=None, metadata={"array": ArraySpec(dtype, shape, required=False)})
+def _array(dtype: str, *shape: int | None, required: bool = True) -> dict[str, ArraySpec]:
+    return {"array": ArraySpec(dtype, shape, required)}
 
 
 _MAP = ArraySpec("|u1", (None, None, None))
@@ -95,10 +91,10 @@ class Submit:
 
     job: str
     settings: dict[str, Any]
-    vertices: np.ndarray = _array("<f4", None, 3)
-    faces: np.ndarray = _array("<i4", None, 3)
-    colours: np.ndarray | None = _optional_array("<f4", None, 3)
-    uvs: np.ndarray | None = _optional_array("<f4", None, 3, 2)
+    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
+    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
+    colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
+    uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class Preview:
     """Engine: a picture of the work so far, row 0 at the top."""
 
     job: str
-    image: np.ndarray = _array("|u1", None, None, 3)
+    image: np.ndarray = field(metadata=_array("|u1", None, None, 3))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +129,9 @@ class MeshUpdate:
     """Engine: the surface so far, in the space of the submitted mesh."""
 
     job: str
-    vertices: np.ndarray = _array("<f4", None, 3)
-    faces: np.ndarray = _array("<i4", None, 3)
-    colours: np.ndarray | None = _optional_array("<f4", None, 3)
+    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
+    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
+    colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
 
 
 @dataclass(frozen=True)
@@ -152,9 +148,9 @@ class Done:
 
     job: str
     report: dict[str, Any]
-    vertices: np.ndarray = _array("<f4", None, 3)
-    faces: np.ndarray = _array("<i4", None, 3)
-    uvs: np.ndarray | None = _optional_array("<f4", None, 3, 2)
+    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
+    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
+    uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
     maps: dict[str, np.ndarray] = field(default_factory=dict, metadata={"maps": _MAP})
 
 
@@ -277,7 +273,8 @@ class Connection:
         """The bytes of `message` in pieces to be written in order. LocalProtocolError where it may not be said now."""
         after = TRANSITIONS.get((self.state, self.role, type(message)))
         if after is None:
-            raise LocalProtocolError(f"The {self.role.value} may not say '{_NAMES[type(message)]}' while the connection is {self.state.value}.")
+            said = _NAMES[type(message)]
+            raise LocalProtocolError(f"The {self.role.value} may not say '{said}' while the connection is {self.state.value}.")
         pieces = encode(message)
         self._move(message, after)
         return pieces
@@ -303,7 +300,8 @@ class Connection:
             raise RemoteProtocolError(f"The {other.value} said '{_NAMES[type(message)]}' while the connection is {self.state.value}.")
         if isinstance(message, Hello) and message.version != PROTOCOL_VERSION:
             raise VersionMismatch(
-                f"The {other.value} speaks protocol version {message.version} ({message.software}), this {self.role.value} speaks {PROTOCOL_VERSION}.",
+                f"The {other.value} speaks protocol version {message.version} ({message.software}), "
+                f"this {self.role.value} speaks {PROTOCOL_VERSION}.",
                 "Update the older of the add-on and the engine so that both come from the same release.",
             )
         job = getattr(message, "job", "")
@@ -456,10 +454,8 @@ def _check(kind: type, fields: dict[str, Any], arrays: dict[str, np.ndarray], er
 
 
 def _check_array(kind: type, name: str, spec: ArraySpec, array: np.ndarray | None, error: type[ProtocolError]) -> None:
-    if array is None:
-        problem = "is missing" if spec.required else None
-    else:
-        problem = spec.problem(array)
+    missing = "is missing" if spec.required else None
+    problem = missing if array is None else spec.problem(array)
     if problem:
         raise error(f"Array '{name}' of '{_NAMES[kind]}': {problem}.")
 

@@ -111,7 +111,9 @@ class _Outbox:
 class WireReporter:
     """Tells the host about one job (engine.reporting.Reporter), a few times a second at most."""
 
-    def __init__(self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._job, self._put, self._cancel, self._clock = job, put, cancel, clock
         self._last: dict[type, float] = {}
         self._stage = ""
@@ -290,7 +292,9 @@ def _sketch(submit: protocol.Submit) -> Mesh:
                          "Run Mesh > Clean Up on the object, or remesh it.")  # fmt: skip
     for name, array, length in (("colours", submit.colours, count), ("uvs", submit.uvs, len(submit.faces))):
         if array is not None and len(array) != length:
-            raise InputError("bad_mesh", f"The mesh has {len(array)} {name}, expected {length}.", "Remove that layer from the object and try again.")
+            raise InputError(
+                "bad_mesh", f"The mesh has {len(array)} {name}, expected {length}.", "Remove that layer from the object and try again."
+            )
     return Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs)
 
 
@@ -306,8 +310,9 @@ def release_memory() -> None:
 def describe_engine() -> dict[str, Any]:
     """What `Hello` tells about this process; cheap, imports nothing heavy."""
     return {
-        "engine": _version("sketchbridge"), "torch": _version("torch"), "diffusers": _version("diffusers"), "python": platform.python_version(),
-        "machine": platform.node(), "system": f"{platform.system()} {platform.machine()}", "cores": os.cpu_count() or 0, "process": os.getpid(),
+        "engine": _version("sketchbridge"), "torch": _version("torch"), "diffusers": _version("diffusers"),
+        "python": platform.python_version(), "machine": platform.node(), "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count() or 0, "process": os.getpid(),
     }  # fmt: skip
 
 

@@ -28,7 +28,9 @@ def select(*objects: bpy.types.Object) -> None:
     bpy.context.view_layer.objects.active = objects[0] if objects else None
 
 
-def add_object(name: str, vertices: Sequence[Sequence[float]], faces: Sequence[Sequence[int]], edges: Sequence[Sequence[int]] = ()) -> bpy.types.Object:
+def add_object(
+    name: str, vertices: Sequence[Sequence[float]], faces: Sequence[Sequence[int]], edges: Sequence[Sequence[int]] = ()
+) -> bpy.types.Object:
     """A mesh object in the scene, selected."""
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata([tuple(vertex) for vertex in vertices], [tuple(edge) for edge in edges], [tuple(face) for face in faces])
@@ -62,14 +64,28 @@ def world_vertices(obj: bpy.types.Object) -> np.ndarray:
 
 def no_preview() -> bool:
     """True where no preview is left in the file."""
-    return not any("sketchbridge_preview" in obj for obj in bpy.data.objects) and not any("Preview" in mesh.name for mesh in bpy.data.meshes)
+    return not any("sketchbridge_preview" in obj for obj in bpy.data.objects) and not any(
+        "Preview" in mesh.name for mesh in bpy.data.meshes
+    )
 
 
 def fingerprint() -> dict[str, str]:
     """A hash of each datablock of the file by its name: every property that can be read, every array, and the selection."""
     bpy.context.view_layer.update()
     found = {}
-    for collection in ("scenes", "collections", "objects", "meshes", "curves", "materials", "images", "textures", "node_groups", "actions", "lights"):
+    for collection in (
+        "scenes",
+        "collections",
+        "objects",
+        "meshes",
+        "curves",
+        "materials",
+        "images",
+        "textures",
+        "node_groups",
+        "actions",
+        "lights",
+    ):
         for block in getattr(bpy.data, collection):
             found[f"{collection}/{block.name}"] = hashlib.sha256(repr(_described(block)).encode()).hexdigest()
     layer = bpy.context.view_layer
@@ -100,6 +116,7 @@ def _described(block: bpy.types.ID) -> list[Any]:
 
 def mesh_bytes(mesh: bpy.types.Mesh) -> dict[str, bytes]:
     """Vertices, faces, and each UV layer of a mesh as bytes."""
+
     def read(collection: Any, field: str, count: int, kind: type) -> bytes:
         values = np.empty(count, kind)
         collection.foreach_get(field, values)

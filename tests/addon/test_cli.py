@@ -93,6 +93,12 @@ def test_exit_codes(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert helpers.fingerprint() == before and not list(tmp_path.iterdir())
 
 
+def test_a_hidden_object_is_named(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_cube("Ghost").hide_set(True)
+    assert cli.main(["refine", "--prompt", "x", "--object", "Ghost", "--out", str(tmp_path / "x.blend")]) == 2
+    assert "'Ghost' is hidden" in capsys.readouterr().err
+
+
 def test_help_is_no_error(cli: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0 and "refine" in capsys.readouterr().out
 

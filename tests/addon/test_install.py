@@ -22,7 +22,9 @@ def blender_extension_tool() -> Path:
 
 
 def test_the_manifest_and_the_zip_are_valid_by_blenders_own_tool(archive: Path) -> None:
-    answer = subprocess.run([sys.executable, blender_extension_tool(), "validate", archive], capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(
+        [sys.executable, blender_extension_tool(), "validate", archive], capture_output=True, text=True, timeout=60, check=False
+    )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "warning" not in (answer.stdout + answer.stderr).lower()
 
@@ -56,4 +58,4 @@ def test_the_sides_agree_on_the_length_of_the_sketch_in_engine_space(extension: 
     import re
 
     extent = re.search(r"^FIT_EXTENT = ([0-9.]+)", (ROOT / "engine" / "conventions.py").read_text(), re.MULTILINE)
-    assert extent is not None and helpers.part(extension, "properties").ENGINE_LONGEST_SIDE == 2 * float(extent[1])
+    assert extent is not None and 2 * float(extent[1]) == helpers.part(extension, "properties").ENGINE_LONGEST_SIDE

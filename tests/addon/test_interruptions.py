@@ -231,9 +231,10 @@ def test_disabling_the_extension_ends_the_job(scene: ModuleType) -> None:
 def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path: Path, ending: str) -> None:
     """Another Blender process is in the middle of a job when it ends; its engine must be gone within two seconds."""
     script = tmp_path / "host.py"
-    script.write_text(textwrap.dedent(f"""
+    script.write_text(
+        textwrap.dedent(f"""
         import os, sys, time
-        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests' / 'addon')!r}]
+        sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests" / "addon")!r}]
         import bpy, helpers, importlib
         bpy.ops.extensions.package_install_files(filepath={str(archive)!r}, repo="user_default", enable_on_install=True)
         jobs = importlib.import_module(helpers.PACKAGE + ".jobs")
@@ -244,7 +245,8 @@ def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path
             jobs.step(bpy.context); time.sleep(0.02)
         print("ENGINE", jobs.running.session.pid, flush=True)
         if {ending!r} == "killed": time.sleep(60)
-    """))
+    """)
+    )
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home")}
     with subprocess.Popen([sys.executable, script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as blender:
         line = next(line for line in blender.stdout if line.startswith("ENGINE"))

@@ -14,7 +14,17 @@ from helpers import add_cube, add_object, matrix, mesh_bytes, part, world_vertic
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("real_engine")]
 
-TINY = {"grid": 20, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 4, "stage1_steps": 2, "stage2_steps": 2, "faces": 800, "texture_size": 64}
+TINY = {
+    "grid": 20,
+    "colour_grid": 16,
+    "views": 2,
+    "supersample": 1,
+    "fit_steps": 4,
+    "stage1_steps": 2,
+    "stage2_steps": 2,
+    "faces": 800,
+    "texture_size": 64,
+}
 
 
 def prepare(prompt: str = "a red apple") -> None:
@@ -42,7 +52,10 @@ def test_refine(scene: ModuleType) -> None:
     np.testing.assert_allclose(np.array(result.matrix_world), wanted, rtol=1e-6, atol=1e-6)
     made = world_vertices(result)
     diagonal = np.linalg.norm(np.ptp(drawn, axis=0))
-    assert np.abs(made.min(axis=0) - drawn.min(axis=0)).max() < 0.1 * diagonal and np.abs(made.max(axis=0) - drawn.max(axis=0)).max() < 0.1 * diagonal
+    assert (
+        np.abs(made.min(axis=0) - drawn.min(axis=0)).max() < 0.1 * diagonal
+        and np.abs(made.max(axis=0) - drawn.max(axis=0)).max() < 0.1 * diagonal
+    )
     assert 50 < len(result.data.polygons) <= 800 and mesh_bytes(stroke.data) == before
     assert 0 < result["sketchbridge_deviation_mean_percent"] < 10 and json.loads(result["sketchbridge_versions"])["torch"]
     shader = next(node for node in result.material_slots[0].material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
@@ -55,7 +68,9 @@ def test_texture_leaves_everything_byte_identical(scene: ModuleType) -> None:
     cube = add_cube()
     cube.scale = (1, -2, 0.5)
     layer = cube.data.uv_layers.new(name="Artist's")
-    grid = [((face % 3) / 3 + 0.3 * (corner in (1, 2)), (face // 3) / 2 + 0.4 * (corner in (2, 3))) for face in range(6) for corner in range(4)]
+    grid = [
+        ((face % 3) / 3 + 0.3 * (corner in (1, 2)), (face // 3) / 2 + 0.4 * (corner in (2, 3))) for face in range(6) for corner in range(4)
+    ]
     layer.uv.foreach_set("vector", np.array(grid, np.float32).ravel())
     before = mesh_bytes(cube.data)
     assert bpy.ops.sketchbridge.texture() == {"FINISHED"}

@@ -78,6 +78,18 @@ def test_uvs_of_triangles_are_those_of_their_corners(scene: ModuleType) -> None:
     np.testing.assert_allclose(reading.uvs, positions[reading.faces][..., :2], atol=1e-6)
 
 
+def test_a_refined_object_can_be_textured_and_tells_of_its_own_job_alone(scene: ModuleType) -> None:
+    add_cube()
+    bpy.ops.sketchbridge.refine()
+    refined = result()
+    refined["sketchbridge_stale"] = "of the first job"
+    bpy.context.scene.sketchbridge.prompt = "gold"
+    assert bpy.ops.sketchbridge.texture() == {"FINISHED"}
+    assert (
+        result()["sketchbridge_prompt"] == "gold" and "sketchbridge_stale" not in result() and refined["sketchbridge_prompt"] == "a flower"
+    )
+
+
 def test_text_becomes_a_textured_mesh(scene: ModuleType) -> None:
     bpy.ops.object.text_add(location=(1, 2, 3))
     text = bpy.context.object

@@ -37,7 +37,9 @@ def test_a_ring_is_a_torus_and_does_not_twist() -> None:
     assert abs(signed_volume(vertices, faces)) == pytest.approx(2 * np.pi**2 * 0.1**2, rel=0.06)  # a 12-gon misses 4.5 % of its circle
 
 
-@pytest.mark.parametrize("points", [[[1.0, 2, 3]], [[1.0, 2, 3]] * 4, [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], [[0.0, 0, 0], [0, 0, 1e-15], [0, 0, 1]]])
+@pytest.mark.parametrize(
+    "points", [[[1.0, 2, 3]], [[1.0, 2, 3]] * 4, [[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], [[0.0, 0, 0], [0, 0, 1e-15], [0, 0, 1]]]
+)
 def test_degenerate_strokes_still_give_finite_closed_tubes(points: list[list[float]]) -> None:
     vertices, faces, owner = geometry.tube(np.array(points), np.full(len(points), 0.2))
     assert np.isfinite(vertices).all() and every_edge_twice_in_both_directions(faces) and owner.max() < len(points)

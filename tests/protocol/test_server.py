@@ -99,7 +99,9 @@ def test_a_job_tells_its_progress_and_ends_with_the_result(host: Host) -> None:
     assert message.report["seed"] == 5
     assert message.report["deviation_mean_percent"] == 1.5 and message.report["deviation_of_nothing"] is None
     assert message.report["torch"] is False  # a job that does not need torch does not load it
-    assert message.vertices.shape == (4, 3) and message.maps["albedo"].shape == (16, 16, 3) and message.maps["roughness"].shape == (16, 16, 1)
+    assert (
+        message.vertices.shape == (4, 3) and message.maps["albedo"].shape == (16, 16, 3) and message.maps["roughness"].shape == (16, 16, 1)
+    )
     np.testing.assert_allclose(message.vertices.mean(axis=0), VERTICES.mean(axis=0), atol=1e-6)
     host.say(protocol.Bye())
     assert host.ended_within(5) == 0
@@ -286,7 +288,9 @@ def test_reports_are_throttled_on_the_jobs_own_clock() -> None:
         reporter.progress("stage 1", step, 1000, None, {})
         reporter.mesh(mesh)
         reporter.preview(image)
-    count = {kind: sum(isinstance(message, kind) for message in sent) for kind in (protocol.Progress, protocol.MeshUpdate, protocol.Preview)}
+    count = {
+        kind: sum(isinstance(message, kind) for message in sent) for kind in (protocol.Progress, protocol.MeshUpdate, protocol.Preview)
+    }
     assert 90 <= count[protocol.Progress] <= 102
     assert 20 <= count[protocol.MeshUpdate] <= 26 and 25 <= count[protocol.Preview] <= 35
     assert sent[-1].step == 1000 or any(isinstance(message, protocol.Progress) and message.step == 1000 for message in sent)

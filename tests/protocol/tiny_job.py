@@ -52,8 +52,16 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> TinyResu
     rows = np.linspace(0, 255, size).astype(np.uint8)[:, None, None]
     maps = {"albedo": np.concatenate([np.broadcast_to(rows, (size, size, 1)), np.full((size, size, 2), 40, np.uint8)], axis=2)}
     maps["roughness"] = np.full((size, size, 1), 128, np.uint8)
-    report = {"deviation_mean_percent": np.float32(1.5), "deviation_p95_percent": 2.25, "deviation_of_nothing": float("inf"), "seed": settings.seed, "prompt": settings.prompt,
-              "model": settings.model, "pid": os.getpid(), "torch": "torch" in sys.modules}  # fmt: skip
+    report = {
+        "deviation_mean_percent": np.float32(1.5),
+        "deviation_p95_percent": 2.25,
+        "deviation_of_nothing": float("inf"),
+        "seed": settings.seed,
+        "prompt": settings.prompt,
+        "model": settings.model,
+        "pid": os.getpid(),
+        "torch": "torch" in sys.modules,
+    }
     return TinyResult(Mesh(vertices, sketch.faces, None, uvs), maps, report)
 
 
