@@ -47,7 +47,7 @@ def sketch_sdf(
     mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored
     points     [N, 3], engine space
     thickness  half the thickness given to ribbons that bound no body, and the least radius of thin tubes
-    closing    radius: gaps up to twice as wide between strokes are closed, and cavities filled; 0 for neither
+    closing    radius: gaps up to twice as wide (and up to a step of LATTICE_STEP more) are closed, cavities filled; 0 for neither
     cancelled  asked between strokes; engine.errors.Cancelled is raised when it says so
 
     The gradient near the surface has length 1 except at creases; deep inside overlapping strokes the depth is that of one of them,
@@ -149,22 +149,26 @@ def _skin(samples: np.ndarray, normals: np.ndarray, thickness: float, body: _Bod
 @dataclass(frozen=True)
 class _Body:
     """The strokes offset by a radius with all cavities filled, as samples of its outer surface with outward normals.
-    radius: by how much the strokes were offset; step: the samples' spacing
+    radius: by how much the strokes were offset
+    outside: bool [A, B, C], which points of the lattice low + step * (i, j, k) can be reached from outside
     """
 
     samples: NearestSamples
     normals: np.ndarray
     radius: float
+    outside: np.ndarray
+    low: np.ndarray
     step: float
 
     @classmethod
     def of(cls, field: _Field, radius: float) -> _Body:
         step = float(np.clip(radius / 2, *LATTICE_STEP))
-        places = _outer_crossings(field, radius, step)
+        low, places, outside = _outer_crossings(field, radius, step)
         values, nearest = field.distance(places, radius + 3 * step)
         normals = places - nearest
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        return cls(NearestSamples(places - normals * (values - radius)[:, None]), normals, radius, step)
+        samples = NearestSamples(places - normals * (values - radius)[:, None])
+        return cls(samples, normals, radius, outside, low, step)
 
     def distance(self, points: np.ndarray) -> np.ndarray:
         """float64 [N]: signed distance to the finished surface, from the nearest sample and its tangent plane: the part of the
@@ -172,11 +176,20 @@ class _Body:
         shortest, sample = self.samples.query(points, self.radius + NEAR)
         along = np.einsum("ni,ni->n", self.samples.places[sample] - points, self.normals[sample])
         beside = np.clip(shortest**2 - along**2, 0, (COVERING * self.step) ** 2)
-        return self.radius - np.copysign(np.sqrt(np.maximum(shortest**2 - beside, 0)), along)
+        # next to the offset surface the plane tells the side, further off the lattice does
+        within = np.where(shortest < self.step, along > 0, ~self._reachable(points))
+        return self.radius + np.where(within, -1, 1) * np.sqrt(np.maximum(shortest**2 - beside, 0))
+
+    def _reachable(self, points: np.ndarray) -> np.ndarray:
+        """bool [N]: whether the lattice point nearest to each of points [N, 3] can be reached from outside."""
+        index = np.rint((points - self.low) / self.step).astype(np.int64)
+        index = np.clip(index, 0, np.array(self.outside.shape) - 1)  # the lattice's border is outside
+        return self.outside[tuple(index.T)]
 
 
-def _outer_crossings(field: _Field, level: float, step: float) -> np.ndarray:
-    """float64 [S, 3]: where edges of a cubic lattice cross from what can be reached from outside into field <= level."""
+def _outer_crossings(field: _Field, level: float, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where edges of a cubic lattice cross from what can be reached from outside into field <= level: the lattice's lowest point [3],
+    the crossings float64 [S, 3], and which of the lattice's points can be reached, bool [A, B, C]."""
     margin = level + float(field.growth.max()) + 3 * step
     low, high = field.samples.places.min(axis=0) - margin, field.samples.places.max(axis=0) + margin
     coarse = np.ceil((high - low) / (2 * step)).astype(np.int64) + 1
@@ -196,7 +209,7 @@ def _outer_crossings(field: _Field, level: float, step: float) -> np.ndarray:
         place = index.astype(np.float64)
         place[:, axis] += first / (first - second)
         crossings.append(low + place * step)
-    return np.concatenate(crossings)
+    return low, np.concatenate(crossings), outside
 
 
 def _lattice(low: np.ndarray, step: float, count: np.ndarray) -> np.ndarray:
