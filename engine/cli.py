@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -94,9 +95,11 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
 
 def run_engine(arguments: argparse.Namespace) -> int:
     """`sketchbridge engine`: the child process on stdin and stdout."""
-    from engine.__main__ import main as serve
+    from engine import server
 
-    return serve([])
+    status = server.serve(*server.take_wire())
+    sys.stderr.flush()
+    os._exit(status)  # threads of native libraries must not keep a finished engine alive
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
