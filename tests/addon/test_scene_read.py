@@ -1,0 +1,197 @@
+"""What is read from the scene: positions, modifiers, colours in sRGB, strokes as tubes, and that reading leaves no trace."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import bpy
+import helpers
+import numpy as np
+import pytest
+from helpers import add_cube, add_object, matrix, part, select
+
+QUADS = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], [[0, 1, 2, 3], [1, 4, 5, 2]]
+
+
+def read(scene: ModuleType) -> object:
+    before = helpers.fingerprint()
+    reading = part(scene, "scene_read").read_sketch(bpy.context)
+    assert helpers.fingerprint() == before
+    return reading
+
+
+def srgb(linear: float) -> float:
+    return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
+
+
+def sorted_rows(points: np.ndarray) -> np.ndarray:
+    return points[np.lexsort(np.round(points, 4).T)]
+
+
+def signed_volume(reading: object) -> float:
+    a, b, c = (reading.vertices.astype(np.float64)[reading.faces[:, corner]] for corner in range(3))
+    return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
+
+
+@pytest.mark.parametrize("scale", [(1, 2, 3), (-1, 2, 3), (-1, -2, 3), (-1, -2, -3)])
+def test_positions_are_the_worlds_and_faces_look_outward(scene: ModuleType, scale: tuple[float, float, float]) -> None:
+    cube = add_cube()
+    cube.matrix_world = matrix((5, 6, 7), (0.3, 0.5, -0.7), scale)
+    bpy.context.view_layer.update()
+    reading = read(scene)
+    np.testing.assert_allclose(sorted_rows(reading.vertices + reading.origin), sorted_rows(helpers.world_vertices(cube)), atol=1e-5)
+    assert signed_volume(reading) == pytest.approx(8 * 6, rel=1e-5)
+
+
+def test_modifiers_are_applied_and_ngons_become_triangles(scene: ModuleType) -> None:
+    cube = add_cube()
+    cube.modifiers.new("Array", "ARRAY").count = 3
+    reading = read(scene)
+    assert len(reading.vertices) == 24 and len(reading.faces) == 36 and signed_volume(reading) == pytest.approx(24)
+
+
+def test_several_objects_are_joined_and_useless_ones_named(scene: ModuleType) -> None:
+    first, second = add_cube("First"), add_cube("Second")
+    wire = add_object("Wire", helpers.CUBE, [], [[0, 1]])
+    second.location = (10, 0, 0)
+    select(second, first, wire)
+    reading = read(scene)
+    assert reading.names == ("Second", "First") and reading.active == "Second" and len(reading.faces) == 24
+    assert len(reading.notes) == 1 and "'Wire'" in reading.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["FLOAT_COLOR", "BYTE_COLOR"])
+@pytest.mark.parametrize("domain", ["POINT", "CORNER"])
+def test_colour_attributes_arrive_srgb_encoded(scene: ModuleType, kind: str, domain: str) -> None:
+    quads = add_object("Quads", *QUADS)
+    attribute = quads.data.color_attributes.new("Col", kind, domain)
+    values = np.tile(np.array([0.2, 0.5, 0.8, 1.0], np.float32), (len(attribute.data), 1))
+    attribute.data.foreach_set("color", values.ravel())
+    # Byte colours hold 8 bits of the encoded value: half a step is 0.002.
+    np.testing.assert_allclose(read(scene).colours, [[srgb(0.2), srgb(0.5), srgb(0.8)]] * 6, atol=1e-5 if kind == "FLOAT_COLOR" else 2.1e-3)
+
+
+def test_corner_colours_are_averaged_at_shared_vertices(scene: ModuleType) -> None:
+    quads = add_object("Quads", *QUADS)
+    attribute = quads.data.color_attributes.new("Col", "FLOAT_COLOR", "CORNER")
+    values = np.zeros((8, 4), np.float32)
+    values[:4, 0] = 1.0  # the first face is red, the second black
+    attribute.data.foreach_set("color", values.ravel())
+    np.testing.assert_allclose(read(scene).colours[:, 0], [1, srgb(0.5), srgb(0.5), 1, 0, 0], atol=1e-5)
+
+
+def principled(name: str, colour: tuple[float, float, float]) -> tuple[bpy.types.Material, bpy.types.NodeSocket]:
+    material = bpy.data.materials.new(name)
+    if bpy.app.version < (5, 0):
+        material.use_nodes = True
+    shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+    shader = shader or material.node_tree.nodes.new("ShaderNodeBsdfPrincipled")
+    shader.inputs["Base Color"].default_value = (*colour, 1)
+    return material, shader.inputs["Base Color"]
+
+
+def test_materials_colour_their_faces(scene: ModuleType) -> None:
+    quads = add_object("Quads", *QUADS)
+    quads.data.materials.append(principled("Red", (0.5, 0, 0))[0])
+    quads.data.materials.append(principled("Blue", (0, 0, 0.5))[0])
+    quads.data.polygons[1].material_index = 1
+    colours = read(scene).colours
+    np.testing.assert_allclose(colours[[0, 3]], [[srgb(0.5), 0, 0]] * 2, atol=1e-5)
+    np.testing.assert_allclose(colours[[4, 5]], [[0, 0, srgb(0.5)]] * 2, atol=1e-5)
+    assert colours[1, 0] > 0 and colours[1, 2] > 0  # shared by both faces
+
+
+def test_a_base_colour_texture_is_sampled(scene: ModuleType) -> None:
+    quads = add_object("Quads", *QUADS)
+    layer = quads.data.uv_layers.new(name="UVMap")
+    layer.uv.foreach_set("vector", np.array([[0.25, 0.5]] * 4 + [[0.75, 0.5]] * 4, np.float32).ravel())
+    image = bpy.data.images.new("Halves", 2, 1)
+    image.pixels.foreach_set(np.array([1, 0.5, 0, 1, 0, 0.25, 1, 1], np.float32))
+    material, socket = principled("Painted", (1, 1, 1))
+    texture = material.node_tree.nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    material.node_tree.links.new(texture.outputs["Color"], socket)
+    quads.data.materials.append(material)
+    colours = part(scene, "scene_read").read_sketch(bpy.context).colours
+    # An 8-bit image holds encoded values: what was painted is what arrives, to its step of 1/255.
+    np.testing.assert_allclose(colours[[0, 4]], [[1, 0.5, 0], [0, 0.25, 1]], atol=3e-3)
+
+
+def test_without_colours_none_are_sent(scene: ModuleType) -> None:
+    add_cube()
+    assert read(scene).colours is None
+
+
+def test_a_curve_without_bevel_becomes_a_tube(scene: ModuleType) -> None:
+    bpy.ops.curve.primitive_bezier_circle_add(radius=2)
+    reading = read(scene)
+    # A torus of radius 2 whose tube is 1 % of the diagonal of its plane, sqrt(32), thick.
+    radius = 0.01 * np.sqrt(32)
+    assert abs(signed_volume(reading)) == pytest.approx(2 * np.pi**2 * 2 * radius**2, rel=0.12)  # of an octagon
+
+
+def test_a_bevelled_curve_and_text_come_as_they_look(scene: ModuleType) -> None:
+    bpy.ops.curve.primitive_bezier_circle_add(radius=2)
+    bpy.context.object.data.bevel_depth = 0.25
+    np.testing.assert_allclose(np.ptp(read(scene).vertices, axis=0), [4.5, 4.5, 0.5], atol=0.02)
+    bpy.ops.object.text_add()
+    bpy.context.object.data.extrude = 0.1
+    assert np.ptp(read(scene).vertices[:, 2]) == pytest.approx(0.2)
+
+
+def test_hair_curves_become_tubes(scene: ModuleType) -> None:
+    curves = bpy.data.hair_curves.new("Strokes")
+    curves.add_curves([3, 2])
+    curves.attributes["position"].data.foreach_set(
+        "vector", np.array([[0, 0, 0], [0, 0, 1], [0, 0, 2], [3, 0, 0], [3, 0, 1]], np.float32).ravel()
+    )
+    radius = curves.attributes.get("radius") or curves.attributes.new("radius", "FLOAT", "POINT")
+    radius.data.foreach_set("value", np.full(5, 0.1, np.float32))
+    obj = bpy.data.objects.new("Strokes", curves)
+    bpy.context.scene.collection.objects.link(obj)
+    select(obj)
+    reading = read(scene)
+    octagon = 0.5 * 8 * np.sin(np.pi / 4) * 0.1**2
+    assert signed_volume(reading) == pytest.approx(3 * octagon, rel=1e-4)
+
+
+def drawing(points: np.ndarray, radius: float) -> bpy.types.Object:
+    """A Grease Pencil object with one stroke, of this Blender's kind."""
+    if bpy.app.version < (4, 3):
+        data = bpy.data.grease_pencils.new("Drawing")
+        layer = data.layers.new("Layer", set_active=True)
+        stroke = layer.frames.new(1).strokes.new()
+        stroke.points.add(len(points))
+        stroke.points.foreach_set("co", points.astype(np.float32).ravel())
+        stroke.points.foreach_set("pressure", np.ones(len(points), np.float32))
+        stroke.line_width = round(radius / 0.0005)
+    else:
+        data = (bpy.data.grease_pencils_v3 if hasattr(bpy.data, "grease_pencils_v3") else bpy.data.grease_pencils).new("Drawing")
+        layer = data.layers.new("Layer", set_active=True)
+        strokes = layer.frames.new(1).drawing
+        strokes.add_strokes([len(points)])
+        strokes.attributes["position"].data.foreach_set("vector", points.astype(np.float32).ravel())
+        widths = strokes.attributes.get("radius") or strokes.attributes.new("radius", "FLOAT", "POINT")
+        widths.data.foreach_set("value", np.full(len(points), radius, np.float32))
+    obj = bpy.data.objects.new("Drawing", data)
+    bpy.context.scene.collection.objects.link(obj)
+    select(obj)
+    return obj
+
+
+def test_a_drawn_stroke_becomes_a_tube_of_its_own_thickness(scene: ModuleType) -> None:
+    obj = drawing(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 3]]), 0.05)
+    obj.matrix_world = matrix((1, 2, 3), (0, 0.5, 0), (2, 2, 2))
+    bpy.context.view_layer.update()
+    reading = read(scene)
+    octagon = 0.5 * 8 * np.sin(np.pi / 4) * 0.05**2
+    assert signed_volume(reading) == pytest.approx(octagon * 3 * 8, rel=1e-3)
+    assert reading.colours is not None
+
+
+def test_hidden_layers_are_left_out(scene: ModuleType) -> None:
+    obj = drawing(np.array([[0, 0, 0], [0, 0, 1]]), 0.05)
+    obj.data.layers[0].hide = True
+    bpy.context.view_layer.update()
+    with pytest.raises(part(scene, "scene_read").SceneError, match="no faces or strokes"):
+        part(scene, "scene_read").read_sketch(bpy.context)
