@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO
 
 import system_packages
-from commands import Commands, SetupError, Step
+from commands import Commands, SetupError, Step, clean_surroundings
 from console import StatusLine, duration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +137,14 @@ def plan(environment: Environment, python: str, torch_index: str, fresh: bool) -
 def engine_command() -> str:
     """The value of SKETCHBRIDGE_ENGINE that starts this project's engine: a command line, quoted for a shell."""
     return shlex.join([str(ENGINE.python), "-m", "engine"])
+
+
+def engine_surroundings() -> dict[str, str]:
+    """This process's environment variables, and those with which a host starts this project's engine.
+
+    Threads that wait sleep instead of spinning: on a machine that is busy otherwise the engine is several times faster so.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **clean_surroundings(), "SKETCHBRIDGE_ENGINE": engine_command()}
 
 
 def find_python() -> str:

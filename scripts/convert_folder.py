@@ -26,7 +26,7 @@ from pathlib import Path
 
 import bootstrap
 from bootstrap import ENGINE, ROOT
-from commands import SetupError, clean_surroundings
+from commands import SetupError
 from console import duration, table
 
 MESH_TYPES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -152,7 +152,7 @@ def do(task: Task, tools: Tools) -> Outcome:
         print(f"{task.sketch.name} needs Blender; run python3 scripts/bootstrap.py blender-5.0 or name one with --blender", file=sys.stderr)
         return Outcome(task, BAD_INPUT, 0.0, {})
     surroundings = {
-        **clean_surroundings(),
+        **bootstrap.engine_surroundings(),
         "SKETCHBRIDGE_ENGINE": shlex.join([*tools.engine, *([] if tools.engine[-1] == "engine" else ["engine"])]),
     }
     with subprocess.Popen(command, cwd=ROOT, env=surroundings, stdin=subprocess.DEVNULL) as child:

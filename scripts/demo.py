@@ -26,7 +26,7 @@ from typing import Any
 import bootstrap
 import build_extension
 from bootstrap import ENVIRONMENTS, ROOT
-from commands import SetupError, clean_surroundings, tail
+from commands import SetupError, tail
 from console import StatusLine, duration, table
 
 BLENDER = ENVIRONMENTS["blender-5.0"]
@@ -113,7 +113,7 @@ def refine(order: Order, archive: Path, place: str, status: StatusLine) -> Outco
     log = order.out / f"{order.name}.log"
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sketchbridge-demo-") as scratch, log.open("w", encoding="utf-8") as errors:
-        variables = {**clean_surroundings(), "BLENDER_USER_RESOURCES": scratch, "SKETCHBRIDGE_ENGINE": bootstrap.engine_command()}
+        variables = {**bootstrap.engine_surroundings(), "BLENDER_USER_RESOURCES": scratch}
         told = {key: str(value) if isinstance(value, Path) else value for key, value in vars(order).items()}
         command = [str(BLENDER.python), str(ROOT / "scripts" / "demo_blender.py"), str(archive), json.dumps(told)]
         child = subprocess.Popen(
