@@ -63,6 +63,11 @@ def main(argv: Sequence[str]) -> int:
         arguments = build_parser().parse_args(list(argv))
     except SystemExit as ended:  # argparse has printed the usage
         return EXIT_DONE if ended.code in (0, None) else EXIT_BAD_INPUT
+    with jobs.windowed(bpy.context):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         target = _prepare_target(arguments.out)
         _select(arguments.objects)

@@ -5,10 +5,11 @@ Operators, the panel and the command line all come here. Datablocks are never ke
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | N
         except BaseException:
             abandon()
             raise
+
+
+@contextlib.contextmanager
+def windowed(context: bpy.types.Context) -> Iterator[None]:
+    """Operators of Blender's want a window in the context, which `blender -b FILE` has and does not enter there."""
+    windows = context.window_manager.windows
+    if context.window is not None or not len(windows):
+        yield
+    else:
+        with context.temp_override(window=windows[0]):
+            yield
 
 
 def cancel() -> None:

@@ -29,10 +29,10 @@ class _JobOperator:
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        if not jobs.begin(context, self.mode):
+        with jobs.windowed(context):
+            if jobs.begin(context, self.mode):
+                jobs.run_blocking(context)
             return self._told(context)
-        jobs.run_blocking(context)
-        return self._told(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or context.window is None:
