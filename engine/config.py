@@ -78,7 +78,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 
 PRESETS: dict[str, Numbers] = {
-    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=2, fit_steps=60, stage1_steps=240, stage2_steps=80),
+    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80),
     "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400, texture_size=2048,
                         faces=50_000),
     "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000, texture_size=2048,

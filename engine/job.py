@@ -36,7 +36,7 @@ from engine.results import JobResult, versions
 from engine.sdf import sketch_sdf
 from engine.subject import RefineSubject, Subject, TextureSubject, hold
 from engine.surface import Surface
-from engine.texture.field import ColourField
+from engine.texture.field import ColourField, surface_samples
 from engine.viewpoints import Viewpoints, sample_viewpoints
 
 STREAM_SECONDS = 1.5
@@ -138,7 +138,7 @@ def _note_prompts(work: Work) -> None:
 def fixed_subject(local: Mesh, work: Work) -> Subject:
     """Texture mode: the mesh as it is, its own colours as the start."""
     colour = ColourField(work.numbers.colour_grid).to(work.device)
-    colour.initialise(local.vertices, _colours(local))
+    colour.initialise(*_colour_samples(local))
     return TextureSubject(local, colour, work.device)
 
 
@@ -151,15 +151,16 @@ def fitted_subject(local: Mesh, work: Work) -> Subject:
     values = sketch_sdf(local, points, thickness=numbers.thickness, closing=numbers.closing, cancelled=work.reporter.cancelled)
     surface = Surface.from_sdf(grid, torch.from_numpy(values).to(work.device))
     colour = ColourField(numbers.colour_grid).to(work.device)
-    colour.initialise(local.vertices, _colours(local))
+    colour.initialise(*_colour_samples(local))
     work.clock.start("fit")
     fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.clock.step)
     return RefineSubject(surface, colour, work.settings.adherence, keep_colours=local.colours is not None)
 
 
-def _colours(mesh: Mesh) -> np.ndarray:
-    """The mesh's vertex colours, neutral grey where it has none."""
-    return np.full_like(mesh.vertices, 0.6) if mesh.colours is None else mesh.colours
+def _colour_samples(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Places all over the surface and their colours, neutral grey where the mesh has none."""
+    places, colours = surface_samples(mesh)
+    return places, np.full_like(places, 0.6) if colours is None else colours
 
 
 def _distill(subject: Subject, work: Work) -> None:
@@ -184,7 +185,7 @@ def _distill(subject: Subject, work: Work) -> None:
 
 def make_optimizer(subject: Subject, numbers: Numbers) -> torch.optim.Optimizer:
     """Adam over the subject's groups; its state is kept across the switch of the stages."""
-    return torch.optim.Adam(subject.parameter_groups(numbers), betas=(0.9, 0.99), foreach=True)
+    return torch.optim.Adam(subject.parameter_groups(numbers), betas=(0.9, 0.99), fused=True)
 
 
 def take_step(
@@ -307,7 +308,7 @@ def _export(subject: Subject, sketch: Mesh, local: Mesh, work: Work) -> JobResul
         if len(faces) == 0:
             raise JobError("empty_surface", "The refined surface is empty: nothing of the sketch was left.",
                            "Raise the adherence or the thickness.")  # fmt: skip
-        mesh, maps = finish(vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter)
+        mesh, maps = finish(vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter, sketch=local)
     found = deviation(work.placement.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(work.settings.seed))
     return JobResult(mesh, maps, {"deviation_mean_percent": found.mean_percent, "deviation_p95_percent": found.p95_percent})
 
