@@ -3,6 +3,7 @@
     bench_guidance.py --data FOLDER run            the rows that are missing, each in a process of its own
     bench_guidance.py --data FOLDER cost           cost of a step relative to SDS, measured in one process
     bench_guidance.py --data FOLDER orders         error of DDIM and Heun in the bridge by steps
+    bench_guidance.py --data FOLDER examples       painting to real and an illusion, into docs/images
     bench_guidance.py --data FOLDER report         judges all rows that are there and writes docs/guidance.md
 
 FOLDER holds captions.jsonl and the pictures (or images.zip). What is done is kept in --out and not done again.
@@ -134,6 +135,19 @@ def write_report(arguments: argparse.Namespace, store: Store) -> int:
     return 0
 
 
+def make_examples(arguments: argparse.Namespace, store: Store) -> int:
+    """Painting to real and an illusion with this prior, for the document."""
+    from scripts.guidance.examples import illusions, paintings
+
+    prior = load_prior(arguments.model, arguments.device)
+    for path in (
+        paintings(prior, arguments.data, records_of(arguments.data, kinds_of(arguments.model)), arguments.steps, arguments.docs / "images"),
+        illusions(prior, [item.caption for item in store.items], arguments.steps, arguments.docs / "images"),
+    ):
+        print(path)
+    return 0
+
+
 def write_json(path: Path, content: object) -> None:
     """Readable JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +173,11 @@ def build_parser() -> argparse.ArgumentParser:
     cost = commands.add_parser("cost", help="cost relative to SDS")
     cost.add_argument("--rounds", type=int, default=5)
     commands.add_parser("orders", help="order of the bridge's solvers")
+    examples = commands.add_parser("examples", help="painting to real beside SDEdit, and an illusion, into docs/images")
+    examples.add_argument("--steps", type=int, default=120)
+    examples.add_argument("--docs", type=Path, default=ROOT / "docs")
     report = commands.add_parser("report", help="judge and write docs/guidance.md")
+    report.add_argument("--clip", type=Path, help="folder of a CLIP model of your own, for CLIP-FID and a CLIP score")
     report.add_argument("--docs", type=Path, default=ROOT / "docs")
     return parser
 
@@ -172,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "row":
             make_row(arguments.name, ROWS[arguments.name], store, arguments.model, arguments.device)
             return 0
-        actions = {"run": run_rows, "cost": measure_cost, "orders": measure_orders, "report": write_report}
+        actions = {"run": run_rows, "examples": make_examples, "cost": measure_cost, "orders": measure_orders, "report": write_report}
         return actions[arguments.command](arguments, store)
     except SketchbridgeError as error:
         print(f"bench_guidance: {error.message}\n  fix: {error.fix}", file=sys.stderr)

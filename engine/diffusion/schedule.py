@@ -33,6 +33,9 @@ def as_prediction(name: str) -> Prediction:
     return name  # type: ignore[return-value]
 
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
     """alphas_cumprod  float [T], alpha_bar at each timestep, falling from about 1 to about 0."""
@@ -103,3 +106,14 @@ def sample_timesteps(
     if stratified:
         draws = (torch.randperm(count, generator=generator, device=generator.device) + draws) / count
     return (first + (draws * (last - first + 1)).long().clamp(max=last - first)).to(device)
+
+
+def sequence_timesteps(schedule: NoiseSchedule, step: int, starts: Tensor, low: float, high: float) -> Tensor:
+    """int64 [B]: timesteps that cover low..high evenly over the *steps* of each item, whatever their number.
+
+    starts  [B] in 0..1, a random offset an item; step k adds k times the golden ratio, modulo 1 (a low-discrepancy
+            sequence), so that a short optimisation meets all noise levels and not a random sample of them
+    """
+    first, last = schedule.bounds(low, high)
+    share = (starts.double() + step * GOLDEN) % 1.0
+    return first + (share * (last - first + 1)).long().clamp(max=last - first)

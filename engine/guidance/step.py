@@ -172,11 +172,18 @@ def distill_latents(
     reference: Tensor | None = None,
     particles: ParticleScore | None = None,
     step: int = 0,
+    timesteps: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """As `distill` for latents [B, ...]; `reference` are the latents of the unedited images, for DDS."""
+    """As `distill` for latents [B, ...].
+
+    reference  the latents of the unedited images, for DDS
+    timesteps  int64 [B] chosen by the caller; None draws them by the settings
+    """
     clean = latents.detach()
     count = clean.shape[0]
-    t = sample_timesteps(prior.schedule, count, settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
+    t = timesteps
+    if t is None:
+        t = sample_timesteps(prior.schedule, count, settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
     noise = draw_noise(clean, generator, settings.shared_noise)
     x_t = prior.schedule.add_noise(clean, noise, t)
     of = predict_roles(prior, roles_needed(settings), clean, x_t, t, noise, target, source, reference)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.prompts import check_prompt
+from engine.diffusion.schedule import sequence_timesteps
 from engine.guidance.pf_ode import BridgeSettings, Guided, bridge_direction, sample
 from engine.guidance.step import distill_latents
 from engine.guidance.two_stage import TwoStage
@@ -134,9 +135,13 @@ def descend(
     """Adam on the latents along the plan's directions. The loss is a mean over the batch; the sum is what each image sees."""
     latents = start.detach().clone().requires_grad_()
     adam = torch.optim.Adam([latents], lr=recipe.rate, betas=(0.9, 0.99), eps=1e-15)
+    starts = torch.rand(len(latents), generator=generator, device=generator.device).to(latents.device) if recipe.sequence else None
     for step in range(plan.steps):
         stage, settings = plan.at(step)
-        loss, figures = distill_latents(prior, latents, target, source, settings, generator, reference=reference, particles=particles, step=step)
+        t = None if starts is None else sequence_timesteps(prior.schedule, step, starts, settings.t_low, settings.t_high)
+        loss, figures = distill_latents(
+            prior, latents, target, source, settings, generator, reference=reference, particles=particles, step=step, timesteps=t
+        )
         adam.param_groups[0]["lr"] = recipe.rate * (1 + (recipe.rate_end - 1) * step / max(plan.steps - 1, 1))
         adam.zero_grad(set_to_none=True)
         (loss * len(latents)).backward()

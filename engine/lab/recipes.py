@@ -31,6 +31,7 @@ class Recipe:
     spread         the latents start as normal noise with this deviation
     t_low, t_high, t_high_end   range of timesteps as shares of the schedule; the upper end falls to t_high_end (None = constant)
     stratified, shared_noise, weighting   see GuidanceSettings
+    sequence       timesteps of each image follow a low-discrepancy sequence over the steps, see `sequence_timesteps`
     bridge_rounds, bridge_steps, bridge_reach, bridge_scale   the finishing stage of "bridge": rounds of one full step on
                    psi_src - psi_tgt, intervals of the ODE each way, its highest timestep, guidance on the way back
     lora_rate      VSD's adapter
@@ -52,6 +53,7 @@ class Recipe:
     t_high_end: float | None = None
     stratified: bool = True
     shared_noise: bool = False
+    sequence: bool = False
     weighting: Literal["sigma2", "x0", "one"] = "sigma2"
     bridge_rounds: int = 1
     bridge_steps: int = 12

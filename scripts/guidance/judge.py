@@ -6,7 +6,9 @@ and its weights have a licence of their own: it serves this benchmark alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from engine.errors import ModelError
 
 SIDE = 160
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def feature_network() -> torch.nn.Module:
@@ -106,6 +110,40 @@ def sharpness(pictures: np.ndarray) -> float:
     return float(np.abs(around - 4 * inner).mean())
 
 
+class ClipJudge:
+    """Features and a text-image score by a CLIP model of the user's, from a local folder in transformers' format."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer, CLIPModel
+
+        try:
+            self.model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError("clip", f"There is no CLIP model in '{folder}' ({error}).", "Give the folder of a CLIPModel with its tokenizer.") from error
+
+    @torch.no_grad()
+    def features(self, pictures: np.ndarray, batch: int = 20) -> np.ndarray:
+        """uint8 [N, S, S, 3] -> unit vectors, float64 [N, d]."""
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_DEVIATION))
+        side = self.model.config.vision_config.image_size
+        parts = []
+        for start in range(0, len(pictures), batch):
+            images = torch.from_numpy(pictures[start : start + batch]).permute(0, 3, 1, 2).float() / 255
+            images = torch.nn.functional.interpolate(images, size=(side, side), mode="bicubic", align_corners=False).clamp(0, 1)
+            pooled = self.model.vision_model((images - mean) / deviation).pooler_output
+            parts.append(torch.nn.functional.normalize(self.model.visual_projection(pooled), dim=-1))
+        return torch.cat(parts).double().numpy()
+
+    @torch.no_grad()
+    def similarity(self, rows: np.ndarray, captions: Sequence[str]) -> float:
+        """Mean cosine between features [N, d] and their captions: the CLIP score."""
+        tokens = self.tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
+        pooled = self.model.text_model(**tokens).pooler_output
+        texts = torch.nn.functional.normalize(self.model.text_projection(pooled), dim=-1).double().numpy()
+        return float((rows * texts).sum(1).mean())
+
+
 @dataclass(frozen=True)
 class Score:
     """One row of the table."""
@@ -116,20 +154,28 @@ class Score:
     kinds: float
     saturation: float
     sharpness: float
+    clip_frechet: float | None = None
+    clip_score: float | None = None
 
 
 class Judge:
     """Scores pictures against held-out renders; the classifier learns from training renders."""
 
-    def __init__(self, held_out: np.ndarray, trained: np.ndarray, trained_kinds: tuple[str, ...]) -> None:
+    def __init__(self, held_out: np.ndarray, trained: np.ndarray, trained_kinds: tuple[str, ...], clip: Path | None = None) -> None:
         self.network = feature_network()
         self.reference = features(self.network, held_out)
-        self.trained = features(self.network, trained)
-        self.classifier = KindClassifier.fit(self.trained, trained_kinds)
+        self.classifier = KindClassifier.fit(features(self.network, trained), trained_kinds)
+        self.clip = ClipJudge(clip) if clip else None
+        self.clip_reference = self.clip.features(held_out) if self.clip else None
 
-    def score(self, pictures: np.ndarray, kinds: tuple[str, ...]) -> Score:
-        """Of uint8 [N, S, S, 3] that were asked to show `kinds`."""
+    def score(self, pictures: np.ndarray, kinds: tuple[str, ...], captions: Sequence[str] = ()) -> Score:
+        """Of uint8 [N, S, S, 3] that were asked to show `kinds`; captions serve the CLIP score, if there is a CLIP model."""
         rows = features(self.network, pictures)
+        clip_frechet = clip_score = None
+        if self.clip is not None and self.clip_reference is not None:
+            seen = self.clip.features(pictures)
+            clip_frechet = frechet_distance(seen, self.clip_reference)
+            clip_score = self.clip.similarity(seen, captions) if captions else None
         return Score(
             len(pictures),
             frechet_distance(rows, self.reference),
@@ -137,4 +183,6 @@ class Judge:
             self.classifier.share_right(rows, kinds),
             saturation(pictures),
             sharpness(pictures),
+            clip_frechet,
+            clip_score,
         )

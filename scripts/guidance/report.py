@@ -24,7 +24,7 @@ ANCHOR_KERNEL = "KID x 1000"
 def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -> Path:
     """Judges every row that is there, draws the sheet and writes the document; what a person wrote under the mark stays."""
     path: Path = arguments.docs / "guidance.md"
-    scores, reals = judge_rows(arguments.data, store, kinds)
+    scores, reals = judge_rows(arguments.data, store, kinds, arguments.clip)
     sheet = arguments.docs / "images" / "guidance_methods.jpg"
     draw_sheet(store, sheet)
     parts = [head(store, scores), main_table(store, scores, reals), extra_table("What the paper leaves open", BEYOND, store, scores)]
@@ -35,7 +35,7 @@ def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -
     return path
 
 
-def judge_rows(data: Path, store: Store, kinds: tuple[str, ...]) -> tuple[dict[str, Score], dict[str, Score]]:
+def judge_rows(data: Path, store: Store, kinds: tuple[str, ...], clip: Path | None = None) -> tuple[dict[str, Score], dict[str, Score]]:
     """Scores of all rows by name, "calibrated, same captions" for each smaller count, and those of real renders; kept beside the results."""
     records = records_of(data, kinds)
     done = {name: found for name, row in ROWS.items() if (found := store.load(name, row)) is not None}
@@ -43,21 +43,22 @@ def judge_rows(data: Path, store: Store, kinds: tuple[str, ...]) -> tuple[dict[s
         raise SystemExit("nothing to report yet: use the command run first")
     size = next(iter(done.values())).pictures.shape[1]
     held_out, trained = read_reals(data, records, size, True), read_reals(data, records, size, False)
-    judge = Judge(held_out.pictures, trained.pictures, trained.kinds)
-    scores = {name: judge.score(found.pictures, asked(store, len(found.pictures))) for name, found in done.items()}
+    judge = Judge(held_out.pictures, trained.pictures, trained.kinds, clip)
+    scores = {name: judge.score(found.pictures, *asked(store, len(found.pictures))) for name, found in done.items()}
     if "calibrated" in done:
         for count in sorted({score.count for score in scores.values()}):
             if count < scores["calibrated"].count:
-                scores[f"calibrated:{count}"] = judge.score(done["calibrated"].pictures[:count], asked(store, count))
+                scores[f"calibrated:{count}"] = judge.score(done["calibrated"].pictures[:count], *asked(store, count))
     half = len(trained.pictures) // 5
     reals = {"held-out renders (classifier's ceiling)": judge.score(held_out.pictures, held_out.kinds)}
     reals["training renders (floor of the distances)"] = judge.score(trained.pictures[:half], trained.kinds[:half])
     return scores, reals
 
 
-def asked(store: Store, count: int) -> tuple[str, ...]:
-    """The kinds of the first `count` captions."""
-    return tuple(item.kind for item in store.items[:count])
+def asked(store: Store, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The kinds and the captions of the first `count` items."""
+    items = store.items[:count]
+    return tuple(item.kind for item in items), tuple(item.caption for item in items)
 
 
 def head(store: Store, scores: dict[str, Score]) -> str:
@@ -78,18 +79,21 @@ renders, takes for the kind that was asked. Saturation (HSV) and sharpness (mean
 def line(label: str, score: Score, *more: str) -> str:
     """One row of a table."""
     figures = (f"{score.count}", f"{score.frechet:.1f}", f"{1e3 * score.kernel:.1f}", f"{100 * score.kinds:.0f} %", f"{score.saturation:.2f}", f"{score.sharpness:.1f}")
+    if score.clip_frechet is not None:
+        figures += (f"{score.clip_frechet:.4f}", "" if score.clip_score is None else f"{score.clip_score:.4f}")
     return "| " + " | ".join((label, *figures, *more)) + " |"
 
 
-def heading(*more: str) -> str:
+def heading(scores: dict[str, Score], *more: str) -> str:
     """The first two lines of a table."""
-    columns = ("method", "images", "FID", ANCHOR_KERNEL, "right kind", "saturation", "sharpness", *more)
+    clip = ("CLIP-FID", "CLIP score") if any(score.clip_frechet is not None for score in scores.values()) else ()
+    columns = ("method", "images", "FID", ANCHOR_KERNEL, "right kind", "saturation", "sharpness", *clip, *more)
     return "| " + " | ".join(columns) + " |\n|" + "---|" * len(columns)
 
 
 def main_table(store: Store, scores: dict[str, Score], reals: dict[str, Score]) -> str:
     """The paper's Table 1 on this prior, beside the paper's own figures."""
-    lines = ["## Table 1\n", heading("evaluations", "s an image", "paper: FID / CLIP-FID / min")]
+    lines = ["## Table 1\n", heading(scores, "evaluations", "s an image", "paper: FID / CLIP-FID / min")]
     lines += [line(label, score, "", "", "") for label, score in reals.items()]
     for name, row in MAIN.items():
         if name in scores:
@@ -110,7 +114,7 @@ def extra_table(title: str, rows: dict[str, Row], store: Store, scores: dict[str
     there = {name: row for name, row in rows.items() if name in scores}
     if not there:
         return ""
-    lines = [f"## {title}\n", heading("evaluations")]
+    lines = [f"## {title}\n", heading(scores, "evaluations")]
     for count in sorted({scores[name].count for name in there}):
         base = f"calibrated:{count}" if f"calibrated:{count}" in scores else "calibrated"
         if base in scores:

@@ -44,6 +44,7 @@ MAIN: dict[str, Row] = {
 
 BEYOND: dict[str, Row] = {
     "anneal": _row("calibrated, highest t falls from 0.98 to 0.4", "calibrated", 0.32, t_high_end=0.4),
+    "sequence": _row("calibrated, t spread evenly over the steps", "calibrated", 0.32, sequence=True),
     "shared_noise": _row("calibrated, one noise for the batch", "calibrated", 0.32, shared_noise=True),
     "half_steps": _row("calibrated, half the steps at 1.5 x the rate", "calibrated", 0.32, steps=STEPS // 2, rate=0.09),
     "anchored": _row("anchored second stage, s = 3", "anchored", 0.32, scale=3.0),

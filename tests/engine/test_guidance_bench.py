@@ -140,3 +140,30 @@ def test_whole_run_and_report(tmp_path, data, capsys):
 def test_data_that_is_not_there(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "none"), "run"]) == EXIT_BAD_INPUT
     assert "captions.jsonl" in capsys.readouterr().err
+
+
+def test_clip_of_the_users_own(tmp_path):
+    """A CLIP model of random weights from a folder: unit features, a cosine of equal vectors, and a clear error without one."""
+    import torch
+    from tiny_model import make_tokenizer
+    from transformers import CLIPConfig, CLIPModel
+
+    from engine.errors import ModelError
+
+    folder = tmp_path / "clip"
+    tokenizer = make_tokenizer(folder)
+    tokenizer.save_pretrained(folder)
+    small = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = CLIPConfig(
+        text_config={**small, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16},
+        vision_config={**small, "image_size": 16, "patch_size": 8},
+        projection_dim=4,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    clip = judge.ClipJudge(folder)
+    rows = clip.features(np.random.default_rng(0).integers(0, 256, (3, 10, 10, 3), dtype=np.uint8))
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1.0) and rows.shape == (3, 4)
+    assert -1 <= clip.similarity(rows, ["a", "b", "c"]) <= 1
+    with pytest.raises(ModelError, match="CLIP"):
+        judge.ClipJudge(tmp_path / "none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.diffusion.schedule import NoiseSchedule, as_prediction, cosine_schedule, sample_timesteps, scaled_linear_schedule
+from engine.diffusion.schedule import NoiseSchedule, as_prediction, cosine_schedule, sample_timesteps, scaled_linear_schedule, sequence_timesteps
 from engine.errors import ModelError
 
 
@@ -74,3 +74,13 @@ def test_stratified_timesteps_fall_one_into_each_part():
     t = sample_timesteps(schedule, 8, 0.0, 0.8, torch.Generator().manual_seed(0), True, torch.device("cpu"))
     assert sorted((t // 100).tolist()) == list(range(8))
     assert t.tolist() != sorted(t.tolist())
+
+
+def test_sequence_covers_the_range_evenly_over_the_steps():
+    """Golden-ratio sequence: any 50 consecutive draws leave no gap of more than 2.7 / 50 of the range (three-gap theorem)."""
+    schedule = scaled_linear_schedule()
+    draws = torch.stack([sequence_timesteps(schedule, step, torch.tensor([0.1, 0.7]), 0.0, 1.0) for step in range(50)])
+    for item in draws.T:
+        gaps = item.sort().values.diff(prepend=torch.tensor([0]), append=torch.tensor([999]))
+        assert int(gaps.max()) <= 54
+    assert not torch.equal(draws[:, 0], draws[:, 1])
