@@ -12,7 +12,10 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 _HOME = tempfile.TemporaryDirectory(prefix="sketchbridge-blender-", ignore_cleanup_errors=True)
-os.environ["BLENDER_USER_RESOURCES"] = _HOME.name  # before bpy is imported anywhere
+if "bpy" not in sys.modules:  # the module: it reads this when it is imported
+    os.environ["BLENDER_USER_RESOURCES"] = _HOME.name
+elif not os.environ.get("BLENDER_USER_RESOURCES"):
+    raise RuntimeError("Start Blender with BLENDER_USER_RESOURCES set to a fresh folder: the tests install the extension there.")
 REAL_ENGINE = os.environ.pop("SKETCHBRIDGE_ENGINE", "")
 
 import pytest  # noqa: E402

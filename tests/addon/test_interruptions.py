@@ -248,7 +248,9 @@ def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path
     """)
     )
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home")}
-    with subprocess.Popen([sys.executable, script], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as blender:
+    program = Path(bpy.app.binary_path or "")
+    command = [program, "-b", "--python", script] if program.name.startswith("blender") else [sys.executable, script]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as blender:
         line = next(line for line in blender.stdout if line.startswith("ENGINE"))
         engine = int(line.split()[1])
         if ending == "killed":
