@@ -175,7 +175,7 @@ def _losses(
     same = (views.solid[chosen] & (seen.mask.detach() > 0.99) & (gap.detach() < 4 * spacing)).to(gap.dtype)
     count = same.sum().clamp(min=1)
     cosine = (seen.normal * views.normal[chosen]).sum(dim=1, keepdim=True)
-    band = surface.band_tets().reshape(-1).unique()
+    band = surface.band_vertices()
     return {
         "colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / count,
         "normal": 3 * ((1 - cosine) * same).sum() / count,

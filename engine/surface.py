@@ -21,10 +21,15 @@ BAND = 1.0
 
 @dataclass(frozen=True)
 class _Band:
-    """A part of the grid. tets [T, 4] index the grid's vertices, tet_edges [T, 6] the band's edges [E, 2]; columns are contiguous."""
+    """A part of the grid. tets [T, 4] index the grid's vertices, tet_edges [T, 6] the band's edges [E, 2]; columns are contiguous.
+
+    inside bool [Nv] and watched bool [Nv]: the signs when the band was made, and the corners of tetrahedra that are not in it
+    vertices [M]: all corners of the band's tetrahedra, ascending
+    """
 
     inside: Tensor
     watched: Tensor
+    vertices: Tensor
     tets: Tensor
     tet_edges: Tensor
     edges: Tensor
@@ -69,6 +74,12 @@ class Surface(nn.Module):
             self._band = self._make_band(self._inside())
         return self._band.tets
 
+    def band_vertices(self) -> Tensor:
+        """int64 [M]: the corners of `band_tets`, each once, ascending."""
+        self.band_tets()
+        assert self._band is not None
+        return self._band.vertices
+
     def band_edges(self) -> Tensor:
         """int64 [E, 2]: the edges of `band_tets`, each once."""
         self.band_tets()
@@ -105,7 +116,10 @@ class Surface(nn.Module):
         used[tet_edges.reshape(-1)] = True
         number = used.cumsum(0) - 1
         edges = grid.edges[used]
-        return _Band(inside, watched, _by_columns(grid.tets[chosen]), number[tet_edges], _by_columns(edges))
+        corners = torch.zeros_like(inside)
+        corners[grid.tets[chosen].reshape(-1)] = True
+        vertices = corners.nonzero().squeeze(1)
+        return _Band(inside, watched, vertices, _by_columns(grid.tets[chosen]), number[tet_edges], _by_columns(edges))
 
 
 def _by_columns(table: Tensor) -> Tensor:

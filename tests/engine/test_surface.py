@@ -124,3 +124,4 @@ def test_band_edges_are_those_of_the_band():
     assert len(edges) == len(surface.band_edges())
     own = {tuple(sorted((tet[a], tet[b]))) for tet in surface.band_tets().tolist() for a in range(4) for b in range(a)}
     assert edges == own
+    assert surface.band_vertices().tolist() == sorted({corner for tet in surface.band_tets().tolist() for corner in tet})
