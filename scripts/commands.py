@@ -57,7 +57,7 @@ class Commands:
                 for line in child.stdout:
                     sink.write(line)
                     sink.flush()
-                    if not line.startswith(("Looking in ", "Requirement already satisfied")):
+                    if not line.startswith(("Looking in ", "Requirement already satisfied", "WARNING: Location ")):
                         show(f"{step.label} · {duration(time.monotonic() - begun)} · {in_short(line)}")
                 child.wait()
             finally:
