@@ -13,6 +13,7 @@ from .engine_process import EngineError
 from .session import Phase
 
 TICK_SECONDS = 0.1
+_timers: list[bpy.types.Timer] = []
 
 
 class _JobOperator:
@@ -40,6 +41,7 @@ class _JobOperator:
         if not jobs.begin(context, self.mode):
             return self._told(context)
         self._timer = context.window_manager.event_timer_add(TICK_SECONDS, window=context.window)
+        _timers.append(self._timer)
         context.window_manager.modal_handler_add(self)
         redraw(context)
         return {"RUNNING_MODAL"}
@@ -69,6 +71,7 @@ class _JobOperator:
     def _stop_timer(self, context: bpy.types.Context) -> None:
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
+            _timers.remove(self._timer)
             self._timer = None
 
     def _told(self, context: bpy.types.Context) -> set[str]:
@@ -195,6 +198,11 @@ class SKETCHBRIDGE_OT_doctor(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def is_modal() -> bool:
+    """True while one of the job operators waits for its timer."""
+    return bool(_timers)
+
+
 def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
     """The result that the active object is, or that was made from it, or that the last job made."""
     active = context.view_layer.objects.active
@@ -224,6 +232,7 @@ def redraw(context: bpy.types.Context) -> None:
                 area.tag_redraw()
 
 
+MODAL_CLASSES = (SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture)
 CLASSES = (
     SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_apply_result, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_toggle,
     SKETCHBRIDGE_OT_test_connection, SKETCHBRIDGE_OT_doctor,

@@ -46,8 +46,9 @@ class SKETCHBRIDGE_PT_main(bpy.types.Panel):
             draw_outcome(layout, jobs.last, columns(context))
         else:
             draw_progress(layout, job.session, columns(context))
-        if operators.find_result(context) is not None and job is None:
-            layout.operator("sketchbridge.toggle", icon="ARROW_LEFTRIGHT")
+        result = operators.find_result(context)
+        if result is not None and job is None:
+            draw_result(layout, result)
 
 
 class SKETCHBRIDGE_PT_advanced(bpy.types.Panel):
@@ -108,6 +109,18 @@ def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width
         _paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
     for note in outcome.notes[-3:]:
         _paragraph(box, note, "INFO", width)
+
+
+def draw_result(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
+    """Before / after, and what is stored on the result."""
+    layout.operator("sketchbridge.toggle", icon="ARROW_LEFTRIGHT")
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    column.label(text=result.name, icon="OBJECT_DATA")
+    column.label(text=f"'{result.get('sketchbridge_prompt', '')}', seed {result.get('sketchbridge_seed', 0)}", icon="BLANK1")
+    mean, p95 = (result.get(f"sketchbridge_deviation_{name}_percent") for name in ("mean", "p95"))
+    if isinstance(mean, float) and isinstance(p95, float) and result.get("sketchbridge_mode") == "refine":
+        column.label(text=f"Deviation {mean:.2f} %, 95 % in {p95:.2f} %", icon="BLANK1")
 
 
 def columns(context: bpy.types.Context) -> int:

@@ -11,12 +11,16 @@ from . import cli, jobs, operators, panels, preferences, properties
 
 _CLASSES = (*properties.CLASSES, *preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
 _commands: list[Any] = []
+LATE_SECONDS = 0.3
 
 
 def register() -> None:
     """Everything in, in the order in which parts need each other."""
+    if bpy.app.timers.is_registered(_unregister_late):
+        bpy.app.timers.unregister(_unregister_late)
     for entry in _CLASSES:
-        bpy.utils.register_class(entry)
+        if not entry.is_registered:
+            bpy.utils.register_class(entry)
     bpy.types.Scene.sketchbridge = bpy.props.PointerProperty(type=properties.SketchbridgeSettings)
     bpy.app.handlers.load_pre.append(jobs.before_load)
     bpy.app.handlers.load_post.append(jobs.after_load)
@@ -42,5 +46,25 @@ def unregister() -> None:
             handlers.remove(function)
     panels.free_preview()
     del bpy.types.Scene.sketchbridge
+    waits = operators.is_modal()
     for entry in reversed(_CLASSES):
-        bpy.utils.unregister_class(entry)
+        if not (waits and entry in operators.MODAL_CLASSES):
+            bpy.utils.unregister_class(entry)
+    if waits:
+        bpy.app.timers.register(_unregister_late, first_interval=LATE_SECONDS)
+        atexit.register(_forget_timer)
+
+
+def _unregister_late() -> float | None:
+    """Takes out an operator that was running: Blender crashes where its class goes before it has ended, at its next tick."""
+    if operators.is_modal():
+        return LATE_SECONDS
+    for entry in operators.MODAL_CLASSES:
+        if entry.is_registered:
+            bpy.utils.unregister_class(entry)
+    return None
+
+
+def _forget_timer() -> None:
+    if bpy.app.timers.is_registered(_unregister_late):
+        bpy.app.timers.unregister(_unregister_late)
