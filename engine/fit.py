@@ -152,7 +152,9 @@ def _groups(surface: Surface, colour_field: ColourField) -> list[dict]:
     return shape + colour_field.parameter_groups(COLOUR_RATE)
 
 
-def _look(surface: Surface, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int) -> tuple[RenderedViews, Tensor, Tensor]:
+def _look(
+    surface: Surface, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int
+) -> tuple[RenderedViews, Tensor, Tensor]:
     """The surface from the cameras; colours do not push the surface about."""
     vertices, faces = surface.extract()
     views = render_views(

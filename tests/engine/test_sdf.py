@@ -20,6 +20,7 @@ from tests.engine.shapes import box, flipped, lattice, merge, moved, ribbon, sph
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GRID = TetGrid.make(32).points.numpy()
+SHIFT = np.array([0.2, 0, 0])
 CLOSE = 0.08
 """Where the distance must be exact; below NEAR."""
 
@@ -90,7 +91,7 @@ def test_nested_shells_leave_no_trace():
 
 def test_overlapping_solids_are_united():
     found = sketch_sdf(merge(moved(sphere(0.4), -0.2, 0, 0), moved(sphere(0.4), 0.2, 0, 0)), GRID, 0.03, 0.0)
-    truth = np.minimum(np.linalg.norm(GRID + [0.2, 0, 0], axis=1), np.linalg.norm(GRID - [0.2, 0, 0], axis=1)) - 0.4
+    truth = np.minimum(np.linalg.norm(GRID + SHIFT, axis=1), np.linalg.norm(GRID - SHIFT, axis=1)) - 0.4
     outside = (truth > 0) & (truth < CLOSE)
     assert np.abs(found - truth)[outside].max() < 4e-3
     assert (np.sign(found) == np.sign(truth))[np.abs(truth) > 4e-3].all()
