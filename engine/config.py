@@ -37,6 +37,7 @@ class Numbers:
     t_low: float = 0.02
     t_high: float = 0.75  # falls to t_high_end over the job (annealed)
     t_high_end: float = 0.5
+    geometry_every: int = 1  # the surface moves at every so many steps, the colours at each
     sdf_rate: float = 3e-4
     deform_rate: float = 3e-4
     colour_rate: float = 2e-2
@@ -72,13 +73,14 @@ STAGE2_METHODS = ("calibrated", "anchored", "sds")
 _RANGES: dict[str, tuple[float, float]] = {
     "grid": (8, 256), "colour_grid": (8, 256), "views": (1, 64), "supersample": (1, 4), "fit_steps": (0, 100_000),
     "stage1_steps": (0, 1_000_000), "stage2_steps": (0, 1_000_000), "guidance_scale": (0, 1000), "stage2_weight": (0, 1000),
-    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "sdf_rate": (0, 1), "deform_rate": (0, 1), "colour_rate": (0, 1),
+    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "geometry_every": (1, 100), "sdf_rate": (0, 1), "deform_rate": (0, 1), "colour_rate": (0, 1),
     "smoothness": (0, 1000), "elevation_low": (-89, 89), "elevation_high": (-89, 89), "distance_low": (1, 20), "distance_high": (1, 20),
     "fov": (5, 120), "faces": (50, 5_000_000), "texture_size": (16, 8192), "thickness": (0.001, 0.3), "closing": (0, 0.5),
 }  # fmt: skip
 
 PRESETS: dict[str, Numbers] = {
-    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80),
+    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80, geometry_every=4, sdf_rate=6e-4,
+                     deform_rate=6e-4),
     "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400, texture_size=2048,
                         faces=50_000),
     "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000, texture_size=2048,

@@ -61,6 +61,7 @@ class Work:
     generator: torch.Generator
     checkpoint: Checkpoint
     streamed: float = 0.0
+    seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
 
 
 def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None) -> JobResult:
@@ -191,18 +192,29 @@ def make_optimizer(subject: Subject, numbers: Numbers) -> torch.optim.Optimizer:
 def take_step(
     subject: Subject, optimizer: torch.optim.Optimizer, guidance: GuidanceSettings, work: Work, step: int
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, float]]:
-    """One step: look, render, ask the prior, descend. Returns vertices, faces and images as they were seen, and figures."""
+    """One step: look, render, ask the prior, descend. Returns vertices, faces and images as they were seen, and figures.
+
+    The surface is extracted and moved at every `geometry_every`-th step; between them the colours are learnt on it as it was
+    seen last, which costs neither extraction nor silhouette gradients.
+    """
     viewpoints = sample_viewpoints(work.numbers, work.generator, work.device)
-    vertices, faces = subject.geometry()
+    moving = step % work.numbers.geometry_every == 0
+    if moving or work.seen is None:
+        work.seen = subject.geometry()
+    vertices, faces = work.seen
     probe = ColourProbe(subject)
     rgb = render(probe, vertices, faces, viewpoints, work)
     loss, figures = distill(work.prior, rgb, *_conditions(viewpoints, work), guidance, work.generator, step=step)
     pixels = work.numbers.supersample**2 * work.numbers.views
-    loss = loss + subject.penalty(work.numbers) + hold(work.settings.adherence) * probe.departure() / pixels
+    loss = loss + hold(work.settings.adherence) * probe.departure() / pixels
+    if moving:
+        loss = loss + subject.penalty(work.numbers)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    subject.constrain()
+    if moving:
+        subject.constrain()
+        work.seen = vertices.detach(), faces
     return vertices, faces, rgb, figures
 
 
@@ -278,8 +290,8 @@ def _stream(vertices: Tensor, faces: Tensor, rgb: Tensor, subject: Subject, work
 
 
 def _keep(step: int, subject: Subject, optimizer: torch.optim.Optimizer, work: Work) -> None:
-    """Write a checkpoint when one is due."""
-    if work.checkpoint.due():
+    """Write a checkpoint when one is due and the next step extracts the surface anew: a resumed job then sees what this one does."""
+    if work.checkpoint.due() and step % work.numbers.geometry_every == 0:
         work.checkpoint.save(
             {"step": step, "subject": subject.state_dict(), "optimizer": optimizer.state_dict(), "generator": work.generator.get_state()}
         )

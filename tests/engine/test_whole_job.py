@@ -19,7 +19,7 @@ from engine.meshio import load_mesh
 from engine.reporting import STAGES, QuietReporter
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3,
+SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3, "geometry_every": 2,
          "faces": 1500, "texture_size": 64}  # fmt: skip
 SETTINGS = JobSettings(prompt="a red mushroom", seed=3, overrides=SMALL)
 
