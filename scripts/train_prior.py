@@ -55,7 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--minutes", type=float, default=math.inf)
     train.add_argument("--steps", type=int, default=2**62)
     train.add_argument("--copies", type=int, default=3, help="crops and corruptions a picture")
-    train.add_argument("--text-steps", type=int, default=600, help="pretraining of the text model")
+    train.add_argument("--text-steps", type=int, default=500, help="pretraining of the text model")
     train.add_argument("--float32", action="store_true", help="no bfloat16")
     train.add_argument("--grid-minutes", type=float, default=10.0)
     export.add_argument("--to", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
