@@ -30,10 +30,21 @@ def read_square(path: Path, size: int) -> Tensor:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if max(opened.size) > MAX_SIDE:
-                raise InputError("image", f"'{path}' is {opened.width} x {opened.height} pixels; at most {MAX_SIDE} a side.", "Scale it down first.")
+                raise InputError(
+                    "image", f"'{path}' is {opened.width} x {opened.height} pixels; at most {MAX_SIDE} a side.", "Scale it down first."
+                )
             image = opened.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError("image", f"'{path}' cannot be read as an image ({error}).", "Give a .png, .jpg or .webp picture of moderate size.") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise InputError(
+            "image", f"'{path}' cannot be read as an image ({error}).", "Give a .png, .jpg or .webp picture of moderate size."
+        ) from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
@@ -99,4 +110,6 @@ def _replace(path: Path, save: Callable[[Path], None]) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise JobError("output", f"'{path}' could not be written ({error.strerror or error}).", "Free some space or choose another place.") from error
+        raise JobError(
+            "output", f"'{path}' could not be written ({error.strerror or error}).", "Free some space or choose another place."
+        ) from error

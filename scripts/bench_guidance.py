@@ -53,7 +53,9 @@ class LineReporter(QuietReporter):
 def open_store(arguments: argparse.Namespace) -> Store:
     """Captions and the place of the results."""
     if not (arguments.data / "captions.jsonl").is_file():
-        raise InputError("data", f"'{arguments.data}' has no captions.jsonl.", "Give the folder with the rendered pictures and their captions.")
+        raise InputError(
+            "data", f"'{arguments.data}' has no captions.jsonl.", "Give the folder with the rendered pictures and their captions."
+        )
     items = bench_captions(records_of(arguments.data, kinds_of(arguments.model)), arguments.captions)
     model = digest_of_model(arguments.model, EMBEDDED_FOLDER if arguments.model == "embedded" else Path(arguments.model))
     return Store(arguments.out, items, model, arguments.chunk, arguments.seed)
@@ -109,7 +111,9 @@ def measure_cost(arguments: argparse.Namespace, store: Store) -> int:
     """Seconds a step and image by method, the smallest of several rounds taken in turn, so that other load falls on all alike."""
     from scripts.guidance.measure import step_costs
 
-    costs = step_costs(load_prior(arguments.model, arguments.device), [item.caption for item in store.items[:8]], COST_METHODS, arguments.rounds)
+    costs = step_costs(
+        load_prior(arguments.model, arguments.device), [item.caption for item in store.items[:8]], COST_METHODS, arguments.rounds
+    )
     for method, seconds in costs.items():
         print(f"{method:12s} {1e3 * seconds:8.1f} ms a step and image   {seconds / costs['sds']:.2f} x SDS")
     write_json(arguments.out / "cost.json", costs)

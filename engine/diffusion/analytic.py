@@ -77,7 +77,11 @@ class MixturePrior:
         for prompt in prompts:
             if prompt not in self._mixtures:
                 what = "no unconditional distribution" if not prompt else f"no mixture '{prompt}'"
-                raise ModelError("prior_prompt", f"This analytic prior has {what}; it has {self._names}.", "Add the mixture, or use another method or prompt.")
+                raise ModelError(
+                    "prior_prompt",
+                    f"This analytic prior has {what}; it has {self._names}.",
+                    "Add the mixture, or use another method or prompt.",
+                )
         return Conditions(tuple(prompts), torch.tensor([self._names.index(prompt) for prompt in prompts]))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
@@ -98,9 +102,7 @@ class GaussianParticles:
         """eps of the Gaussian with the batch's mean [d] and its mean standard deviation, at x_t."""
         del conditions
         alpha, sigma = schedule.levels(t, x_t)
-        mixture = GaussianMixture(
-            torch.ones(1, dtype=x_t.dtype), latents.mean(0, keepdim=True), latents.std(0).mean().reshape(1)
-        )
+        mixture = GaussianMixture(torch.ones(1, dtype=x_t.dtype), latents.mean(0, keepdim=True), latents.std(0).mean().reshape(1))
         return mixture.noise_estimate(x_t, alpha, sigma)
 
     def learn(self, noise: Tensor) -> float:

@@ -57,6 +57,7 @@ class DiffusersPrior:
         check_folder(folder)
         import diffusers
         import transformers
+
         quiet()
         dtype = dtype or fast_dtype(device)
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
@@ -75,9 +76,15 @@ class DiffusersPrior:
             tokenizer = getattr(transformers, index["tokenizer"][1]).from_pretrained(folder / "tokenizer", local_files_only=True)
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler", local_files_only=True)
         except (OSError, ValueError, KeyError, AttributeError, ImportError, RuntimeError) as error:
-            raise ModelError("model_files", f"The model in '{folder}' cannot be loaded: {error}", "Download or export the whole folder again.") from error
+            raise ModelError(
+                "model_files", f"The model in '{folder}' cannot be loaded: {error}", "Download or export the whole folder again."
+            ) from error
         if not hasattr(scheduler, "alphas_cumprod"):
-            raise ModelError("model_class", f"The scheduler {type(scheduler).__name__} has no noise levels of the usual kind.", "Flow-matching models are not supported yet.")
+            raise ModelError(
+                "model_class",
+                f"The scheduler {type(scheduler).__name__} has no noise levels of the usual kind.",
+                "Flow-matching models are not supported yet.",
+            )
         return cls(unet.to(device), vae.to(device), text.to(device), tokenizer, scheduler, name or str(folder), read_kinds(folder))
 
     @property
@@ -91,7 +98,7 @@ class DiffusersPrior:
         return next(self.unet.parameters()).device
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable; a sample of the posterior if a generator is given, else its mode."""
+        """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable: a posterior sample with a generator, else its mode."""
         pixels = (fit_square(images, self.image_size) * 2 - 1).to(self.vae.dtype)
         answer = self.vae.encode(pixels)
         if hasattr(answer, "latents"):
@@ -140,7 +147,7 @@ class DiffusersPrior:
         notes = []
         lost = cut_words(self.tokenizer, prompt, self._max_tokens())
         if lost:
-            notes.append(f"The text model takes {self._max_tokens()} tokens; cut from the prompt: \"{lost}\".")
+            notes.append(f'The text model takes {self._max_tokens()} tokens; cut from the prompt: "{lost}".')
         if self.kinds.get("words") and prompt:
             warning = domain_note(prompt, self.kinds["words"], self.kinds.get("kinds", []))
             if warning:
@@ -186,18 +193,23 @@ def check_folder(folder: Path) -> None:
     """ModelError if a file of a diffusers folder is missing, or if its weights are there only as pickles."""
     for name in REQUIRED:
         if not (folder / name).exists():
-            raise ModelError("model_file", f"The model folder '{folder}' has no {name}.", "Download or export the whole folder again, in diffusers' format.")
+            raise ModelError(
+                "model_file",
+                f"The model folder '{folder}' has no {name}.",
+                "Download or export the whole folder again, in diffusers' format.",
+            )
     for part in WEIGHTS:
         if weights_of(folder, part) is None:
             raise ModelError(
                 "model_file",
-                f"The model folder '{folder}' has no {WEIGHTS[part]}.safetensors in {part}; weights in other formats can run code and are not read.",
+                f"The model folder '{folder}' has no {WEIGHTS[part]}.safetensors in {part}; "
+                "weights in other formats can run code and are not read.",
                 "Get the model's safetensors files, or save it with save_pretrained(..., safe_serialization=True).",
             )
 
 
 def weights_of(folder: Path, part: str) -> str | None:
-    """"" or the variant ("fp16") under which a part's safetensors are stored; None if there are none."""
+    """ "" or the variant ("fp16") under which a part's safetensors are stored; None if there are none."""
     if part == "vae" and json.loads((folder / "vae/config.json").read_text(encoding="utf-8")).get("_class_name") in OWN_AUTOENCODERS:
         return ""
     names = [path.name for path in (folder / part).iterdir()]

@@ -89,7 +89,9 @@ class EmpiricalPrior:
         if not paths:
             raise ModelError("model", f"The folder '{folder}' has no images.", "Put .png, .jpg or .webp files into it.")
         if len(paths) > MAX_IMAGES:
-            raise ModelError("model", f"The folder '{folder}' has {len(paths)} images; at most {MAX_IMAGES} fit.", "Give a folder with fewer images.")
+            raise ModelError(
+                "model", f"The folder '{folder}' has {len(paths)} images; at most {MAX_IMAGES} fit.", "Give a folder with fewer images."
+            )
         known = read_captions(folder / "captions.jsonl")
         labels = [known.get(path.name) or label_from_name(path.stem) for path in paths]
         images = torch.stack([read_square(path, image_size) for path in paths])
@@ -166,7 +168,7 @@ class EmpiricalPrior:
         if view and (chosen & seen).any():
             chosen = chosen & seen
         if words and not rare:
-            return chosen, (f"None of the images is about \"{prompt}\": all of them are used.",)
+            return chosen, (f'None of the images is about "{prompt}": all of them are used.',)
         return chosen, ()
 
     def _nearest(self, chosen: Tensor, azimuth: float, elevation: float) -> Tensor:
@@ -221,7 +223,7 @@ def view_word(label: ImageLabel) -> str | None:
 
 
 def label_from_name(stem: str) -> ImageLabel:
-    """"red_tulip_front_view_03" -> caption "red tulip front view 03" with the view "front"."""
+    """ "red_tulip_front_view_03" -> caption "red tulip front view 03" with the view "front"."""
     text = " ".join(stem.replace("_", " ").replace("-", " ").split())
     return ImageLabel(text, view_of(text))
 
@@ -242,7 +244,8 @@ def read_captions(path: Path) -> dict[str, ImageLabel]:
             labels[str(entry["file"])] = ImageLabel(text, view, angles[0], angles[1])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
-                "captions", f"Line {number} of {path} cannot be read ({error}).", 'Each line must be an object such as {"file": "a.png", "caption": "a red tulip"}.'
+                "captions",
+                f"Line {number} of {path} cannot be read ({error}).",
+                'Each line must be an object such as {"file": "a.png", "caption": "a red tulip"}.',
             ) from error
     return labels
-

@@ -133,7 +133,11 @@ def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name)
     if folder.exists():
-        raise ModelError("model", f"The model '{name}' is a file; expected a folder.", "Give the folder that holds model_index.json, or a folder of images.")
+        raise ModelError(
+            "model",
+            f"The model '{name}' is a file; expected a folder.",
+            "Give the folder that holds model_index.json, or a folder of images.",
+        )
     if not HUB_ID.fullmatch(name):
         raise ModelError("model", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
     from engine.diffusion.diffusers_prior import download

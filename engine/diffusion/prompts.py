@@ -47,9 +47,10 @@ QUALITY_PHRASES = (
 )
 """Phrases between commas that ask for quality; the source prompt goes without them."""
 
-STOP_WORDS = frozenset(
-    "a an the of on in at to with and or for from by as is are its it this that some one two three photo photograph picture image render view".split()
-)
+STOP_WORDS = frozenset((  # fmt: skip
+    "a", "an", "the", "of", "on", "in", "at", "to", "with", "and", "or", "for", "from", "by", "as", "is", "are", "its", "it",
+    "this", "that", "some", "one", "two", "three", "photo", "photograph", "picture", "image", "render", "view",
+))  # fmt: skip
 """Words that say nothing about what is to be seen."""
 
 VIEW_WORDS = ("front", "side", "back", "overhead")
@@ -59,7 +60,9 @@ def check_prompt(prompt: str) -> str:
     """The prompt with its white space tidied; InputError if nothing is left."""
     tidy = " ".join(prompt.split()).strip(" ,")
     if not tidy:
-        raise InputError("prompt", "The prompt is empty; expected a few words that say what is to be seen.", 'Write a prompt such as "a red tulip".')
+        raise InputError(
+            "prompt", "The prompt is empty; expected a few words that say what is to be seen.", 'Write a prompt such as "a red tulip".'
+        )
     return tidy
 
 
@@ -120,7 +123,7 @@ def singular(word: str) -> str:
 
 
 def view_of(prompt: str) -> str | None:
-    """"front", "side", "back" or "overhead" if the prompt has that view word followed by "view", else None."""
+    """ "front", "side", "back" or "overhead" if the prompt has that view word followed by "view", else None."""
     found = re.search(rf"\b({'|'.join(VIEW_WORDS)})\s+view\b", prompt.lower())
     return found.group(1) if found else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ def time_grid(prior: Prior, steps: int, last: int | None = None, first: int = 0)
 
 def travel(prior: Prior, x: Tensor, guided: Guided, times: Sequence[int], solver: Solver = "ddim") -> Tensor:
     """x [B, ...] at level times[0], moved along the ODE through all times (rising = inversion, falling = decoding)."""
-    for t, t_next in zip(times, times[1:], strict=False):
+    for t, t_next in pairwise(times):
         alpha, sigma = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t]), x))
         alpha_next, sigma_next = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t_next]), x))
         reach = sigma_next / alpha_next - sigma / alpha
@@ -77,7 +78,7 @@ def sample(
     """
     times = time_grid(prior, steps - 1, from_time)[::-1] if steps > 1 else [len(prior.schedule) - 1 if from_time is None else from_time]
     x = start
-    for t, t_next in zip(times, times[1:], strict=False):
+    for t, t_next in pairwise(times):
         x = travel(prior, x, guided, (t, t_next), solver)
         if on_step is not None:
             on_step(x / prior.schedule.levels(torch.tensor([t_next]), x)[0].clamp(min=MIN_LEVEL))
@@ -106,7 +107,10 @@ def bridge_ends(prior: Prior, latents: Tensor, source: Guided, target: Guided, s
     first_alpha = prior.schedule.levels(torch.tensor([times[0]]), latents)[0]
     noisy = travel(prior, latents * first_alpha, source, times, settings.solver)
     back = times[::-1]
-    return (travel(prior, noisy, source, back, settings.solver) / first_alpha, travel(prior, noisy, target, back, settings.solver) / first_alpha)
+    return (
+        travel(prior, noisy, source, back, settings.solver) / first_alpha,
+        travel(prior, noisy, target, back, settings.solver) / first_alpha,
+    )
 
 
 def bridge_direction(prior: Prior, latents: Tensor, source: Guided, target: Guided, settings: BridgeSettings) -> Tensor:

@@ -56,9 +56,15 @@ class GuidanceSettings:
             raise InputError("weighting", f"There is no weighting '{self.weighting}'.", f"Choose one of {', '.join(get_args(Weighting))}.")
         for name in ("guidance_scale", "weight", "source_weight"):
             if not math.isfinite(getattr(self, name)):
-                raise InputError(name, f"{name} is {getattr(self, name)}; expected a finite number.", "Leave it out for the method's own value.")
+                raise InputError(
+                    name, f"{name} is {getattr(self, name)}; expected a finite number.", "Leave it out for the method's own value."
+                )
         if not 0.0 <= self.t_low < self.t_high <= 1.0:
-            raise InputError("timesteps", f"Timesteps from {self.t_low} to {self.t_high}; expected 0 <= low < high <= 1.", "Leave them out for 0.02 to 0.98.")
+            raise InputError(
+                "timesteps",
+                f"Timesteps from {self.t_low} to {self.t_high}; expected 0 <= low < high <= 1.",
+                "Leave them out for 0.02 to 0.98.",
+            )
 
 
 class ParticleScore(Protocol):

@@ -108,7 +108,9 @@ class LoraParticles:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint of the same settings and prior."""
         if state["adapter"].keys() != self._adapter.keys():
-            raise ModelError("vsd_state", "The checkpoint of VSD's adapter belongs to another prior or rank.", "Start without the checkpoint.")
+            raise ModelError(
+                "vsd_state", "The checkpoint of VSD's adapter belongs to another prior or rank.", "Start without the checkpoint."
+            )
         for name, value in state["adapter"].items():
             self._adapter[name].data.copy_(value)
         if self.camera_token is not None:

@@ -35,7 +35,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
     image.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
     image.add_argument("--init", type=Path, help="start from this picture: a painting made real (calibrated), SDEdit or an edit (dds)")
     image.add_argument("--method", default="calibrated", help=f"one of {', '.join(METHODS)} (default calibrated)")
-    image.add_argument("--source", help="what the image looks like before (y_src); default: the prompt and descriptors, with --init the prompt and ', painting'")
+    image.add_argument(
+        "--source",
+        help="what the image looks like before (y_src); default: the prompt and descriptors, with --init the prompt and ', painting'",
+    )
     image.add_argument("--strength", type=float, help="with --init: how much may change, 0.05 .. 1 (default 0.6; dds 0.98)")
     image.add_argument("--baseline", action="store_true", help="with --init: also write SDEdit's result, to OUT with -sdedit added")
     image.add_argument("--strip", type=Path, help="also write the course of the optimisation: a .gif, or frames side by side in a .png")
@@ -97,7 +100,11 @@ def run_image(arguments: argparse.Namespace) -> int:
     if arguments.baseline:
         generator.manual_seed(arguments.seed)
         path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
-        write_image(path, _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, Watch(reporter, prior)), SMALLEST_SIDE)
+        write_image(
+            path,
+            _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, Watch(reporter, prior)),
+            SMALLEST_SIDE,
+        )
         print(path)
     if arguments.strip:
         write_animation(arguments.strip, watch.frames)
@@ -114,13 +121,21 @@ def check_image_arguments(arguments: argparse.Namespace) -> None:
     if method not in METHODS:
         raise InputError("method", f"There is no method '{method}'.", f"Choose one of {', '.join(METHODS)}.")
     if arguments.init is None and (method in ("dds", "sdedit") or arguments.baseline):
-        raise InputError("init", f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.", "Give it with --init PICTURE.")
+        raise InputError(
+            "init", f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.", "Give it with --init PICTURE."
+        )
     if arguments.init is not None and method not in EDIT_METHODS:
-        raise InputError("method", f"The method '{method}' does not start from a picture.", f"Leave --init out, or choose one of {', '.join(EDIT_METHODS)}.")
+        raise InputError(
+            "method",
+            f"The method '{method}' does not start from a picture.",
+            f"Leave --init out, or choose one of {', '.join(EDIT_METHODS)}.",
+        )
     if arguments.init is not None and not arguments.init.is_file():
         raise InputError("init", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
     if method == "dds" and not (arguments.source or "").strip():
-        raise InputError("source", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".')
+        raise InputError(
+            "source", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".'
+        )
     if arguments.strength is not None:
         check_strength(arguments.strength)
     check_target(arguments.out, (PNG_SUFFIX,))
@@ -137,11 +152,19 @@ def recipe_from(arguments: argparse.Namespace, method: str, prior: Prior | None 
     steps = 20 if known == "ddim" and arguments.steps is None else arguments.steps
     changes = {"rate": arguments.rate, "weight": arguments.weight, "first_scale" if method == "sds" else "scale": arguments.scale}
     numbers = recipe(known, arguments.preset, steps=steps, **changes)
-    return numbers if prior is None else for_prior(numbers, prior.image_size, [name for name, value in changes.items() if value is not None])
+    return (
+        numbers if prior is None else for_prior(numbers, prior.image_size, [name for name, value in changes.items() if value is not None])
+    )
 
 
 def _make(
-    arguments: argparse.Namespace, method: str, prior: Prior, init: torch.Tensor | None, recipe: Recipe, generator: torch.Generator, watch: Watch
+    arguments: argparse.Namespace,
+    method: str,
+    prior: Prior,
+    init: torch.Tensor | None,
+    recipe: Recipe,
+    generator: torch.Generator,
+    watch: Watch,
 ) -> torch.Tensor:
     from engine.lab import edit
     from engine.lab.optimise import text_to_image
@@ -152,11 +175,15 @@ def _make(
         return text_to_image(prior, [arguments.prompt], recipe, generator, reporter, sources=sources, watch=watch)[0]
     if method == "dds":
         strength = 0.98 if arguments.strength is None else arguments.strength
-        return edit.delta_denoising(prior, init, arguments.prompt, arguments.source, recipe, generator, reporter, strength=strength, watch=watch)[0]
+        return edit.delta_denoising(
+            prior, init, arguments.prompt, arguments.source, recipe, generator, reporter, strength=strength, watch=watch
+        )[0]
     strength = 0.6 if arguments.strength is None else arguments.strength
     if method == "sdedit":
         return edit.sdedit(prior, init, arguments.prompt, recipe, generator, reporter, strength=strength, watch=watch)[0]
-    return edit.painting_to_real(prior, init, arguments.prompt, recipe, generator, reporter, source=arguments.source, strength=strength, watch=watch)[0]
+    return edit.painting_to_real(
+        prior, init, arguments.prompt, recipe, generator, reporter, source=arguments.source, strength=strength, watch=watch
+    )[0]
 
 
 def run_illusion(arguments: argparse.Namespace) -> int:
@@ -168,7 +195,9 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     if not 16 <= arguments.size <= 4096:
         raise InputError("size", f"The size is {arguments.size}; expected 16 to 4096 pixels.", "Leave it out for 256.")
     if len(arguments.prompts) != VIEWS:
-        raise InputError("prompts", f"An illusion has {VIEWS} views; got {len(arguments.prompts)} prompts.", 'Write --prompts "a" "b" "c" "d".')
+        raise InputError(
+            "prompts", f"An illusion has {VIEWS} views; got {len(arguments.prompts)} prompts.", 'Write --prompts "a" "b" "c" "d".'
+        )
     targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
     if arguments.preview is not None:
         check_target(arguments.preview, (PNG_SUFFIX,))

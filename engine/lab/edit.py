@@ -101,12 +101,16 @@ def delta_denoising(
     The image and its unedited self are noised alike at each step, so what both prompts agree on cancels.
     """
     if source is None or not source.strip():
-        raise InputError("source", "Delta denoising needs to know what the image shows now.", 'Give it with --source, e.g. --source "a red mug".')
+        raise InputError(
+            "source", "Delta denoising needs to know what the image shows now.", 'Give it with --source, e.g. --source "a red mug".'
+        )
     target, given = prior.embed([check_prompt(prompt)]), prior.embed([check_prompt(source)])
     _tell(reporter, (*target.notes, *given.notes))
     with torch.no_grad():
         reference = prior.encode(init, generator)
-    settings = GuidanceSettings("dds", weight=1.0, t_low=min(recipe.t_low, strength / 2), t_high=check_strength(strength), weighting=recipe.weighting)
+    settings = GuidanceSettings(
+        "dds", weight=1.0, t_low=min(recipe.t_low, strength / 2), t_high=check_strength(strength), weighting=recipe.weighting
+    )
     plan = TwoStage(recipe.steps, 0, settings, settings)
     latents = descend(prior, reference, target, given, recipe, plan, generator, watch or Watch(reporter, prior), reference=reference)
     with torch.no_grad():

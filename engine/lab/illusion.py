@@ -64,7 +64,14 @@ class Illusion:
 
 
 def make_illusion(
-    prior: Prior, prompts: Sequence[str], recipe: Recipe, generator: torch.Generator, reporter: Reporter, *, size: int = 256, watch: Watch | None = None
+    prior: Prior,
+    prompts: Sequence[str],
+    recipe: Recipe,
+    generator: torch.Generator,
+    reporter: Reporter,
+    *,
+    size: int = 256,
+    watch: Watch | None = None,
 ) -> Illusion:
     """Optimises both images for the four prompts, a random view a step.
 
@@ -73,7 +80,9 @@ def make_illusion(
     InputError unless there are four prompts.
     """
     if len(prompts) != VIEWS:
-        raise InputError("prompts", f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.", 'Write --prompts "a" "b" "c" "d".')
+        raise InputError(
+            "prompts", f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.", 'Write --prompts "a" "b" "c" "d".'
+        )
     if recipe.method not in ("sds", "calibrated", "anchored"):
         raise InputError("method", f"Illusions are not made by '{recipe.method}'.", "Choose sds, calibrated or anchored.")
     texts = [check_prompt(prompt) for prompt in prompts]
@@ -90,7 +99,14 @@ def make_illusion(
 
 
 def optimise_views(
-    prior: Prior, base: FourierImage, rotator: FourierImage, targets: Conditions, sources: Conditions, recipe: Recipe, generator: torch.Generator, watch: Watch
+    prior: Prior,
+    base: FourierImage,
+    rotator: FourierImage,
+    targets: Conditions,
+    sources: Conditions,
+    recipe: Recipe,
+    generator: torch.Generator,
+    watch: Watch,
 ) -> None:
     """The loop over random views; Adam on both networks."""
     plan = recipe.plan()

@@ -106,7 +106,14 @@ def run_sampler(prior: Prior, noise: Tensor, target: Conditions, recipe: Recipe,
 
 
 def run_plan(
-    prior: Prior, start: Tensor, target: Conditions, source: Conditions, recipe: Recipe, generator: torch.Generator, watch: Watch, plan: TwoStage | None = None
+    prior: Prior,
+    start: Tensor,
+    target: Conditions,
+    source: Conditions,
+    recipe: Recipe,
+    generator: torch.Generator,
+    watch: Watch,
+    plan: TwoStage | None = None,
 ) -> Tensor:
     """Latents [N, ...] after all stages of the recipe, from `start`."""
     plan = plan or recipe.plan()
@@ -171,5 +178,3 @@ def count_evaluations(recipe: Recipe) -> int:
     if recipe.method == "bridge":
         total += recipe.bridge_rounds * recipe.bridge_steps * (3 if recipe.bridge_scale == 1.0 else 4)
     return total
-
-

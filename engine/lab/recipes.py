@@ -67,8 +67,17 @@ class Recipe:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise InputError(field.name, f"{field.name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
-        for name, low, high in (("steps", 1, 1_000_000), ("rate", 1e-6, 10.0), ("rate_end", 0.0, 1.0), ("switch", 0.0, 1.0), ("bridge_reach", 0.01, 1.0), ("spread", 0.0, 10.0)):
+                raise InputError(
+                    field.name, f"{field.name} is {value}; expected a finite number.", "Leave it out for the method's own value."
+                )
+        for name, low, high in (
+            ("steps", 1, 1_000_000),
+            ("rate", 1e-6, 10.0),
+            ("rate_end", 0.0, 1.0),
+            ("switch", 0.0, 1.0),
+            ("bridge_reach", 0.01, 1.0),
+            ("spread", 0.0, 10.0),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise InputError(name, f"{name} is {getattr(self, name)}; expected {low} to {high}.", "Choose a value in that range.")
 
@@ -118,7 +127,15 @@ METHOD_DEFAULTS: dict[ImageMethod, dict[str, Any]] = {
 
 
 SMALL_SIDE = 128
-SMALL_PRIOR: dict[str, Any] = {"first_scale": 7.5, "scale": 7.5, "weight": 1.0, "source_weight": 1.0, "spread": 0.3, "rate": 0.06, "rate_end": 0.1}
+SMALL_PRIOR: dict[str, Any] = {
+    "first_scale": 7.5,
+    "scale": 7.5,
+    "weight": 1.0,
+    "source_weight": 1.0,
+    "spread": 0.3,
+    "rate": 0.06,
+    "rate_end": 0.1,
+}
 """For priors of at most SMALL_SIDE pixels, which see pixels and not a wide latent space (measured in docs/guidance.md): the
 published scales burn such images out, and in a short run Adam still remembers stage 1, so that w matters."""
 

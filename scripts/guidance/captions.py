@@ -35,7 +35,9 @@ def bench_captions(records: list[Record], count: int, seed: int = 0) -> list[Ite
     First those of held-out records, then new combinations of known parts, balanced over the kinds; the same for equal data.
     """
     trained = {(r.caption, r.background, r.view) for r in records if not is_held_out(r)}
-    fresh = [(r.caption, r.background, r.view, r.kind) for r in records if is_held_out(r) and (r.caption, r.background, r.view) not in trained]
+    fresh = [
+        (r.caption, r.background, r.view, r.kind) for r in records if is_held_out(r) and (r.caption, r.background, r.view) not in trained
+    ]
     rng = random.Random(seed)
     subjects = {kind: sorted({r.caption for r in records if r.kind == kind}) for kind in sorted({r.kind for r in records})}
     backgrounds = sorted({r.background for r in records})

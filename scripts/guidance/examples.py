@@ -60,7 +60,9 @@ def save_rows(rows: Sequence[Tensor], path: Path, tile: int = 128) -> Path:
     sheet = Image.new("RGB", (max(map(len, rows)) * (tile + 2), len(rows) * (tile + 2)), "white")
     for across, row in enumerate(rows):
         for along, image in enumerate(row.float()):
-            sheet.paste(Image.fromarray(to_bytes(image)).resize((tile, tile), Image.Resampling.BICUBIC), (along * (tile + 2), across * (tile + 2)))
+            sheet.paste(
+                Image.fromarray(to_bytes(image)).resize((tile, tile), Image.Resampling.BICUBIC), (along * (tile + 2), across * (tile + 2))
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=85)
     return path

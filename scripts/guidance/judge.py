@@ -66,7 +66,11 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     within_a, within_b = kernel(a, a), kernel(b, b)
     n, m = len(a), len(b)
-    return float((within_a.sum() - np.trace(within_a)) / (n * (n - 1)) + (within_b.sum() - np.trace(within_b)) / (m * (m - 1)) - 2 * kernel(a, b).mean())
+    return float(
+        (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
+        + (within_b.sum() - np.trace(within_b)) / (m * (m - 1))
+        - 2 * kernel(a, b).mean()
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,9 @@ class ClipJudge:
             self.model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
-            raise ModelError("clip", f"There is no CLIP model in '{folder}' ({error}).", "Give the folder of a CLIPModel with its tokenizer.") from error
+            raise ModelError(
+                "clip", f"There is no CLIP model in '{folder}' ({error}).", "Give the folder of a CLIPModel with its tokenizer."
+            ) from error
 
     @torch.no_grad()
     def features(self, pictures: np.ndarray, batch: int = 20) -> np.ndarray:

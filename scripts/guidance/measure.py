@@ -44,7 +44,9 @@ def step_costs(prior: Prior, captions: Sequence[str], methods: Sequence[str], ro
 
 
 @torch.no_grad()
-def bridge_errors(prior: Prior, captions: Sequence[str], steps: Sequence[int] = (6, 12, 24), reach: float = 0.6) -> dict[str, dict[str, float]]:
+def bridge_errors(
+    prior: Prior, captions: Sequence[str], steps: Sequence[int] = (6, 12, 24), reach: float = 0.6
+) -> dict[str, dict[str, float]]:
     """Root mean square distance of psi_tgt from that of many Heun steps, by solver and intervals; latents are DDIM samples' size."""
     target = Guided(prior.embed(captions))
     source = Guided(prior.embed([source_for("calibrated", caption) for caption in captions]))

@@ -36,7 +36,7 @@ def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -
 
 
 def judge_rows(data: Path, store: Store, kinds: tuple[str, ...], clip: Path | None = None) -> tuple[dict[str, Score], dict[str, Score]]:
-    """Scores of all rows by name, "calibrated, same captions" for each smaller count, and those of real renders; kept beside the results."""
+    """Scores of all rows by name, of "calibrated" also on each smaller count of captions as "calibrated:N"; and of real renders."""
     records = records_of(data, kinds)
     done = {name: found for name, row in ROWS.items() if (found := store.load(name, row)) is not None}
     if not done:
@@ -65,20 +65,29 @@ def head(store: Store, scores: dict[str, Score]) -> str:
     """What was run and how."""
     return f"""# Guidance methods compared
 
-Written by `scripts/bench_guidance.py` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`: captions whose combination of
-subject, background and view is in no training picture, one image a caption and method, equal seeds, batches of {store.chunk}.
-All optimising rows take {STEPS} steps of Adam at 0.06 falling to 0.006, latents starting as normal noise of deviation 0.3; t in 2 % .. 98 % of
-the schedule, w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to w = 1 with the paper's descriptors.
+Written by `scripts/bench_guidance.py` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`.
+Captions: combinations of subject, background and view that no training picture has; one image a caption and method, equal seeds,
+batches of {store.chunk}. All optimising rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
+with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to w = 1
+with the paper's descriptors.
 
-FID and KID: pooled features of EfficientNet-Lite0 (ImageNet) against held-out renders. The reference is small, so FID is biased upward and only
-its order means something; KID is unbiased. *Right kind*: the share of images that a ridge classifier, fitted on the features of training
-renders, takes for the kind that was asked. Saturation (HSV) and sharpness (mean absolute Laplacian) should be those of the real renders.
+FID and KID: pooled features of EfficientNet-Lite0 (ImageNet) against held-out renders. The reference is small, so FID is biased
+upward and only its order means something; KID is unbiased. *Right kind*: the share of images that a ridge classifier, fitted on
+the features of training renders, takes for the kind that was asked. Saturation (HSV) and sharpness (mean absolute Laplacian)
+should be those of the real renders.
 """
 
 
 def line(label: str, score: Score, *more: str) -> str:
     """One row of a table."""
-    figures = (f"{score.count}", f"{score.frechet:.1f}", f"{1e3 * score.kernel:.1f}", f"{100 * score.kinds:.0f} %", f"{score.saturation:.2f}", f"{score.sharpness:.1f}")
+    figures = (
+        f"{score.count}",
+        f"{score.frechet:.1f}",
+        f"{1e3 * score.kernel:.1f}",
+        f"{100 * score.kinds:.0f} %",
+        f"{score.saturation:.2f}",
+        f"{score.sharpness:.1f}",
+    )
     if score.clip_frechet is not None:
         figures += (f"{score.clip_frechet:.4f}", "" if score.clip_score is None else f"{score.clip_score:.4f}")
     return "| " + " | ".join((label, *figures, *more)) + " |"
@@ -119,7 +128,9 @@ def extra_table(title: str, rows: dict[str, Row], store: Store, scores: dict[str
         base = f"calibrated:{count}" if f"calibrated:{count}" in scores else "calibrated"
         if base in scores:
             lines.append(line("calibrated, as above", scores[base], str(count_evaluations(MAIN["calibrated"].recipe))))
-        lines += [line(row.label, scores[name], str(count_evaluations(row.recipe))) for name, row in there.items() if scores[name].count == count]
+        lines += [
+            line(row.label, scores[name], str(count_evaluations(row.recipe))) for name, row in there.items() if scores[name].count == count
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -130,7 +141,12 @@ def cost_table(store: Store) -> str:
         return ""
     costs = json.loads(path.read_text(encoding="utf-8"))
     published = {"sds": "1", "calibrated": "1.00", "nfsd": "1.61", "csd": "1.39", "vsd": "3.58"}
-    lines = ["## Cost of a step relative to SDS\n", "Least of several rounds taken in turn in one process; batch of 8.\n", "| method | here | paper |", "|---|---|---|"]
+    lines = [
+        "## Cost of a step relative to SDS\n",
+        "Least of several rounds taken in turn in one process; batch of 8.\n",
+        "| method | here | paper |",
+        "|---|---|---|",
+    ]
     lines += [f"| {method} | {seconds / costs['sds']:.2f} | {published[method]} |" for method, seconds in costs.items()]
     return "\n".join(lines) + "\n"
 
@@ -142,7 +158,10 @@ def orders_table(store: Store) -> str:
         return ""
     errors = json.loads(path.read_text(encoding="utf-8"))
     steps = list(next(iter(errors.values())))
-    lines = ["## The bridge's solvers on this prior\n", "Distance of psi_tgt from that of 96 Heun intervals. Heun takes two evaluations an interval.\n"]
+    lines = [
+        "## The bridge's solvers on this prior\n",
+        "Distance of psi_tgt from that of 96 Heun intervals. Heun takes two evaluations an interval.\n",
+    ]
     lines += ["| solver | " + " | ".join(f"{count} intervals" for count in steps) + " | order |", "|---|" + "---|" * (len(steps) + 1)]
     for solver, by_steps in errors.items():
         first, last = by_steps[steps[0]], by_steps[steps[-1]]
@@ -176,4 +195,3 @@ def wrapped(text: str, width: int) -> list[str]:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
     return lines[:3]
-

@@ -50,7 +50,9 @@ def test_satisfies_the_protocol(prior):
 def test_score_is_the_mixtures(prior, images, t):
     """eps = -sigma grad log p_t, the gradient by automatic differentiation of the mixture's own density."""
     alpha, sigma = (level.flatten() for level in prior.schedule.levels(torch.tensor([t]), images))
-    x_t = (alpha * (images[2] * 2 - 1) + 0.5 * sigma * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).requires_grad_()
+    x_t = (
+        alpha * (images[2] * 2 - 1) + 0.5 * sigma * torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ).requires_grad_()
     width = sigma**2 + (alpha * prior.spread) ** 2
     density = torch.logsumexp(-(x_t - alpha * (images * 2 - 1)).square().sum((1, 2, 3)) / (2 * width), 0)
     (gradient,) = torch.autograd.grad(density, x_t)
@@ -111,7 +113,10 @@ def test_cameras_fall_back_to_view_words(images):
     assert chosen(prior, "a mug", (0.0, 0.0)) == [3, 4]
 
 
-@pytest.mark.parametrize(("angles", "word"), [((0, 0), "front"), ((-39, 0), "front"), ((90, 20), "side"), ((200, 0), "back"), ((-179, 0), "back"), ((0, 56), "overhead")])
+@pytest.mark.parametrize(
+    ("angles", "word"),
+    [((0, 0), "front"), ((-39, 0), "front"), ((90, 20), "side"), ((200, 0), "back"), ((-179, 0), "back"), ((0, 56), "overhead")],
+)
 def test_view_words_of_angles(angles, word):
     assert word_of_angles(*angles) == word
 
@@ -191,7 +196,9 @@ def test_every_descriptor_does_something_and_stays_in_range(name):
 
 
 def test_effects_do_what_their_names_say():
-    smooth = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)), size=(32, 32), mode="bilinear")
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)), size=(32, 32), mode="bilinear"
+    )
     generator = torch.Generator().manual_seed(0)
     chroma = lambda x: float((x - degrade.luma(x)).abs().mean())  # noqa: E731
     detail = lambda x: float(x.diff(dim=-1).abs().mean())  # noqa: E731

@@ -62,7 +62,7 @@ def test_frechet_distance_of_shifted_and_scaled_clouds():
     rng = np.random.default_rng(0)
     cloud = rng.standard_normal((4000, 3))
     assert judge.frechet_distance(cloud, cloud) == pytest.approx(0.0, abs=1e-6)
-    assert judge.frechet_distance(cloud, cloud + (1.0, 2.0, 0.0)) == pytest.approx(5.0, abs=1e-6)
+    assert judge.frechet_distance(cloud, cloud + np.array([1.0, 2.0, 0.0])) == pytest.approx(5.0, abs=1e-6)
     # standard deviations 1 and 3 in each of three dimensions: 3 (1 - 3)^2, up to the sample's own deviation
     assert judge.frechet_distance(cloud, 3 * cloud) == pytest.approx(12.0, rel=0.05)
 
@@ -126,6 +126,10 @@ def test_whole_run_and_report(tmp_path, data, capsys):
     assert [path.stat().st_mtime_ns for path in files] == times
     assert main([*common, "cost", "--rounds", "1"]) == 0
     assert json.loads((tmp_path / "out/cost.json").read_text()).keys() == {"sds", "calibrated", "nfsd", "csd", "vsd"}
+    assert main([*common, "examples", "--steps", "2", "--docs", str(tmp_path / "docs")]) == 0
+    for name, size in (("painting", (6 * 130, 5 * 130)), ("illusion", (6 * 130, 2 * 130))):
+        with Image.open(tmp_path / f"docs/images/guidance_{name}.jpg") as sheet:
+            assert sheet.size[1] == size[1] and sheet.size[0] <= size[0]
     code = main([*common, "report", "--docs", str(tmp_path / "docs")])
     if not HAS_JUDGE:
         assert code == EXIT_BAD_INPUT and "pip install --no-deps" in capsys.readouterr().err
@@ -167,3 +171,16 @@ def test_clip_of_the_users_own(tmp_path):
     assert -1 <= clip.similarity(rows, ["a", "b", "c"]) <= 1
     with pytest.raises(ModelError, match="CLIP"):
         judge.ClipJudge(tmp_path / "none")
+
+
+def test_solvers_converge_on_an_exact_prior():
+    import torch
+
+    from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
+    from scripts.guidance.measure import bridge_errors
+
+    pictures = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    prior = EmpiricalPrior(pictures, [ImageLabel("a red mug"), ImageLabel("a red mug"), ImageLabel("a blue mug")], spread=0.5)
+    errors = bridge_errors(prior, ["a red mug", "a blue mug"])
+    assert errors["ddim"]["24"] < 0.4 * errors["ddim"]["6"]
+    assert errors["heun"]["24"] < errors["ddim"]["24"]

@@ -54,7 +54,11 @@ def exact_bridge(x: np.ndarray, last: int) -> np.ndarray:
 
 def bridged(prior, x: np.ndarray, steps: int, solver: str, target="target") -> np.ndarray:
     ends = bridge_ends(
-        prior, torch.from_numpy(x)[:, None], Guided(prior.embed(["source"])), Guided(prior.embed([target])), BridgeSettings(steps, 1.0, solver)
+        prior,
+        torch.from_numpy(x)[:, None],
+        Guided(prior.embed(["source"])),
+        Guided(prior.embed([target])),
+        BridgeSettings(steps, 1.0, solver),
     )
     return ends[1][:, 0].numpy()
 
@@ -96,7 +100,9 @@ def test_direction_vanishes_between_equal_prompts_whatever_the_solver_does(prior
 def test_descending_on_the_direction_moves_to_the_target(prior, points):
     """One whole step against psi_src - psi_tgt lands where psi_tgt is, but for the solver's error in psi_src."""
     latents = torch.from_numpy(points)[:, None]
-    direction = bridge_direction(prior, latents, Guided(prior.embed(["source"])), Guided(prior.embed(["target"])), BridgeSettings(333, 1.0, "heun"))
+    direction = bridge_direction(
+        prior, latents, Guided(prior.embed(["source"])), Guided(prior.embed(["target"])), BridgeSettings(333, 1.0, "heun")
+    )
     assert np.abs((latents - direction)[:, 0].numpy() - exact_bridge(points, 999)).mean() < 0.02
 
 

@@ -23,7 +23,11 @@ def estimates():
 @pytest.fixture()
 def prior():
     mixtures = {
-        "": GaussianMixture(torch.tensor([0.4, 0.6], dtype=torch.float64), torch.tensor([[-1.0, 0.5], [2.0, 0.0]], dtype=torch.float64), torch.tensor([0.9, 0.7], dtype=torch.float64)),
+        "": GaussianMixture(
+            torch.tensor([0.4, 0.6], dtype=torch.float64),
+            torch.tensor([[-1.0, 0.5], [2.0, 0.0]], dtype=torch.float64),
+            torch.tensor([0.9, 0.7], dtype=torch.float64),
+        ),
         "target": GaussianMixture.single([1.0, -1.0], 0.5),
         "source": GaussianMixture.single([2.0, -2.0], 0.8),
     }
@@ -37,7 +41,15 @@ def direction_of(prior, settings, seed=0, reference=None, particles=None, step=0
     if reference == "self":
         reference = latents.detach()
     loss, figures = distill_latents(
-        prior, latents, prior.embed(["target"]), prior.embed([source]), settings, generator, reference=reference, particles=particles, step=step
+        prior,
+        latents,
+        prior.embed(["target"]),
+        prior.embed([source]),
+        settings,
+        generator,
+        reference=reference,
+        particles=particles,
+        step=step,
     )
     loss.backward()
     return latents.grad * 6, figures
@@ -74,7 +86,9 @@ def test_nfsd_at_scale_one_is_calibrated_to_the_negative_prompt_above_the_switch
 
 
 def test_anchored_at_scale_one_subtracts_the_noise_from_the_target(estimates):
-    assert torch.allclose(directions.anchored(estimates["c"], estimates["src"], estimates["n"], 1.0), estimates["c"] - estimates["n"], atol=EXACT)
+    assert torch.allclose(
+        directions.anchored(estimates["c"], estimates["src"], estimates["n"], 1.0), estimates["c"] - estimates["n"], atol=EXACT
+    )
 
 
 def test_surrogate_has_the_given_gradient(estimates):
@@ -146,7 +160,9 @@ def test_whole_step_at_scale_one_skips_what_cancels(prior):
     assert roles_needed(GuidanceSettings("sds", guidance_scale=1.0)) == ("target",)
 
 
-@pytest.mark.parametrize(("method", "evaluations"), [("sds", 2), ("calibrated", 2), ("anchored", 2), ("nfsd", 3), ("csd", 3), ("vsd", 2), ("dds", 2)])
+@pytest.mark.parametrize(
+    ("method", "evaluations"), [("sds", 2), ("calibrated", 2), ("anchored", 2), ("nfsd", 3), ("csd", 3), ("vsd", 2), ("dds", 2)]
+)
 def test_evaluations_a_step_and_one_call_of_the_prior(prior, method, evaluations):
     settings = GuidanceSettings(method, guidance_scale=7.5)
     assert len(roles_needed(settings)) == evaluations
@@ -211,7 +227,9 @@ def test_settings_that_cannot_work_are_refused(change, message):
 def test_prior_without_unconditional_distribution_is_named(prior):
     bare = MixturePrior({"target": GaussianMixture.single([0.0, 0.0], 1.0)}, scaled_linear_schedule())
     with pytest.raises(ModelError, match="no unconditional"):
-        distill_latents(bare, torch.zeros(1, 2, dtype=torch.float64), bare.embed(["target"]), None, GuidanceSettings("sds"), torch.Generator())
+        distill_latents(
+            bare, torch.zeros(1, 2, dtype=torch.float64), bare.embed(["target"]), None, GuidanceSettings("sds"), torch.Generator()
+        )
 
 
 def test_missing_source_and_reference_are_named(prior):

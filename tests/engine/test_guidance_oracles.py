@@ -57,7 +57,9 @@ def test_sds_fixed_point(scale, uncond):
     stiffness = scale * a_target - (scale - 1) * a_uncond
     expected = (scale * target.mean * a_target - (scale - 1) * uncond.mean * a_uncond) / stiffness
     rate = 0.05 * 960 / stiffness
-    mean, _ = descend(prior_of(target=target, uncond=uncond), GuidanceSettings("sds", scale), torch.zeros(512, 1, dtype=torch.float64), 240, rate)
+    mean, _ = descend(
+        prior_of(target=target, uncond=uncond), GuidanceSettings("sds", scale), torch.zeros(512, 1, dtype=torch.float64), 240, rate
+    )
     assert mean == pytest.approx(expected, rel=0.01)
 
 
@@ -66,7 +68,8 @@ def test_saturation_is_linear_in_the_guidance_scale():
     target, uncond = Gaussian(1.0, 0.5), Gaussian(0.5, 0.5)
     rate = 0.05 * 960 / pull(0.5)
     overshoot = [
-        descend(prior_of(target=target, uncond=uncond), GuidanceSettings("sds", s), torch.zeros(512, 1, dtype=torch.float64), 240, rate)[0] - 1.0
+        descend(prior_of(target=target, uncond=uncond), GuidanceSettings("sds", s), torch.zeros(512, 1, dtype=torch.float64), 240, rate)[0]
+        - 1.0
         for s in (5.0, 9.0)
     ]
     assert overshoot == pytest.approx([2.0, 4.0], rel=0.01)
@@ -79,7 +82,11 @@ def test_calibrated_fixed_point_where_the_target_is_narrower():
     expected = (target.mean * a_target - source.mean * a_source) / (a_target - a_source)
     rate = 0.05 * 960 / (a_target - a_source)
     mean, _ = descend(
-        prior_of(target=target, source=source), GuidanceSettings("calibrated", weight=1.0), torch.full((512, 1), 2.5, dtype=torch.float64), 300, rate
+        prior_of(target=target, source=source),
+        GuidanceSettings("calibrated", weight=1.0),
+        torch.full((512, 1), 2.5, dtype=torch.float64),
+        300,
+        rate,
     )
     assert mean == pytest.approx(expected, abs=0.02)
 
@@ -123,7 +130,9 @@ def test_adam_makes_a_constant_weight_irrelevant():
         adam = torch.optim.Adam([points], lr=0.01, eps=1e-15)
         generator = torch.Generator().manual_seed(0)
         for _ in range(100):
-            loss, _ = distill_latents(prior, points, prior.embed(["target"]), prior.embed(["source"]), GuidanceSettings("calibrated", weight=weight), generator)
+            loss, _ = distill_latents(
+                prior, points, prior.embed(["target"]), prior.embed(["source"]), GuidanceSettings("calibrated", weight=weight), generator
+            )
             adam.zero_grad()
             loss.backward()
             adam.step()

@@ -119,7 +119,9 @@ def test_first_step_equals_sds_against_the_prior_itself(prior):
     """Before any training eps_lora is the prior's own conditional estimate, so VSD at s = 1 has no direction at all."""
     particles = LoraParticles(prior, SETTINGS, generator())
     latents = torch.randn(2, 4, 8, 8, generator=generator(), requires_grad=True)
-    loss, figures = distill_latents(prior, latents, prior.embed(["a"]), None, GuidanceSettings("vsd", guidance_scale=1.0), generator(), particles=particles)
+    _, figures = distill_latents(
+        prior, latents, prior.embed(["a"]), None, GuidanceSettings("vsd", guidance_scale=1.0), generator(), particles=particles
+    )
     assert figures["gradient"] < 1e-5
 
 

@@ -153,7 +153,9 @@ def test_vsd_needs_attention_layers(tmp_path, capsys):
 
 def test_illusion_needs_four_prompts(model, tmp_path, capsys):
     refused(capsys, main(["illusion", "--model", model, "--prompts", "a", "b", "--out", str(tmp_path / "i")]), "4 views")
-    refused(capsys, main(["illusion", "--model", model, "--prompts", *"abcd", "--out", str(tmp_path / "i"), "--method", "magic"]), "no method")
+    refused(
+        capsys, main(["illusion", "--model", model, "--prompts", *"abcd", "--out", str(tmp_path / "i"), "--method", "magic"]), "no method"
+    )
     refused(capsys, main(["illusion", "--model", model, "--prompts", *"abcd", "--out", str(tmp_path / "i"), "--method", "vsd"]), "Choose")
     refused(capsys, main(["illusion", "--model", model, "--prompts", *"abcd", "--out", str(tmp_path / "i"), "--size", "9999"]), "size")
 

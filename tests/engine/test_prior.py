@@ -104,14 +104,18 @@ def test_whole_step_through_the_networks_is_repeatable(tiny):
     gradients = []
     for _ in range(2):
         images = torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
-        loss, figures = distill(tiny, images, tiny.embed(["a", "b"]), tiny.embed(["c"]), GuidanceSettings("calibrated"), torch.Generator().manual_seed(5))
+        loss, figures = distill(
+            tiny, images, tiny.embed(["a", "b"]), tiny.embed(["c"]), GuidanceSettings("calibrated"), torch.Generator().manual_seed(5)
+        )
         loss.backward()
         gradients.append(images.grad)
     assert torch.equal(*gradients) and float(gradients[0].abs().sum()) > 0
     assert 20 <= figures["t"] <= 979
 
 
-@pytest.mark.parametrize("part", ["unet/config.json", "tokenizer", "scheduler/scheduler_config.json", "text_encoder/config.json", "vae/config.json"])
+@pytest.mark.parametrize(
+    "part", ["unet/config.json", "tokenizer", "scheduler/scheduler_config.json", "text_encoder/config.json", "vae/config.json"]
+)
 def test_missing_file_is_named(tiny_folder, tmp_path, part):
     folder = tmp_path / "broken"
     shutil.copytree(tiny_folder, folder)
@@ -149,7 +153,12 @@ def test_half_precision_variant_is_found(tiny_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("/no/such/folder", "no model folder"), ("./nowhere", "no model folder"), ("surely-not-there", "no model folder"), ("nobody/nothing-of-the-kind", "could not be downloaded")],
+    [
+        ("/no/such/folder", "no model folder"),
+        ("./nowhere", "no model folder"),
+        ("surely-not-there", "no model folder"),
+        ("nobody/nothing-of-the-kind", "could not be downloaded"),
+    ],
 )
 def test_models_that_do_not_exist(name, message):
     with pytest.raises(ModelError, match=message) as caught:
@@ -158,7 +167,7 @@ def test_models_that_do_not_exist(name, message):
 
 
 def test_empty_folder_and_file(tmp_path):
-    with pytest.raises(ModelError, match="no model_index.json and no images"):
+    with pytest.raises(ModelError, match=r"no model_index\.json and no images"):
         load_prior(str(tmp_path))
     (tmp_path / "model.ckpt").write_bytes(b"x")
     with pytest.raises(ModelError, match="expected a folder"):

@@ -45,7 +45,16 @@ def test_check_prompt_tidies():
 
 
 @pytest.mark.parametrize(
-    ("word", "base"), [("tulips", "tulip"), ("berries", "berry"), ("boxes", "box"), ("glass", "glass"), ("cactus", "cactus"), ("bus", "bus"), ("houses", "house")]
+    ("word", "base"),
+    [
+        ("tulips", "tulip"),
+        ("berries", "berry"),
+        ("boxes", "box"),
+        ("glass", "glass"),
+        ("cactus", "cactus"),
+        ("bus", "bus"),
+        ("houses", "house"),
+    ],
 )
 def test_singular(word, base):
     assert prompts.singular(word) == base
@@ -55,7 +64,9 @@ def test_content_words_in_order_without_stop_words():
     assert prompts.content_words("A photo of two red Tulips, on a table") == ["red", "tulip", "table"]
 
 
-@pytest.mark.parametrize(("text", "view"), [("a rose, front view", "front"), ("a rose, Overhead View", "overhead"), ("the front door", None), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "view"), [("a rose, front view", "front"), ("a rose, Overhead View", "overhead"), ("the front door", None), ("", None)]
+)
 def test_view_of(text, view):
     assert prompts.view_of(text) == view
 

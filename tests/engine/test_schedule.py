@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.diffusion.schedule import NoiseSchedule, as_prediction, cosine_schedule, sample_timesteps, scaled_linear_schedule, sequence_timesteps
+from engine.diffusion.schedule import (
+    NoiseSchedule,
+    as_prediction,
+    cosine_schedule,
+    sample_timesteps,
+    scaled_linear_schedule,
+    sequence_timesteps,
+)
 from engine.errors import ModelError
 
 
@@ -60,9 +67,7 @@ def test_range_of_the_paper():
 
 def test_timesteps_cover_their_range_and_are_repeatable():
     schedule = scaled_linear_schedule()
-    draw = [
-        sample_timesteps(schedule, 50_000, 0.02, 0.98, torch.Generator().manual_seed(7), False, torch.device("cpu")) for _ in range(2)
-    ]
+    draw = [sample_timesteps(schedule, 50_000, 0.02, 0.98, torch.Generator().manual_seed(7), False, torch.device("cpu")) for _ in range(2)]
     assert torch.equal(*draw)
     assert int(draw[0].min()) == 20 and int(draw[0].max()) == 979
     # mean of a uniform draw: 499.5 with a standard error of 277 / sqrt(50,000) = 1.2

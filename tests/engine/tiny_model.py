@@ -30,7 +30,13 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
     tokenizer.save_pretrained(folder / "tokenizer")
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=TOKENS, **ends
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        **ends,
     )
     CLIPTextModel(text).save_pretrained(folder / "text_encoder")
     down, up = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D") if attention else ("DownBlock2D", "UpBlock2D")
@@ -48,9 +54,16 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
         norm_num_groups=4,
     ).save_pretrained(folder / "unet")
     AutoencoderKL(
-        block_out_channels=(4, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4, sample_size=16
+        block_out_channels=(4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
     ).save_pretrained(folder / "vae")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction).save_pretrained(folder / "scheduler")
+    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction).save_pretrained(
+        folder / "scheduler"
+    )
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
