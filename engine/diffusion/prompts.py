@@ -47,7 +47,7 @@ QUALITY_PHRASES = (
 )
 """Phrases between commas that ask for quality; the source prompt goes without them."""
 
-STOP_WORDS = frozenset((  # fmt: skip
+STOP_WORDS = frozenset((
     "a", "an", "the", "of", "on", "in", "at", "to", "with", "and", "or", "for", "from", "by", "as", "is", "are", "its", "it",
     "this", "that", "some", "one", "two", "three", "photo", "photograph", "picture", "image", "render", "view",
 ))  # fmt: skip
