@@ -99,6 +99,10 @@ def stop_if_cancelled(reporter: Reporter) -> None:
         raise Cancelled()
 
 
+TRUSTED_SECONDS = 2.0
+"""Weight of the plan beside what was measured, in seconds of work."""
+
+
 class Clock:
     """Times the stages of a job and estimates what is left of it.
 
@@ -130,15 +134,17 @@ class Clock:
         self._reporter.progress(self._stage, step, total, self._seconds_left(step, total), figures or {})
         stop_if_cancelled(self._reporter)
 
-    def _seconds_left(self, step: int, total: int) -> float | None:
+    def _seconds_left(self, step: int, total: int) -> float:
+        """What is left of this stage at its own pace, and the plan of the later ones at the pace so far.
+
+        Both paces start from the plan, as if TRUSTED_SECONDS of it had gone as planned, so that the first moments, which are
+        the least like the rest, do not decide.
+        """
         fraction = step / max(total, 1)
         in_stage = time.monotonic() - self._started
-        done_plan = sum(self._planned.get(stage, 0.0) for stage in self.seconds) + fraction * self._planned.get(self._stage, 0.0)
-        spent = sum(self.seconds.values()) + in_stage
-        later = sum(plan for stage, plan in self._planned.items() if stage not in self.seconds and stage != self._stage)
-        pace = spent / done_plan if done_plan > 0 else None
-        if fraction >= 0.02:
-            return in_stage / fraction * (1 - fraction) + later * (pace or 1.0)
-        if pace is None:
-            return None
-        return (later + (1 - fraction) * self._planned.get(self._stage, 0.0)) * pace
+        plan = self._planned.get(self._stage, 0.0)
+        done_plan = sum(self._planned.get(stage, 0.0) for stage in self.seconds) + fraction * plan
+        pace = (sum(self.seconds.values()) + (in_stage if fraction > 0 else 0.0) + TRUSTED_SECONDS) / (done_plan + TRUSTED_SECONDS)
+        here = (in_stage + TRUSTED_SECONDS * pace) / (fraction * plan + TRUSTED_SECONDS) if fraction > 0 else pace
+        later = sum(share for stage, share in self._planned.items() if stage not in self.seconds and stage != self._stage)
+        return (1 - fraction) * plan * here + later * pace
