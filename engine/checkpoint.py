@@ -83,8 +83,11 @@ class Checkpoint:
             os.replace(partial, self._path)
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
-            raise JobError("cannot_write", f"The checkpoint '{self._path}' could not be written: {error}.",
-                           "Free space or choose another output folder.") from error  # fmt: skip
+            raise JobError(
+                "cannot_write",
+                f"The checkpoint '{self._path}' could not be written: {error}.",
+                "Free space or choose another output folder.",
+            ) from error
         self._written = time.monotonic()
 
     def remove(self) -> None:

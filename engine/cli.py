@@ -48,7 +48,9 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", type=int, help="face budget of the result")
     parser.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
     parser.add_argument("--device", default="auto", choices=DEVICES)
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset")
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset"
+    )
 
 
 def settings_from(arguments: argparse.Namespace, mode: str) -> JobSettings:
@@ -75,8 +77,11 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     settings = settings_from(arguments, mode)
     source, folder = Path(arguments.input), Path(arguments.out)
     if source.suffix.lower() not in MESH_SUFFIXES:
-        raise InputError("unsupported_file", f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
-                         "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...")  # fmt: skip
+        raise InputError(
+            "unsupported_file",
+            f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
+            "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...",
+        )
     from engine.job import run_job
     from engine.meshio import load_mesh
     from engine.results import prepare_folder, write_result
@@ -86,8 +91,8 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     reporter = InterruptibleReporter()
     result = run_job(sketch, settings, reporter, checkpoint=folder / f"{source.stem}.checkpoint")
     written = write_result(result, sketch, folder, source.stem)
-    report = result.report
-    print(f"\ndeviation from the sketch: mean {report['deviation_mean_percent']:.2f} %, 95th percentile {report['deviation_p95_percent']:.2f} %")
+    mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
+    print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")
     for path in written:
         print(path)
     return EXIT_DONE
@@ -115,9 +120,14 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     from engine.lab.cli import add_commands
 
-    parser = argparse.ArgumentParser(prog="sketchbridge", description="Rough 3D sketches refined and textured by calibrated score distillation.")
+    parser = argparse.ArgumentParser(
+        prog="sketchbridge", description="Rough 3D sketches refined and textured by calibrated score distillation."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    for mode, text in (("refine", "refine a sketch: geometry and texture"), ("texture", "texture a mesh; vertices, faces and UVs stay as they are")):
+    for mode, text in (
+        ("refine", "refine a sketch: geometry and texture"),
+        ("texture", "texture a mesh; vertices, faces and UVs stay as they are"),
+    ):
         command = commands.add_parser(mode, help=text)
         command.add_argument("input", help=f"mesh file: {' '.join(MESH_SUFFIXES)}")
         command.add_argument("--out", required=True, help="folder for the results")

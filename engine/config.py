@@ -60,11 +60,17 @@ class Numbers:
             kind = "a whole number" if whole else "a number"
             right_type = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
             if not right_type or not math.isfinite(value) or not low <= value <= high:
-                raise InputError("bad_setting", f"Setting '{name}' must be {kind} from {low:g} to {high:g}, got {value!r}.",
-                                 "Give a value inside that range or leave the setting out to use the preset's.")  # fmt: skip
+                raise InputError(
+                    "bad_setting",
+                    f"Setting '{name}' must be {kind} from {low:g} to {high:g}, got {value!r}.",
+                    "Give a value inside that range or leave the setting out to use the preset's.",
+                )
         if self.stage2_method not in STAGE2_METHODS:
-            raise InputError("bad_setting", f"Setting 'stage2_method' must be one of {', '.join(STAGE2_METHODS)}, got {self.stage2_method!r}.",
-                             "Choose one of those.")  # fmt: skip
+            raise InputError(
+                "bad_setting",
+                f"Setting 'stage2_method' must be one of {', '.join(STAGE2_METHODS)}, got {self.stage2_method!r}.",
+                "Choose one of those.",
+            )
         return self
 
 
@@ -73,18 +79,19 @@ STAGE2_METHODS = ("calibrated", "anchored", "sds")
 _RANGES: dict[str, tuple[float, float]] = {
     "grid": (8, 256), "colour_grid": (8, 256), "views": (1, 64), "supersample": (1, 4), "fit_steps": (0, 100_000),
     "stage1_steps": (0, 1_000_000), "stage2_steps": (0, 1_000_000), "guidance_scale": (0, 1000), "stage2_weight": (0, 1000),
-    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "geometry_every": (1, 100), "sdf_rate": (0, 1), "deform_rate": (0, 1), "colour_rate": (0, 1),
-    "smoothness": (0, 1000), "elevation_low": (-89, 89), "elevation_high": (-89, 89), "distance_low": (1, 20), "distance_high": (1, 20),
-    "fov": (5, 120), "faces": (50, 5_000_000), "texture_size": (16, 8192), "thickness": (0.001, 0.3), "closing": (0, 0.5),
+    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "geometry_every": (1, 100), "sdf_rate": (0, 1), "deform_rate": (0, 1),
+    "colour_rate": (0, 1), "smoothness": (0, 1000), "elevation_low": (-89, 89), "elevation_high": (-89, 89), "distance_low": (1, 20),
+    "distance_high": (1, 20), "fov": (5, 120), "faces": (50, 5_000_000), "texture_size": (16, 8192), "thickness": (0.001, 0.3),
+    "closing": (0, 0.5),
 }  # fmt: skip
 
 PRESETS: dict[str, Numbers] = {
-    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80, geometry_every=4, sdf_rate=6e-4,
-                     deform_rate=6e-4),
-    "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400, texture_size=2048,
-                        faces=50_000),
-    "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000, texture_size=2048,
-                    faces=200_000),
+    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
+                     geometry_every=4, sdf_rate=6e-4, deform_rate=6e-4),
+    "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400,
+                        texture_size=2048, faces=50_000),
+    "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000,
+                    texture_size=2048, faces=200_000),
 }  # fmt: skip
 
 
@@ -120,8 +127,11 @@ class JobSettings:
         known = {entry.name for entry in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise InputError("unknown_setting", f"Unknown setting '{unknown[0]}'; known are {', '.join(sorted(known))}.",
-                             "Correct or remove it; fields of the preset go under 'overrides'.")  # fmt: skip
+            raise InputError(
+                "unknown_setting",
+                f"Unknown setting '{unknown[0]}'; known are {', '.join(sorted(known))}.",
+                "Correct or remove it; fields of the preset go under 'overrides'.",
+            )
         settings = cls(**values)
         settings.resolve()
         return settings
@@ -134,22 +144,34 @@ class JobSettings:
         """The preset's numbers with this job's overrides. InputError for anything out of range."""
         self._check_choices()
         if not isinstance(self.prompt, str) or not self.prompt.strip():
-            raise InputError("empty_prompt", "The prompt is empty; expected a few words that say what the sketch should become.",
-                             "Type a prompt such as 'a red tulip flower'.")  # fmt: skip
+            raise InputError(
+                "empty_prompt",
+                "The prompt is empty; expected a few words that say what the sketch should become.",
+                "Type a prompt such as 'a red tulip flower'.",
+            )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError("bad_setting", f"The seed must be a whole number from 0 to 2^63 - 1, got {self.seed!r}.", "Give such a number.")
+            raise InputError(
+                "bad_setting", f"The seed must be a whole number from 0 to 2^63 - 1, got {self.seed!r}.", "Give such a number."
+            )
         if not isinstance(self.adherence, int | float) or not 0 <= self.adherence <= 1:
-            raise InputError("bad_setting", f"Adherence must be from 0 (free) to 1 (close to the sketch), got {self.adherence!r}.",
-                             "Give a number in that range.")  # fmt: skip
+            raise InputError(
+                "bad_setting",
+                f"Adherence must be from 0 (free) to 1 (close to the sketch), got {self.adherence!r}.",
+                "Give a number in that range.",
+            )
         named = {name: getattr(self, name) for name in ("closing", "thickness", "faces", "texture_size") if getattr(self, name) is not None}
         changes = {**dict(self.overrides), **named}
         known = {entry.name for entry in fields(Numbers)}
         unknown = sorted(set(changes) - known)
         if unknown:
-            raise InputError("unknown_setting", f"Unknown override '{unknown[0]}'; known are {', '.join(sorted(known))}.", "Correct or remove it.")
+            raise InputError(
+                "unknown_setting", f"Unknown override '{unknown[0]}'; known are {', '.join(sorted(known))}.", "Correct or remove it."
+            )
         return dataclasses.replace(PRESETS[self.preset], **changes).validated()
 
     def _check_choices(self) -> None:
         for name, value, allowed in (("mode", self.mode, MODES), ("preset", self.preset, tuple(PRESETS)), ("device", self.device, DEVICES)):
             if value not in allowed:
-                raise InputError("bad_setting", f"Setting '{name}' must be one of {', '.join(allowed)}, got {value!r}.", "Choose one of those.")
+                raise InputError(
+                    "bad_setting", f"Setting '{name}' must be one of {', '.join(allowed)}, got {value!r}.", "Choose one of those."
+                )

@@ -29,7 +29,17 @@ class Finding:
 
 def examine(model: str = "embedded") -> list[Finding]:
     """Examine everything that a job needs, with `model` as its prior. Takes some seconds: it really loads and tries the parts."""
-    parts: list[Callable[[], Finding]] = [_python, _torch, _device, _rasterizer, _nvdiffrast, _kaolin, _memory, _disk, lambda: _model(model)]
+    parts: list[Callable[[], Finding]] = [
+        _python,
+        _torch,
+        _device,
+        _rasterizer,
+        _nvdiffrast,
+        _kaolin,
+        _memory,
+        _disk,
+        lambda: _model(model),
+    ]
     return [_guarded(part) for part in parts]
 
 
@@ -47,7 +57,9 @@ def _guarded(part: Callable[[], Finding]) -> Finding:
     except SketchbridgeError as error:
         return Finding(part.__name__.strip("_<>"), "fails", error.message, error.fix)
     except (ImportError, OSError, RuntimeError) as error:
-        return Finding(part.__name__.strip("_<>"), "fails", f"{type(error).__name__}: {error}", "Reinstall the engine into a fresh environment.")
+        return Finding(
+            part.__name__.strip("_<>"), "fails", f"{type(error).__name__}: {error}", "Reinstall the engine into a fresh environment."
+        )
 
 
 def _python() -> Finding:
@@ -66,8 +78,12 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return Finding("device", "works", f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {total / GIB:.1f} GiB free")
-    return Finding("device", "optional", "no CUDA device: jobs run on the CPU, at the draft preset in minutes",
-                   "For larger models install a CUDA build of torch and a driver, or run the engine on another machine through ssh.")  # fmt: skip
+    return Finding(
+        "device",
+        "optional",
+        "no CUDA device: jobs run on the CPU, at the draft preset in minutes",
+        "For larger models install a CUDA build of torch and a driver, or run the engine on another machine through ssh.",
+    )
 
 
 def _rasterizer() -> Finding:

@@ -116,8 +116,11 @@ def open_work(mesh: Mesh, settings: JobSettings, reporter: Reporter, clock: Cloc
 def select_device(name: str) -> torch.device:
     """ "auto" takes CUDA where there is one. JobError where CUDA is asked for and absent."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise JobError("no_cuda", "The device 'cuda' was asked for, and torch finds no CUDA device.",
-                       "Choose device 'auto' or 'cpu', or install a CUDA build of torch and a driver.")  # fmt: skip
+        raise JobError(
+            "no_cuda",
+            "The device 'cuda' was asked for, and torch finds no CUDA device.",
+            "Choose device 'auto' or 'cpu', or install a CUDA build of torch and a driver.",
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
@@ -256,9 +259,17 @@ class ColourProbe:
 def render(colour: Callable[[Tensor], Tensor], vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, work: Work) -> Tensor:
     """The surface as the viewpoints see it: sRGB images [B, 3, S, S] in 0..1 over their backdrops, at the prior's size."""
     views = render_views(
-        work.rasterizer, vertices, faces, viewpoints.cameras, work.prior.image_size, colour, viewpoints.light, viewpoints.background,
-        supersample=work.numbers.supersample, want=("rgb",),
-    )  # fmt: skip
+        work.rasterizer,
+        vertices,
+        faces,
+        viewpoints.cameras,
+        work.prior.image_size,
+        colour,
+        viewpoints.light,
+        viewpoints.background,
+        supersample=work.numbers.supersample,
+        want=("rgb",),
+    )
     assert views.rgb is not None
     return views.rgb
 
@@ -285,7 +296,9 @@ def _stream(vertices: Tensor, faces: Tensor, rgb: Tensor, subject: Subject, work
         work.reporter.preview((row.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
         if len(faces):
             points = vertices.detach()
-            work.reporter.mesh(Mesh(work.placement.to_world(points.cpu().numpy()), faces.cpu().numpy(), subject.colour(points).cpu().numpy()))
+            work.reporter.mesh(
+                Mesh(work.placement.to_world(points.cpu().numpy()), faces.cpu().numpy(), subject.colour(points).cpu().numpy())
+            )
     work.streamed = time.monotonic()
 
 
@@ -318,9 +331,12 @@ def _export(subject: Subject, sketch: Mesh, local: Mesh, work: Work) -> JobResul
         with torch.no_grad():
             vertices, faces = subject.geometry()
         if len(faces) == 0:
-            raise JobError("empty_surface", "The refined surface is empty: nothing of the sketch was left.",
-                           "Raise the adherence or the thickness.")  # fmt: skip
-        mesh, maps = finish(vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter, sketch=local)
+            raise JobError(
+                "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
+            )
+        mesh, maps = finish(
+            vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter, sketch=local
+        )
     found = deviation(work.placement.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(work.settings.seed))
     return JobResult(mesh, maps, {"deviation_mean_percent": found.mean_percent, "deviation_p95_percent": found.p95_percent})
 

@@ -50,8 +50,11 @@ def prepare_folder(folder: Path) -> None:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        raise InputError("cannot_write", f"The output folder '{folder}' cannot be written to: {error.strerror or error}.",
-                         "Choose another folder, free space on its disk, or change its permissions.") from error  # fmt: skip
+        raise InputError(
+            "cannot_write",
+            f"The output folder '{folder}' cannot be written to: {error.strerror or error}.",
+            "Choose another folder, free space on its disk, or change its permissions.",
+        ) from error
 
 
 def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> list[Path]:

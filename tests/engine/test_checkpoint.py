@@ -31,7 +31,9 @@ def test_another_jobs_checkpoint_is_not_taken(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path / "a.checkpoint", "other").load() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps({"job": "job", "state": Path("x")}, protocol=2)], ids=["empty", "text", "objects"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", pickle.dumps({"job": "job", "state": Path("x")}, protocol=2)], ids=["empty", "text", "objects"]
+)
 def test_a_damaged_or_hostile_file_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.checkpoint").write_bytes(content)
     assert Checkpoint(tmp_path / "a.checkpoint", "job").load() is None

@@ -14,12 +14,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = ROOT / "examples" / "flower.glb"
-SMALL = ["--set", "grid=24", "--set", "colour_grid=16", "--set", "views=2", "--set", "supersample=1", "--set", "fit_steps=2",
-         "--set", "stage1_steps=2", "--set", "stage2_steps=2", "--faces", "800", "--texture-size", "64"]  # fmt: skip
+SMALL = [
+    "--set",
+    "grid=24",
+    "--set",
+    "colour_grid=16",
+    "--set",
+    "views=2",
+    "--set",
+    "supersample=1",
+    "--set",
+    "fit_steps=2",
+    "--set",
+    "stage1_steps=2",
+    "--set",
+    "stage2_steps=2",
+    "--faces",
+    "800",
+    "--texture-size",
+    "64",
+]
 
 
 def sketchbridge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "engine.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "engine.cli", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.slow
@@ -34,7 +54,20 @@ def test_refine_writes_a_model_a_contact_sheet_and_a_report(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "engine.cli", "refine", str(FLOWER), "--prompt", "a tulip", "--out", str(tmp_path), *SMALL, "--set", "stage1_steps=100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "engine.cli",
+        "refine",
+        str(FLOWER),
+        "--prompt",
+        "a tulip",
+        "--out",
+        str(tmp_path),
+        *SMALL,
+        "--set",
+        "stage1_steps=100000",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert process.stderr is not None
     for line in process.stderr:
@@ -61,7 +94,17 @@ def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Pa
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "/proc/nowhere"], "cannot be written"),
         (["refine", str(FLOWER), "--out", "OUT"], "--prompt"),
     ],
-    ids=["missing file", "empty prompt", "missing model", "unknown override", "override without value", "adherence", "not a mesh", "read-only", "no prompt"],
+    ids=[
+        "missing file",
+        "empty prompt",
+        "missing model",
+        "unknown override",
+        "override without value",
+        "adherence",
+        "not a mesh",
+        "read-only",
+        "no prompt",
+    ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], says: str, tmp_path: Path) -> None:
     done = sketchbridge(*[str(tmp_path / "out") if argument == "OUT" else argument for argument in arguments])

@@ -33,7 +33,9 @@ def ellipsoid(axes: tuple[float, float, float], rings: int = 24, segments: int =
     """A closed ellipsoid with semi-axes `axes`."""
     polar = np.linspace(0, math.pi, rings + 1)[1:-1]
     turn = np.arange(segments) * 2 * math.pi / segments
-    ring = np.stack(np.broadcast_arrays(np.sin(polar)[:, None] * np.cos(turn), np.sin(polar)[:, None] * np.sin(turn), np.cos(polar)[:, None]), -1)
+    ring = np.stack(
+        np.broadcast_arrays(np.sin(polar)[:, None] * np.cos(turn), np.sin(polar)[:, None] * np.sin(turn), np.cos(polar)[:, None]), -1
+    )
     points = np.concatenate([ring.reshape(-1, 3), [[0, 0, 1], [0, 0, -1]]]) * np.asarray(axes)
     north, south = len(points) - 2, len(points) - 1
     faces = []
@@ -101,9 +103,17 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch(monkeypatch: py
         prompt="a ball",
         adherence=0.3,
         closing=0.0,
-        overrides={"grid": 32, "colour_grid": 32, "fit_steps": 10, "stage1_steps": 250, "stage2_steps": 0, "guidance_scale": 1.0,
-                   "sdf_rate": 3e-3, "smoothness": 0.01},
-    )  # fmt: skip
+        overrides={
+            "grid": 32,
+            "colour_grid": 32,
+            "fit_steps": 10,
+            "stage1_steps": 250,
+            "stage2_steps": 0,
+            "guidance_scale": 1.0,
+            "sdf_rate": 3e-3,
+            "smoothness": 0.01,
+        },
+    )
     reporter = QuietReporter()
     work = job.open_work(SKETCH, settings, reporter, Clock(reporter, {}), Checkpoint(None, ""))
     work.placement = job.Placement((0.0, 0.0, 0.0), 1.0)

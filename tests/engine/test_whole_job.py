@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from engine.meshio import load_mesh
 from engine.reporting import STAGES, QuietReporter
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3, "geometry_every": 2,
-         "faces": 1500, "texture_size": 64}  # fmt: skip
+SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3,
+         "geometry_every": 2, "faces": 1500, "texture_size": 64}  # fmt: skip
 SETTINGS = JobSettings(prompt="a red mushroom", seed=3, overrides=SMALL)
 
 
@@ -70,7 +71,7 @@ def test_a_refined_sketch_is_a_textured_mesh_where_the_sketch_was(sketch: Mesh, 
     result, reporter = refined
     mesh = result.mesh
     assert mesh.uvs is not None and mesh.uvs.shape == (len(mesh.faces), 3, 2)
-    assert 100 < len(mesh.faces)
+    assert len(mesh.faces) > 100
     assert len(mesh.faces) <= 1.05 * SMALL["faces"] or any("over the budget" in note for note in reporter.notes)
     assert result.maps["albedo"].shape == (64, 64, 3) and result.maps["albedo"].dtype == np.uint8
     low, high = sketch.vertices.min(0), sketch.vertices.max(0)
@@ -147,10 +148,8 @@ def test_the_surface_stays_within_reach_of_the_sketch_whatever_the_guidance_does
     subjects = []
     keep = job.fitted_subject
     monkeypatch.setattr(job, "fitted_subject", lambda *arguments: subjects.append(keep(*arguments)) or subjects[-1])
-    try:
+    with contextlib.suppress(JobError):  # at this absurd rate nothing may be left; the bound holds all the same
         job.run_job(sketch, settings, QuietReporter())
-    except JobError:
-        pass  # at this absurd rate nothing may be left; the bound holds all the same
     (subject,) = subjects
     assert float((subject.surface.sdf - subject.fitted).detach().abs().max()) <= job_reach(0.9) + 1e-6
 
@@ -196,7 +195,7 @@ def test_an_empty_prompt_is_refused() -> None:
 
 
 def test_a_missing_model_folder_is_named(sketch: Mesh, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such|There is no model folder|nowhere"):
+    with pytest.raises(ModelError, match="nowhere"):
         job.run_job(sketch, dataclasses.replace(SETTINGS, model=str(tmp_path / "nowhere")), QuietReporter())
 
 
