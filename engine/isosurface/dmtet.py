@@ -56,7 +56,10 @@ class TetGrid:
 
     @property
     def spacing(self) -> float:
-        """Distance between neighbouring layers of vertices; edges are 2 and sqrt(3) times as long."""
+        """Distance between neighbouring layers of vertices; edges are 2 and sqrt(3) times as long.
+
+        A sheet whose half-thickness is at least this is never torn: no edge can pass through it without an end inside.
+        """
         return 2.0 / self.resolution
 
     @classmethod

@@ -167,6 +167,17 @@ def test_field_exactly_zero_at_vertices_gives_no_degenerate_triangles():
     assert torch.isfinite(vertices).all()
 
 
+def test_sheets_as_thick_as_the_grid_asks_for_are_never_torn():
+    grid = TetGrid.make(16)
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(10):
+        normal = torch.nn.functional.normalize(torch.randn(3, generator=generator), dim=0)
+        slab = (grid.points @ normal).abs() - 1.001 * grid.spacing
+        vertices, faces = grid.surface(torch.maximum(slab, grid.points.norm(dim=1) - 0.7))  # a disc
+        assert_watertight(faces)
+        assert euler(vertices, faces) == 2, "one piece without holes"
+
+
 def test_empty_and_full_fields():
     grid = TetGrid.make(6)
     vertices, faces = grid.surface(torch.ones(len(grid.points)))
