@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +34,23 @@ def bench_captions(records: list[Record], count: int, seed: int = 0) -> list[Ite
     """`count` captions of subject, background and view whose combination is in no training record.
 
     First those of held-out records, then new combinations of known parts, balanced over the kinds; the same for equal data.
+    Fewer if the data has no more such combinations.
     """
     trained = {(r.caption, r.background, r.view) for r in records if not is_held_out(r)}
     fresh = [
         (r.caption, r.background, r.view, r.kind) for r in records if is_held_out(r) and (r.caption, r.background, r.view) not in trained
     ]
     rng = random.Random(seed)
-    subjects = {kind: sorted({r.caption for r in records if r.kind == kind}) for kind in sorted({r.kind for r in records})}
-    backgrounds = sorted({r.background for r in records})
-    views = sorted({r.view for r in records})
+    backgrounds, views = sorted({r.background for r in records}), sorted({r.view for r in records})
     chosen = dict.fromkeys(fresh)
-    kinds = list(subjects)
-    while len(chosen) < count:
-        kind = kinds[len(chosen) % len(kinds)]
-        candidate = (rng.choice(subjects[kind]), rng.choice(backgrounds), rng.choice(views), kind)
-        if candidate[:3] not in trained:
-            chosen[candidate] = None
+    waiting: list[list[tuple[str, str, str, str]]] = []
+    for kind in sorted({r.kind for r in records}):
+        subjects = sorted({r.caption for r in records if r.kind == kind})
+        unseen = [(s, b, v, kind) for s, b, v in product(subjects, backgrounds, views) if (s, b, v) not in trained]
+        rng.shuffle(unseen)
+        waiting.append([entry for entry in unseen if entry not in chosen])
+    while len(chosen) < count and any(waiting):
+        chosen |= dict.fromkeys(entries.pop() for entries in waiting if entries)
     order = list(chosen)
     rng.shuffle(order)
     return [Item(compose(subject, background=background, view=view), kind) for subject, background, view, kind in order[:count]]

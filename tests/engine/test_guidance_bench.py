@@ -58,6 +58,14 @@ def test_captions_are_in_no_training_record_and_repeat():
     assert not trained & {item.caption for item in items}
 
 
+def test_captions_end_where_there_are_no_more_combinations():
+    """6 subjects, 2 backgrounds and 3 views make 36; asking for more gives those that were not trained on, once each."""
+    known = records(40)
+    trained = {(r.caption, r.background, r.view) for r in known if not is_held_out(r)}
+    subjects, backgrounds, views = ({getattr(r, name) for r in known} for name in ("caption", "background", "view"))
+    assert len(bench_captions(known, 1000)) == len(subjects) * len(backgrounds) * len(views) - len(trained)
+
+
 def test_frechet_distance_of_shifted_and_scaled_clouds():
     rng = np.random.default_rng(0)
     cloud = rng.standard_normal((4000, 3))
