@@ -94,14 +94,14 @@ def test_the_contract_with_the_engine():
 
 def test_the_embedded_prior_loads_offline_and_follows_the_prompt():
     models = sampling.load_models(EMBEDDED)
-    patches = torch.zeros(3, 48, 16, 16)
+    noise = torch.randn(1, 48, 16, 16, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1)
     prompts = ["a photo of a red mushroom, on a white background", "a photo of a red mushroom, on a black background", ""]
     with torch.no_grad():
         features = models.text_model(sampling.tokenize(models.tokenizer, prompts)).last_hidden_state
-        answer = models.unet(patches, torch.tensor(950), encoder_hidden_states=features).sample
+        answer = models.unet(noise, torch.tensor(950), encoder_hidden_states=features).sample
     assert torch.isfinite(answer).all()
     white, black, _ = answer.mean((1, 2, 3)).tolist()
-    assert white > black + 0.3
+    assert white > black + 0.2
 
 
 def test_loading_needs_no_network():
