@@ -11,6 +11,7 @@ import sys
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status of the process; `arguments` without the program's name, None for those of the process."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve each other on a busy machine
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] != "--job":
         from engine.cli import main as command

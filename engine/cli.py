@@ -147,6 +147,7 @@ def _job_runner(mode: str) -> Callable[[argparse.Namespace], int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve each other on a busy machine
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)

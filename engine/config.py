@@ -65,6 +65,8 @@ class Numbers:
                     f"Setting '{name}' must be {kind} from {low:g} to {high:g}, got {value!r}.",
                     "Give a value inside that range or leave the setting out to use the preset's.",
                 )
+        if self.grid % 2:
+            raise InputError("bad_setting", f"Setting 'grid' must be an even number, got {self.grid}.", f"Use {self.grid + 1}.")
         if self.stage2_method not in STAGE2_METHODS:
             raise InputError(
                 "bad_setting",

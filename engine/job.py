@@ -152,10 +152,10 @@ def fitted_subject(local: Mesh, work: Work) -> Subject:
     work.clock.start("sdf")
     grid = TetGrid.make(numbers.grid, work.device)
     points = grid.points.cpu().numpy()
-    values = sketch_sdf(local, points, thickness=numbers.thickness, closing=numbers.closing, cancelled=work.reporter.cancelled)
+    thickness = max(numbers.thickness, grid.spacing)  # a thinner sheet would be torn where the grid cannot hold it
+    values = sketch_sdf(local, points, thickness=thickness, closing=numbers.closing, cancelled=work.reporter.cancelled)
     surface = Surface.from_sdf(grid, torch.from_numpy(values).to(work.device))
     colour = ColourField(numbers.colour_grid).to(work.device)
-    colour.initialise(*_colour_samples(local))
     work.clock.start("fit")
     fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.clock.step)
     return RefineSubject(surface, colour, work.settings.adherence, keep_colours=local.colours is not None)

@@ -45,6 +45,7 @@ def test_every_preset_is_within_its_own_ranges(name: str) -> None:
         {"prompt": "a mug", "faces": 3000.5},
         {"prompt": "a mug", "steps": 3},
         {"prompt": "a mug", "overrides": {"stage1_step": 3}},
+        {"prompt": "a mug", "overrides": {"grid": 33}},
         {"prompt": "a mug", "overrides": {"stage1_steps": "many"}},
         {"prompt": "a mug", "overrides": {"stage2_method": "magic"}},
     ],
