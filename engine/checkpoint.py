@@ -14,16 +14,18 @@ import torch
 from engine.config import JobSettings
 from engine.errors import JobError
 from engine.mesh import Mesh
+from engine.results import versions
 
 FORMAT = 1
 INTERVAL_SECONDS = 20.0
-KEPT = 6
-"""Checkpoints of jobs that never ended are kept in the cache up to this many; the oldest go first."""
+KEPT = 3
+"""Checkpoints in the user's cache, at most; the oldest go first."""
 
 
 def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     """A digest of everything that decides a job's result: a checkpoint of another job is never taken."""
-    digest = hashlib.sha256(json.dumps({"format": FORMAT, **settings.to_dict()}, sort_keys=True, default=str).encode())
+    described = {"format": FORMAT, "version": versions()["sketchbridge"], **settings.to_dict()}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
@@ -86,11 +88,10 @@ class Checkpoint:
             raise JobError(
                 "cannot_write",
                 f"The checkpoint '{self._path}' could not be written: {error}.",
-                "Free space or choose another output folder.",
+                "Free space on that disk.",
             ) from error
         self._written = time.monotonic()
 
-    def remove(self) -> None:
-        """Delete the file; the job is done."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+    def disable(self) -> None:
+        """Keep nothing from here on."""
+        self._path = None

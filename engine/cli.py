@@ -86,11 +86,16 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     from engine.meshio import load_mesh
     from engine.results import prepare_folder, write_result
 
+    if (folder / f"{source.stem}.glb").resolve() == source.resolve():
+        raise InputError(
+            "would_overwrite", f"The result would be written over the sketch '{source}' itself.", "Choose another folder with --out."
+        )
     sketch = load_mesh(source)
     prepare_folder(folder)
-    reporter = InterruptibleReporter()
-    result = run_job(sketch, settings, reporter, checkpoint=folder / f"{source.stem}.checkpoint")
+    checkpoint = folder / f"{source.stem}.checkpoint"
+    result = run_job(sketch, settings, InterruptibleReporter(), checkpoint)
     written = write_result(result, sketch, folder, source.stem)
+    checkpoint.unlink(missing_ok=True)
     mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
     print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")
     for path in written:

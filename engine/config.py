@@ -32,7 +32,7 @@ class Numbers:
     stage1_steps: int
     stage2_steps: int
     guidance_scale: float = 12.0  # classifier-free guidance s of stage 1 (SDS)
-    stage2_method: str = "calibrated"  # "calibrated" or "anchored", see engine.guidance.directions
+    stage2_method: str = "calibrated"  # one of STAGE2_METHODS, see engine.guidance.directions
     stage2_weight: float = 4.0  # w of the calibrated direction
     t_low: float = 0.02
     t_high: float = 0.75  # falls to t_high_end over the job (annealed)
@@ -67,6 +67,12 @@ class Numbers:
                 )
         if self.grid % 2:
             raise InputError("bad_setting", f"Setting 'grid' must be an even number, got {self.grid}.", f"Use {self.grid + 1}.")
+        if not self.t_low < min(self.t_high, self.t_high_end):
+            raise InputError(
+                "bad_setting",
+                f"t_low must be below t_high and t_high_end, got {self.t_low:g}, {self.t_high:g} and {self.t_high_end:g}.",
+                "Leave them out to use the preset's.",
+            )
         if self.stage2_method not in STAGE2_METHODS:
             raise InputError(
                 "bad_setting",

@@ -108,7 +108,7 @@ def _nvdiffrast() -> Finding:
 
 
 def _kaolin() -> Finding:
-    return _optional("kaolin", "FlexiCubes surfaces")
+    return _optional("kaolin", "FlexiCubes surfaces, not used by jobs yet")
 
 
 def _optional(package: str, purpose: str) -> Finding:

@@ -68,7 +68,8 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
     """Run one job to its end.
 
     sketch      world space; in texture mode its vertices, faces and uvs come back as they are
-    checkpoint  file for the state of a running job; if it holds this very job's state, the job goes on from there
+    checkpoint  file for the state of the job; if it holds this very job's state, the job goes on from there. It stays when the
+                job is done, so that nothing is lost where the result cannot be delivered: the caller removes it
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
     clock = Clock(reporter, _plan(settings, settings.resolve()))
@@ -86,7 +87,6 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
     clock.start("export")
     result = _export(subject, sketch, local, work)
     clock.close()
-    work.checkpoint.remove()
     result.report.update(_report(work, mended))
     return result
 
@@ -304,10 +304,16 @@ def _stream(vertices: Tensor, faces: Tensor, rgb: Tensor, subject: Subject, work
 
 def _keep(step: int, subject: Subject, optimizer: torch.optim.Optimizer, work: Work) -> None:
     """Write a checkpoint when one is due and the next step extracts the surface anew: a resumed job then sees what this one does."""
-    if work.checkpoint.due() and step % work.numbers.geometry_every == 0:
+    last = step == work.numbers.stage1_steps + work.numbers.stage2_steps
+    if not last and not (work.checkpoint.due() and step % work.numbers.geometry_every == 0):
+        return
+    try:
         work.checkpoint.save(
             {"step": step, "subject": subject.state_dict(), "optimizer": optimizer.state_dict(), "generator": work.generator.get_state()}
         )
+    except JobError as error:
+        work.reporter.note(f"{error.message} The job goes on without one. {error.fix}")
+        work.checkpoint.disable()
 
 
 def _restore(subject: Subject, optimizer: torch.optim.Optimizer, work: Work) -> int:

@@ -60,12 +60,10 @@ def prepare_folder(folder: Path) -> None:
 def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> list[Path]:
     """Write NAME.glb, NAME.png (before and after) and NAME.json into `folder`; each file is whole or absent. Returns their paths."""
     from engine.contact_sheet import write_contact_sheet
-    from engine.meshio import save_glb
+    from engine.meshio import save_glb, write_atomically
 
     paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
     save_glb(paths[0], result.mesh, result.maps, name, extras=result.report)
     write_contact_sheet(paths[1], sketch, result.mesh, result.maps["albedo"])
-    partial = paths[2].with_suffix(".json.part")
-    partial.write_text(json.dumps(result.report, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, paths[2])
+    write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())
     return paths

@@ -201,7 +201,9 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
     if arguments.preview is not None:
         check_target(arguments.preview, (PNG_SUFFIX,))
-    method = arguments.method if arguments.method in METHODS else "unknown"
+    method = arguments.method
+    if method not in ILLUSION_METHODS:
+        raise InputError("method", f"There is no method '{method}' for illusions.", f"Choose one of {', '.join(ILLUSION_METHODS)}.")
     recipe_from(arguments, method)
     prior, generator, reporter = _open(arguments)
     recipe = recipe_from(arguments, method, prior)

@@ -93,6 +93,7 @@ def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Pa
         (["refine", "README.md", "--prompt", "a mug", "--out", "OUT"], ".glb"),
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "/proc/nowhere"], "cannot be written"),
         (["refine", str(FLOWER), "--out", "OUT"], "--prompt"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", str(FLOWER.parent)], "over the sketch"),
     ],
     ids=[
         "missing file",
@@ -104,6 +105,7 @@ def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Pa
         "not a mesh",
         "read-only",
         "no prompt",
+        "over itself",
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], says: str, tmp_path: Path) -> None:

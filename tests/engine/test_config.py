@@ -46,6 +46,7 @@ def test_every_preset_is_within_its_own_ranges(name: str) -> None:
         {"prompt": "a mug", "steps": 3},
         {"prompt": "a mug", "overrides": {"stage1_step": 3}},
         {"prompt": "a mug", "overrides": {"grid": 33}},
+        {"prompt": "a mug", "overrides": {"t_high_end": 0.02}},
         {"prompt": "a mug", "overrides": {"stage1_steps": "many"}},
         {"prompt": "a mug", "overrides": {"stage2_method": "magic"}},
     ],

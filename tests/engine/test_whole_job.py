@@ -111,7 +111,17 @@ def test_a_resumed_job_gives_the_result_of_an_unbroken_one(
     assert any("resumed" in note for note in reporter.notes)
     assert np.array_equal(resumed.mesh.vertices, refined[0].mesh.vertices)
     assert np.array_equal(resumed.maps["albedo"], refined[0].maps["albedo"])
-    assert not file.exists()
+    delivered_late = job.run_job(sketch, SETTINGS, QuietReporter(), checkpoint=file)
+    assert np.array_equal(delivered_late.maps["albedo"], refined[0].maps["albedo"])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_job(sketch: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)
+    reporter = Recorder()
+    result = job.run_job(sketch, SETTINGS, reporter, checkpoint=tmp_path / "missing" / "a.checkpoint")
+    assert len(result.mesh.faces) > 100
+    assert sum("goes on without" in note for note in reporter.notes) == 1
 
 
 @pytest.mark.slow
