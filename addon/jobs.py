@@ -79,13 +79,18 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
 
 
 def step(context: bpy.types.Context) -> bool:
-    """Take in what the engine said and show its newest mesh. True once the job has ended; call `finish` then."""
+    """Take in what the engine said and show its newest mesh. True once the job has ended; call `finish` then.
+
+    The scene is left alone while the user is in another mode than Object Mode, and a result waits until then.
+    """
     job = running
     if job is None:
         return True
     job.session.poll()
     if job.session.finished:
-        return True
+        return job.session.phase is not Phase.DONE or context.mode == "OBJECT"
+    if context.mode != "OBJECT":
+        return False
     mesh = job.session.take_mesh()
     if mesh is not None and job.mode == "refine" and len(mesh.faces):
         scene_write.show_preview(context, job.reading, mesh)
@@ -135,6 +140,8 @@ def apply_result(context: bpy.types.Context) -> str:
 def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | None = None) -> Outcome:
     """See a job that has begun through to its end, for hosts without a window. Ctrl+C cancels it."""
     assert running is not None
+    if context.mode != "OBJECT":  # nobody else could leave it while this blocks
+        bpy.ops.object.mode_set(mode="OBJECT")
     while True:
         try:
             if step(context):
@@ -160,9 +167,15 @@ def windowed(context: bpy.types.Context) -> Iterator[None]:
             yield
 
 
+def has_result() -> bool:
+    """True while a finished result waits for the user to come back to Object Mode."""
+    return running is not None and running.session.phase is Phase.DONE
+
+
 def cancel() -> None:
-    """Ask the running job to stop."""
+    """Ask the running job to stop; a result that waits for Object Mode is given up."""
     if running is not None:
+        running.session.discard()
         running.session.cancel()
 
 

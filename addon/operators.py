@@ -47,7 +47,7 @@ class _JobOperator:
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type == "ESC" and event.value == "PRESS":
+        if event.type == "ESC" and event.value == "PRESS" and not jobs.has_result():  # a key pressed in Edit Mode loses no result
             jobs.cancel()
         if event.type != "TIMER":
             return {"PASS_THROUGH"}

@@ -80,8 +80,12 @@ class SKETCHBRIDGE_PT_advanced(bpy.types.Panel):
 
 
 def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> None:
-    """Bar, time left, preview, Cancel."""
+    """Bar, time left, preview, Cancel; of a finished job, what it waits for."""
     box = layout.box()
+    if session.phase is Phase.DONE:
+        _paragraph(box, waiting_text(bpy.context), "INFO", width)
+        box.operator("sketchbridge.cancel", icon="X")
+        return
     stage = _STAGE_NAMES.get(session.stage, session.stage.capitalize())
     box.label(text=stage + step_text(session))
     left = time_text(session.seconds_left)
@@ -128,6 +132,13 @@ def columns(context: bpy.types.Context) -> int:
     scale = context.preferences.system.ui_scale
     width = context.region.width / scale if context.region is not None else 250
     return max(16, int((width - _MARGIN_PIXELS) / _CHARACTER_PIXELS))
+
+
+def waiting_text(context: bpy.types.Context) -> str:
+    """What a finished job asks of a user who is in Edit Mode, Sculpt Mode, ..."""
+    active = context.view_layer.objects.active
+    mode = active.bl_rna.properties["mode"].enum_items[active.mode].name if active is not None else "this mode"
+    return f"Finished: leave {mode} to receive the result"
 
 
 def step_text(session: Session) -> str:

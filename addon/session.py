@@ -150,6 +150,11 @@ class Session:
         else:
             self._finish(Phase.CANCELLED)
 
+    def discard(self) -> None:
+        """Give up a result that has not been taken; without one nothing happens."""
+        if self.phase is Phase.DONE:
+            self.result, self.phase = None, Phase.CANCELLED
+
     def close(self) -> None:
         """End everything, whatever the state: the host itself is about to leave."""
         if not self.finished:

@@ -207,6 +207,67 @@ def test_edit_mode_is_refused(scene: ModuleType) -> None:
     bpy.ops.object.mode_set(mode="OBJECT")
 
 
+@pytest.mark.parametrize(("mode", "name"), [("EDIT", "Edit Mode"), ("SCULPT", "Sculpt Mode"), ("VERTEX_PAINT", "Vertex Paint")])
+def test_a_result_waits_until_the_user_is_back_in_object_mode(scene: ModuleType, mode: str, name: str) -> None:
+    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    sketch, other = add_cube(), add_cube("Other")
+    select(sketch)
+    bpy.context.scene.sketchbridge.prompt = "steps 20"
+    assert jobs.begin(bpy.context, "refine")
+    session = jobs.running.session
+    select(other)
+    bpy.ops.object.mode_set(mode=mode)
+    run_until(jobs, lambda: session.finished)
+    for _ in range(3):
+        assert not jobs.step(bpy.context)
+        assert write.PREVIEW_NAME not in bpy.data.objects and not sketch.hide_get() and other.mode == mode
+    assert jobs.has_result() and part(scene, "panels").waiting_text(bpy.context) == f"Finished: leave {name} to receive the result"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert jobs.step(bpy.context)
+    assert jobs.finish(bpy.context).result == "Sketch refined" and sketch.hide_get() and not other.hide_get()
+
+
+def test_in_edit_mode_the_preview_stands_still_and_a_failure_is_told_at_once(scene: ModuleType) -> None:
+    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    sketch, other = add_cube(), add_cube("Other")
+    select(sketch)
+    bpy.context.scene.sketchbridge.prompt = "steps 5000"
+    assert jobs.begin(bpy.context, "refine")
+    session = jobs.running.session
+    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects)
+    select(other)
+    bpy.ops.object.mode_set(mode="EDIT")
+    shown = helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data)
+    run_until(jobs, lambda: session._mesh is not None)  # a newer mesh has come and is kept for later
+    assert not jobs.step(bpy.context)
+    assert helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data) == shown
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert not jobs.step(bpy.context)
+    assert helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data) != shown
+    select(other)
+    bpy.ops.object.mode_set(mode="EDIT")
+    os.kill(session.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while not jobs.step(bpy.context):
+        assert time.monotonic() < deadline
+        session.wait(0.02)
+    assert "SIGKILL" in jobs.finish(bpy.context).text and helpers.no_preview() and not sketch.hide_get() and other.mode == "EDIT"
+    bpy.ops.object.mode_set(mode="OBJECT")
+
+
+def test_a_result_that_waits_can_be_given_up(scene: ModuleType) -> None:
+    jobs = part(scene, "jobs")
+    add_cube()
+    before = helpers.fingerprint()
+    assert jobs.begin(bpy.context, "refine")
+    bpy.ops.object.mode_set(mode="EDIT")
+    run_until(jobs, jobs.has_result)
+    assert bpy.ops.sketchbridge.cancel() == {"FINISHED"}
+    assert jobs.step(bpy.context) and jobs.finish(bpy.context).phase.value == "cancelled"
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert helpers.fingerprint() == before
+
+
 def test_disabling_the_extension_ends_the_job(scene: ModuleType) -> None:
     import addon_utils
 
