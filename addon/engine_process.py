@@ -42,18 +42,18 @@ class EngineError(Exception):
 
 
 def find_command(preference: str = "", environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The engine's command line: the variable SKETCHBRIDGE_ENGINE, else the preference, else `sketchbridge` on the PATH.
+    """The engine's command line: the preference, else the variable SKETCHBRIDGE_ENGINE, else `sketchbridge` on the PATH.
 
     EngineError where there is none or it cannot be split into words.
     """
-    named = {f"the variable {ENGINE_VARIABLE}": environment.get(ENGINE_VARIABLE, ""), "the add-on's preferences": preference}
+    named = {"the add-on's preferences": preference, f"the variable {ENGINE_VARIABLE}": environment.get(ENGINE_VARIABLE, "")}
     for source, text in named.items():
         if text.strip():
             return split_command(text, source)
     found = shutil.which("sketchbridge", path=environment.get("PATH"))
     if found is None:
         raise EngineError(
-            "No engine is set up: the preferences name none and there is no `sketchbridge` on the PATH.",
+            f"No engine is set up: the preferences and {ENGINE_VARIABLE} name none, and there is no `sketchbridge` on the PATH.",
             "Install the engine, then set Engine Command in the add-on's preferences, for example '/path/to/python -m engine'.",
         )
     return [found, "engine"]

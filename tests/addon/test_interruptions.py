@@ -134,6 +134,20 @@ def test_the_preference_is_used_where_the_variable_is_not_set(scene: ModuleType,
         chosen.engine_command = ""
 
 
+def test_the_preference_goes_before_the_variable(scene: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_cube()
+    chosen = bpy.context.preferences.addons[helpers.PACKAGE].preferences
+    chosen.engine_command = os.environ["SKETCHBRIDGE_ENGINE"]
+    monkeypatch.setenv("SKETCHBRIDGE_ENGINE", "/nowhere/engine")
+    try:
+        assert bpy.ops.sketchbridge.test_connection() == {"FINISHED"}
+        assert bpy.ops.sketchbridge.refine() == {"FINISHED"}
+        chosen.engine_command = " "
+        assert "cannot be started" in refused(bpy.ops.sketchbridge.test_connection)
+    finally:
+        chosen.engine_command = ""
+
+
 def run_until(jobs: ModuleType, moment: Callable[[], object], seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not moment():
