@@ -134,6 +134,7 @@ def _prepare_target(out: Path | None) -> Path:
             raise _Usage("The open file has no name. Give a place for the result with --out FILE.blend.")
         out = Path(bpy.data.filepath)
     out = out.absolute()
+    _keep_open_file(out)
     folder = out.parent if out.suffix.lower() in (".blend", ".glb") else out
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,15 @@ def _prepare_target(out: Path | None) -> Path:
     except OSError as error:
         raise _Usage(f"'{folder}' cannot be written to: {error.strerror or error}. Choose another place with --out.") from error
     return out
+
+
+def _keep_open_file(out: Path) -> None:
+    """A folder gets STEM.blend, which must not be the open file itself."""
+    opened = Path(bpy.data.filepath)
+    blend = out / f"{opened.stem}.blend"
+    if bpy.data.filepath and out.suffix.lower() not in (".blend", ".glb") and blend.exists() and opened.exists() and blend.samefile(opened):
+        raise _Usage(f"The folder '{out}' holds the open file, which the result '{blend.name}' would overwrite. "
+                     "Name another folder or a FILE.blend with --out, or leave --out away to save into the open file.")  # fmt: skip
 
 
 def _save(target: Path, result: bpy.types.Object) -> list[Path]:

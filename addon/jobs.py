@@ -67,10 +67,10 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
         return _refuse(f"The overrides cannot be read as JSON: {error}.", 'Write them as {"stage1_steps": 100} or leave them empty.')
     try:
         reading = scene_read.read_sketch(context) if mode == "refine" else scene_read.read_texture_target(context)
-        command = engine_process.find_command(preferences.engine_command(context))
+        command, log = engine_process.find_command(preferences.engine_command(context)), new_log()
     except (SceneError, EngineError) as error:
         return _refuse(error.message, error.fix)
-    session = Session(command, JobInput(settings, reading.vertices, reading.faces, reading.colours, reading.uvs), new_log())
+    session = Session(command, JobInput(settings, reading.vertices, reading.faces, reading.colours, reading.uvs), log)
     if session.problem is not None:
         return _refuse(session.problem.message, session.problem.fix, session.problem.exit_code)
     session.notes.extend(reading.notes)
@@ -199,12 +199,24 @@ def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, An
 
 
 def new_log() -> Path:
-    """A file for the engine's standard error, in the extension's own folder; the oldest ones are removed."""
+    """A file for the engine's standard error, in the extension's own folder; the oldest ones are removed.
+
+    EngineError where it cannot be made.
+    """
     try:
-        folder = Path(bpy.utils.extension_path_user(__package__, path="logs", create=True))
+        return _made_log()
+    except OSError as error:
+        raise EngineError(
+            f"The engine's log cannot be written: {error}.", "Free space on that disk, or make the folder writable, and try again."
+        ) from error
+
+
+def _made_log() -> Path:
+    try:
+        folder = Path(bpy.utils.extension_path_user(__package__, path="logs"))  # its own create=True hides the reason of a failure
     except ValueError:  # not installed as an extension
         folder = Path(tempfile.gettempdir()) / "sketchbridge-logs"
-        folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     logs = sorted(folder.glob("engine-*.log"), key=lambda log: log.stat().st_mtime)
     for old in logs[: -KEPT_LOGS + 1]:
         old.unlink(missing_ok=True)

@@ -35,6 +35,22 @@ def test_refine_to_a_folder(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixt
     assert str(out / "mug.glb") in capsys.readouterr().out
 
 
+def test_the_folder_of_the_open_file_is_refused(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_cube()
+    path, link = tmp_path / "mug.blend", tmp_path / "link"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    link.symlink_to(tmp_path)
+    before = path.read_bytes()
+    for folder in (tmp_path, link):
+        assert cli.main(["refine", "--prompt", "a mug", "--out", str(folder)]) == 2
+        assert "mug.blend' would overwrite" in capsys.readouterr().err
+    assert path.read_bytes() == before and sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "mug.blend"]
+    assert cli.main(["refine", "--prompt", "a mug", "--out", str(tmp_path / "done.blend")]) == 0  # another file beside it
+    assert path.read_bytes() == before and (tmp_path / "done.blend").exists()
+    assert cli.main(["texture", "--prompt", "a mug", "--out", str(path)]) == 0  # named outright
+    assert path.read_bytes() != before
+
+
 def test_the_glb_holds_the_result_alone_with_its_texture(cli: Any, tmp_path: Path) -> None:
     add_cube()
     assert cli.main(["refine", "--prompt", "a mug", "--out", str(tmp_path / "mug.glb")]) == 0

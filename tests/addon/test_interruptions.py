@@ -115,6 +115,22 @@ def test_an_engine_that_is_none(scene: ModuleType, monkeypatch: pytest.MonkeyPat
     assert helpers.fingerprint() == before
 
 
+def test_a_log_that_cannot_be_made(scene: ModuleType) -> None:
+    folder = Path(bpy.utils.extension_path_user(scene.__name__, path="logs", create=True))
+    aside = folder.rename(folder.with_name("logs aside"))
+    folder.write_text("a file where the folder should be")
+    try:
+        add_cube()
+        before = helpers.fingerprint()
+        for operator in (bpy.ops.sketchbridge.refine, bpy.ops.sketchbridge.test_connection):
+            message = refused(operator)
+            assert "log cannot be written" in message and "Free space" in message and "Traceback" not in message
+        assert part(scene, "jobs").running is None and helpers.fingerprint() == before
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+
+
 def test_no_engine_at_all_names_the_preference(scene: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     add_cube()
     monkeypatch.delenv("SKETCHBRIDGE_ENGINE")
