@@ -73,8 +73,11 @@ def job_settings(settings: SketchbridgeSettings, mode: str) -> dict[str, Any]:
     overrides = json.loads(settings.overrides) if settings.overrides.strip() else {}
     if not isinstance(overrides, dict):
         raise ValueError("expected a JSON object")
+    model = settings.model.strip() or "embedded"
+    if model.startswith("//") and bpy.data.filepath:  # relative to the open file, as Blender writes such paths
+        model = bpy.path.abspath(model)
     values: dict[str, Any] = {
-        "mode": mode, "prompt": settings.prompt, "model": settings.model.strip() or "embedded", "preset": settings.preset,
+        "mode": mode, "prompt": settings.prompt, "model": model, "preset": settings.preset,
         "seed": settings.seed, "adherence": settings.adherence, "device": settings.device, "overrides": overrides,
     }  # fmt: skip
     if settings.source.strip():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from types import ModuleType
 
 import bpy
@@ -260,3 +262,13 @@ def test_panel_settings_become_the_jobs_settings(scene: ModuleType) -> None:
 def test_a_strip_without_volume_can_be_refined(scene: ModuleType) -> None:
     add_object("Ribbon", [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2, 3]])
     assert bpy.ops.sketchbridge.refine() == {"FINISHED"}
+
+
+def test_a_model_folder_beside_the_file(scene: ModuleType, tmp_path: Path) -> None:
+    settings, job_settings = bpy.context.scene.sketchbridge, part(scene, "properties").job_settings
+    settings.model = "//models/flowers"
+    assert job_settings(settings, "refine")["model"] == "//models/flowers"  # a file without a name has no folder
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "sketch.blend"))
+    assert os.path.normpath(job_settings(settings, "refine")["model"]) == str(tmp_path / "models" / "flowers")
+    settings.model = "owner/model"
+    assert job_settings(settings, "refine")["model"] == "owner/model"
