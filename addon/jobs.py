@@ -129,7 +129,7 @@ def apply_result(context: bpy.types.Context) -> str:
     write = scene_write.apply_refined if job.mode == "refine" else scene_write.apply_textured
     obj = write(context, job.reading, done, provenance(job.settings, done.report))
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
-    text = f"Made '{obj.name}' from {', '.join(job.reading.names)}."
+    text = f"Made '{obj.name}' from {', '.join(scene_read.named_now(job.reading).names)}."
     if job.mode == "refine" and "deviation_mean_percent" in figures:
         text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
         text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %." if "deviation_p95_percent" in figures else "."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import bpy
@@ -39,7 +39,8 @@ class Reading:
     """What is sent, and what is needed to put the answer back.
 
     vertices float32 [V, 3], world axes, relative to `origin` so that nothing is lost far from the world's centre;
-    `names` the objects read, `active` the one whose transform, parent and collections the result takes;
+    `names` the objects read, `uids` their session ids, which outlive a renaming;
+    `active` the one whose transform, parent and collections the result takes;
     `matrix` [4, 4] that object's world matrix when it was read; `new_uvs` float32 [corners, 2] of its mesh where it had none
     """
 
@@ -49,6 +50,7 @@ class Reading:
     uvs: np.ndarray | None
     origin: np.ndarray
     names: tuple[str, ...]
+    uids: tuple[int, ...]
     active: str
     matrix: np.ndarray
     notes: tuple[str, ...] = ()
@@ -100,6 +102,17 @@ def read_texture_target(context: bpy.types.Context) -> Reading:
     if part is None or part.uvs is None:
         raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
     return _reading(part, (source.name,), source.name, (), new_uvs)
+
+
+def named_now(reading: Reading) -> Reading:
+    """The reading with the names that its objects have by now; those that are gone keep the name they had."""
+    names = tuple(current_name(name, uid) for name, uid in zip(reading.names, reading.uids, strict=True))
+    return replace(reading, names=names, active=names[reading.names.index(reading.active)])
+
+
+def current_name(name: str, uid: int) -> str:
+    """The name of the object with this session id, `name` where there is none."""
+    return next((obj.name for obj in bpy.data.objects if obj.session_uid == uid), name)
 
 
 def selected_objects(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -193,10 +206,11 @@ def _reading(part: Part, names: tuple[str, ...], active: str, notes: tuple[str, 
                          "Delete those vertices or check the object's scale and modifiers.")  # fmt: skip
     origin = (part.vertices.min(axis=0) + part.vertices.max(axis=0)) / 2
     matrix = np.array(bpy.data.objects[active].matrix_world, dtype=np.float64)
+    uids = tuple(bpy.data.objects[name].session_uid for name in names)
     vertices = np.ascontiguousarray(part.vertices - origin, dtype=np.float32)
     uvs = None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32)
     return Reading(
-        vertices, np.ascontiguousarray(part.faces, dtype=np.int32), part.colours, uvs, origin, names, active, matrix, notes, new_uvs
+        vertices, np.ascontiguousarray(part.faces, dtype=np.int32), part.colours, uvs, origin, names, uids, active, matrix, notes, new_uvs
     )
 
 

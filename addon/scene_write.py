@@ -1,12 +1,13 @@
 """Results -> datablocks: the preview while a job runs, and the refined or textured object beside the original.
 
-Nothing here keeps a datablock between calls: they are found again by name. `apply_refined` and `apply_textured` either
+Nothing here keeps a datablock between calls: they are found again by session id, else by name. `apply_refined` and `apply_textured` either
 finish or remove what they made.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import bpy
 import numpy as np
 
 from . import geometry, protocol
-from .scene_read import Reading, mesh_from
+from .scene_read import Reading, current_name, mesh_from, named_now
 
 PREVIEW_NAME = "Sketchbridge Preview"
 MARK = "sketchbridge"
@@ -44,7 +45,7 @@ def show_preview(context: bpy.types.Context, reading: Reading, update: protocol.
 def remove_preview() -> None:
     """Take the preview out of the file and show the originals that it replaced again, selected as they were."""
     for obj in [obj for obj in bpy.data.objects if f"{MARK}_preview" in obj]:
-        replaced = json.loads(obj[f"{MARK}_preview"])
+        replaced = _replaced_by(obj)
         mesh, materials = obj.data, [slot.material for slot in obj.material_slots]
         bpy.data.objects.remove(obj)
         bpy.data.meshes.remove(mesh)
@@ -59,6 +60,7 @@ def remove_preview() -> None:
 
 def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
     """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden."""
+    reading = named_now(reading)
     source = bpy.data.objects.get(reading.active)
     name = f"{reading.active} refined"
     made: list[bpy.types.ID] = []
@@ -90,6 +92,7 @@ def apply_textured(context: bpy.types.Context, reading: Reading, done: protocol.
 
     RuntimeError where the original was deleted while the engine worked.
     """
+    reading = named_now(reading)
     source = bpy.data.objects.get(reading.active)
     if source is None:
         raise RuntimeError(f"'{reading.active}' was deleted while it was textured; undo that and try again.")
@@ -153,10 +156,12 @@ def toggle(result: bpy.types.Object) -> bool:
 
 def _new_preview(context: bpy.types.Context, reading: Reading) -> bpy.types.Object:
     remove_preview()
+    reading = named_now(reading)
     obj = bpy.data.objects.new(PREVIEW_NAME, bpy.data.meshes.new(PREVIEW_NAME))
     layer = context.view_layer.objects
     replaced = [name for name in reading.names if name in layer and not layer[name].hide_get()]
-    obj[f"{MARK}_preview"] = json.dumps(replaced)
+    uids = [layer[name].session_uid for name in replaced]
+    obj[f"{MARK}_preview"] = json.dumps({"process": os.getpid(), "names": replaced, "uids": uids})
     obj.hide_select = True
     material = bpy.data.materials.new(PREVIEW_NAME)
     if bpy.app.version < (5, 0):
@@ -169,6 +174,14 @@ def _new_preview(context: bpy.types.Context, reading: Reading) -> bpy.types.Obje
     _link_beside(context, obj, bpy.data.objects.get(reading.active))
     _hide(replaced, hidden=True)
     return obj
+
+
+def _replaced_by(preview: bpy.types.Object) -> list[str]:
+    """The names by now of what the preview stands for; session ids mean nothing in another process than the one that gave them."""
+    mark = json.loads(preview[f"{MARK}_preview"])
+    if mark["process"] != os.getpid():
+        return mark["names"]
+    return [current_name(name, uid) for name, uid in zip(mark["names"], mark["uids"], strict=True)]
 
 
 def _set_colours(mesh: bpy.types.Mesh, colours: np.ndarray) -> None:

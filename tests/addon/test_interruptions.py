@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -296,6 +297,51 @@ def test_a_result_that_waits_can_be_given_up(scene: ModuleType) -> None:
     assert jobs.step(bpy.context) and jobs.finish(bpy.context).phase.value == "cancelled"
     bpy.ops.object.mode_set(mode="OBJECT")
     assert helpers.fingerprint() == before
+
+
+@pytest.mark.parametrize("mode", ["refine", "texture"])
+def test_an_object_renamed_during_the_job_is_found_again(scene: ModuleType, mode: str) -> None:
+    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    sketch = add_cube()
+    sketch.location = (3, 2, 1)
+    bpy.context.scene.sketchbridge.prompt = "steps 20"
+    assert jobs.begin(bpy.context, mode)
+    session = jobs.running.session
+    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects if mode == "refine" else session.progress)
+    sketch.name = "Tulip"
+    bystander = add_cube()  # has the name that the sketch had
+    assert bystander.name == "Sketch"
+    outcome = jobs.run_blocking(bpy.context)
+    assert outcome.result == ("Tulip refined" if mode == "refine" else "Tulip textured") and "from Tulip." in outcome.text
+    result = bpy.data.objects[outcome.result]
+    assert tuple(result.location) == (3, 2, 1) and write.sources_of(result) == [sketch]
+    assert sketch.hide_get() and sketch.hide_render and not bystander.hide_get() and not bystander.hide_render
+
+
+def test_an_object_renamed_under_the_preview_is_shown_again(scene: ModuleType) -> None:
+    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    sketch = add_cube()
+    bpy.context.scene.sketchbridge.prompt = "steps 5000"
+    assert jobs.begin(bpy.context, "refine")
+    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects)
+    assert sketch.hide_get()
+    sketch.name = "Tulip"
+    jobs.cancel()
+    jobs.run_blocking(bpy.context)
+    assert not sketch.hide_get() and sketch.select_get()
+
+
+def test_a_preview_of_another_process_is_removed_by_names(scene: ModuleType) -> None:
+    """Blender was killed after it had saved the file by itself: the session ids in it may be those of other objects."""
+    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    sketch, other = add_cube(), add_cube("Other")
+    other.hide_set(True)
+    select(sketch)
+    preview = write._new_preview(bpy.context, part(scene, "scene_read").read_sketch(bpy.context))
+    preview["sketchbridge_preview"] = json.dumps({"process": 0, "names": ["Sketch"], "uids": [other.session_uid]})
+    assert sketch.hide_get()
+    jobs.after_load()
+    assert helpers.no_preview() and not sketch.hide_get() and other.hide_get()
 
 
 def test_disabling_the_extension_ends_the_job(scene: ModuleType) -> None:
