@@ -195,7 +195,8 @@ def test_where_the_command_is_looked_for(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     everything = {"SKETCHBRIDGE_ENGINE": "ssh host sketchbridge engine", "PATH": str(tmp_path)}
-    assert find_command("'/a b/python' -m engine", everything) == ["ssh", "host", "sketchbridge", "engine"]
+    assert find_command("'/a b/python' -m engine", everything) == ["/a b/python", "-m", "engine"]
+    assert find_command("", everything) == ["ssh", "host", "sketchbridge", "engine"]
     assert find_command("'/a b/python' -m engine", {"PATH": str(tmp_path)}) == ["/a b/python", "-m", "engine"]
     assert find_command("", {"PATH": str(tmp_path)}) == [str(program), "engine"]
     with pytest.raises(EngineError, match="Engine Command"):
