@@ -115,16 +115,23 @@ def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], says: s
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_full_disk_is_said_before_the_work_starts(tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("this system has no /dev/full")
-    from engine.errors import InputError
-    from engine.results import prepare_folder
+def test_an_output_folder_that_takes_no_more_bytes_is_said_before_the_work_starts(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+        "from engine.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["refine", str(FLOWER), "--prompt", "a mug", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr and "fix:" in done.stderr
+    assert not list((tmp_path / "out").iterdir())
 
+
+def test_a_file_in_the_place_of_the_output_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot be written"):
-        prepare_folder(tmp_path / "file" / "out")
+    done = sketchbridge("refine", str(FLOWER), "--prompt", "a mug", "--out", str(tmp_path / "file"))
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 @pytest.mark.slow
