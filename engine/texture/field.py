@@ -123,14 +123,6 @@ def sample_grids(points: Tensor, grids: list[Tensor]) -> Tensor:
     return total
 
 
-def total_variation(grid: Tensor) -> Tensor:
-    """Squared differences of neighbouring vertices of one level [R, R, R, 3], averaged over vertices -> [3], one an axis.
-
-    Reads the whole level: about as dear as an optimiser step on it, so call it for coarse levels or now and then.
-    """
-    return torch.stack([torch.diff(grid, dim=axis).square().mean() for axis in range(3)])
-
-
 def _start(size: int, noise: float, generator: torch.Generator | None) -> Tensor:
     if noise <= 0:
         return torch.zeros(size, size, size, 3)

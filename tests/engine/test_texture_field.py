@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.mesh import Mesh
-from engine.texture.field import ColourField, sample_grids, surface_samples, total_variation
+from engine.texture.field import ColourField, sample_grids, surface_samples
 
 
 def points_in_box(count: int, seed: int = 0, extent: float = 1.0) -> torch.Tensor:
@@ -115,11 +115,6 @@ def test_fitting_known_colours_converges() -> None:
         optimiser.step()
     probes = points_in_box(2000, seed=9)
     assert (field(probes) - truth(probes)).abs().mean() < 0.01
-
-
-def test_total_variation_of_a_ramp() -> None:
-    ramp = torch.linspace(0, 1, 11).view(11, 1, 1, 1).expand(11, 11, 11, 3)
-    assert torch.allclose(total_variation(ramp), torch.tensor([0.01, 0.0, 0.0]), atol=1e-7)
 
 
 def test_state_round_trips() -> None:
