@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +25,15 @@ import torch  # noqa: E402
 
 from scripts.prior import dataset, judges, sampling  # noqa: E402
 from scripts.prior.captions import compose, modifiers_of  # noqa: E402
-from scripts.prior.corruptions import ALL_DESCRIPTORS, draw_corruption  # noqa: E402
+from scripts.prior.corruptions import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS, Corruption, draw_corruption  # noqa: E402
 from scripts.prior.networks import IMAGE_SIZE  # noqa: E402
 from scripts.prior.palette import COLOURS  # noqa: E402
 from scripts.prior.records import Record  # noqa: E402
+
+TAUGHT_FAULTS = 300
+"""Renders from which the probe of each fault learns."""
+FRONTED_KINDS = ("chair", "house")
+"""Kinds whose front and back differ."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parser.add_argument("--count", type=int, default=220, help="pictures to draw")
     parser.add_argument("--real", type=int, default=1080, help="renders to compare with")
-    parser.add_argument("--fault-count", type=int, default=16, help="pictures for each fault")
+    parser.add_argument("--fault-count", type=int, default=24, help="pairs of pictures for each word")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
@@ -133,6 +138,11 @@ class Bench:
             Row("KID x1000 to renders", _milli(kid(ours, real)), f"{_milli(kid(*halves))} (two halves)"),
             Row("FID to renders (few pictures: biased up)", f"{fid(ours, real):.0f}", f"{fid(*halves):.0f} (two halves)"),
         ]
+        records = self.taught.records[: len(self.drawn.records)]
+        features, classes = self.judge.judge(self.rebuilt(self.taught.images[: len(records)]))
+        rows.append(Row("KID x1000 of renders through the autoencoder", "", _milli(kid(features, real))))
+        share = judges.imagenet_share(classes, [record.kind for record in records])
+        rows.append(Row("kind, by ImageNet's classes, of renders through the autoencoder", "", _percent(share), "1 %"))
         spoilt = self.spoilt_renders()
         rows.append(Row("KID x1000 of corrupted renders to clean ones", "", _milli(kid(spoilt, real))))
         count = len(self.drawn.records) // 2
@@ -141,6 +151,13 @@ class Bench:
         rows.append(Row("KID x1000 to clean renders, whole fault list in the prompt", _milli(kid(listed, real)), ""))
         rows.append(Row("KID x1000 to corrupted renders, whole fault list in the prompt", _milli(kid(listed, spoilt)), ""))
         return rows
+
+    def rebuilt(self, images: np.ndarray) -> np.ndarray:
+        """Encoded and decoded: the best that any denoiser of these latents can show; uint8 [N, 64, 64, 3]."""
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        autoencoder = self.models.autoencoder
+        decoded = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mode()).sample
+        return sampling.as_pictures(decoded)
 
     def spoilt_renders(self) -> torch.Tensor:
         """Features of renders with three to five faults each; as many as pictures were drawn."""
@@ -184,18 +201,62 @@ class Bench:
 
     def fault_rows(self) -> list[Row]:
         """Do fault words do what they say? Pairs from the same noise, without and with the word."""
-        count = self.arguments.fault_count
-        chosen = spread(self.taught.records, count, self.rng)
+        chosen = spread(self.taught.records, self.arguments.fault_count, self.rng)
         plain = self.draw([prompt_of(record) for record in chosen], seed=900)
-        rows = []
-        for word, (measure, sign) in judges.FAULT_MEASURES.items():
+        plain_features, _ = self.judge.judge(plain)
+        measured, probed = [], []
+        for word, spoil in (CORRUPTIONS | DOMAINS).items():
             changed = self.draw([prompt_of(record, (word,)) for record in chosen], seed=900)
-            before, after = measure(plain), measure(changed)
-            right = float(np.mean(sign * (after - before) > 0))
-            factor = f"x{after.mean() / before.mean():.2f}"
-            name = f'"{word}": {measure.__name__} {"up" if sign > 0 else "down"}, share of pairs'
-            rows.append(Row(name, f"{_percent(right)} ({factor})", "", "50 %"))
-        return rows
+            if word in judges.FAULT_MEASURES:
+                measure, sign = judges.FAULT_MEASURES[word]
+                before, after = measure(plain), measure(changed)
+                name = f'"{word}": {measure.__name__} {"up" if sign > 0 else "down"}, x{after.mean() / before.mean():.2f}'
+                real = judges.compare_pairs(measure(self.held.images), measure(self.spoilt(self.held.images, spoil)), sign)
+                measured.append(_pair_row(name, judges.compare_pairs(before, after, sign), real))
+            taught = self.taught.features[:TAUGHT_FAULTS]
+            bad = self.judge.judge(self.spoilt(self.taught.images[:TAUGHT_FAULTS], spoil))[0]
+            probe = judges.Probe(torch.cat([taught, bad]), ["plain"] * len(taught) + [word] * len(bad))
+            features = (plain_features, self.judge.judge(changed)[0])
+            held = (self.held.features, self.judge.judge(self.spoilt(self.held.images, spoil))[0])
+            ours, real = (judges.compare_pairs(*(probe.margin(part, word) for part in parts)) for parts in (features, held))
+            probed.append(_pair_row(f'"{word}", by a probe', ours, real))
+        return measured + probed
+
+    def spoilt(self, images: np.ndarray, spoil: Corruption) -> np.ndarray:
+        """Every picture with the same fault; uint8 [N, 64, 64, 3]."""
+        from PIL import Image
+
+        return np.stack([np.asarray(spoil(Image.fromarray(image), self.rng)) for image in images])
+
+    def view_row(self) -> Row:
+        """Front against back, for the kinds that show the difference: a probe, asked about pairs from the same noise."""
+        real = [pictures for pictures in (self.taught, self.held)]
+        records = [record for pictures in real for record in pictures.records]
+        features = torch.cat([pictures.features for pictures in real])
+        rows = [n for n, r in enumerate(records) if r.kind in FRONTED_KINDS and r.view in ("front", "back")]
+        views = [records[n].view for n in rows]
+        half = judges.Probe(features[rows[::2]], views[::2]).predict(features[rows[1::2]])
+        probe = judges.Probe(features[rows], views)
+        count = self.arguments.fault_count
+        chosen = spread([records[n] for n in rows], count, self.rng)
+        drawn = {
+            view: probe.margin(self.judge.judge(self.draw([prompt_of(replace(r, view=view)) for r in chosen], seed=700))[0], "back")
+            for view in ("front", "back")
+        }
+        pairs = judges.compare_pairs(drawn["front"], drawn["back"])
+        share = judges.balanced_share(half, views[1::2])
+        name = f"front or back view of {' and '.join(FRONTED_KINDS)}, by a probe; share of pairs"
+        return Row(name, _significant(pairs), f"{_percent(share)} of single ones", "50 %")
+
+
+def _significant(pairs: judges.Pairs) -> str:
+    """The share, with a star where chance alone would give it in fewer than 5 of 100 cases."""
+    return _percent(pairs.share) + (" *" if pairs.chance < 0.05 else "")
+
+
+def _pair_row(name: str, ours: judges.Pairs, real: judges.Pairs) -> Row:
+    """Shares of pairs that differ as the word says, of samples and of held-out renders."""
+    return Row(f"{name}; share of pairs", _significant(ours), _significant(real), "50 %")
 
 
 def _milli(value: float) -> str:
@@ -230,12 +291,13 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_grad_enabled(False)
     started = time.monotonic()
     bench = Bench(parsed)
-    rows = bench.distance_rows() + bench.probe_rows() + bench.fault_rows()
+    rows = bench.distance_rows() + bench.probe_rows() + [bench.view_row()] + bench.fault_rows()
     parsed.out.mkdir(parents=True, exist_ok=True)
     table = as_table(rows)
     (parsed.out / "table.md").write_text(table + "\n", "utf-8")
     write_sheets(bench, parsed.out)
     print(table)
+    print("\n* more than chance: one-sided sign test, 5 %")
     counts = f"{len(bench.drawn.images)} pictures drawn, {len(bench.taught.images)} renders"
     seconds = time.monotonic() - started
     print(f"\n{counts}, {len(bench.held.images)} held out, {seconds:.0f} s; sheets in {parsed.out}")

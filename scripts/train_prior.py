@@ -22,11 +22,13 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
 
-from scripts.prior import dataset, sampling, text_model, training  # noqa: E402
+from engine.diffusion.patch_autoencoder import PatchAutoencoder  # noqa: E402
+from scripts.prior import autoencoder_training, dataset, sampling, text_model, training  # noqa: E402
 from scripts.prior.captions import vocabulary  # noqa: E402
 from scripts.prior.export import write_folder  # noqa: E402
 from scripts.prior.networks import (  # noqa: E402
     IMAGE_SIZE,
+    make_autoencoder,
     make_text_model,
     make_unet,
     parameter_count,
@@ -54,8 +56,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--workers", type=int, default=1, help="gradients side by side, by thread")
     train.add_argument("--minutes", type=float, default=math.inf)
     train.add_argument("--steps", type=int, default=2**62)
-    train.add_argument("--copies", type=int, default=3, help="crops and corruptions a picture")
+    train.add_argument("--copies", type=int, default=6, help="crops and corruptions a picture")
     train.add_argument("--text-steps", type=int, default=500, help="pretraining of the text model")
+    train.add_argument(
+        "--autoencoder-steps", type=int, default=4000, help="of which a third teach the encoder too"
+    )
     train.add_argument("--float32", action="store_true", help="no bfloat16")
     train.add_argument("--grid-minutes", type=float, default=10.0)
     export.add_argument("--to", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
@@ -97,6 +102,21 @@ def prepare_text(
     return model, tokenizer
 
 
+def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -> PatchAutoencoder:
+    """The run's autoencoder, trained at the first call on uint8 pictures [N, 3, 64, 64]."""
+    folder: Path = arguments.out / "vae"
+    if (folder / "diffusion_pytorch_model.safetensors").exists():
+        return PatchAutoencoder.from_pretrained(folder, local_files_only=True)
+    torch.manual_seed(arguments.seed)
+    model = make_autoencoder()
+    psnr = autoencoder_training.train(
+        model, pictures, steps=arguments.autoencoder_steps, seed=arguments.seed, report=report
+    )
+    report(f"autoencoder {parameter_count(model) / 1e6:.2f} M, {psnr:.1f} dB")
+    model.save_pretrained(folder)
+    return model
+
+
 def training_settings(arguments: argparse.Namespace) -> training.TrainingSettings:
     """From the command line."""
     return training.TrainingSettings(
@@ -119,22 +139,25 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
     )
     report(f"{len(records)} pictures, {len(clean)} clean and {len(corrupted)} corrupted copies")
+    autoencoder = prepare_autoencoder(arguments, torch.cat([clean.pictures, corrupted.pictures]))
     text, tokenizer = prepare_text(arguments, records)
     settings = training_settings(arguments)
     torch.manual_seed(arguments.seed)
-    trainer = training.Trainer(make_unet(), text, settings)
+    trainer = training.Trainer(make_unet(), settings)
     report(f"picture network {parameter_count(trainer.unet) / 1e6:.1f} M")
     if trainer.load(arguments.out):
         report(f"going on from step {trainer.progress.step}")
     (arguments.out / "settings.json").write_text(json.dumps(asdict(settings), indent=2), "utf-8")
+    texts = training.TextFeatures(text, tokenizer, arguments.device)
+    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, corrupted)]
     sources = [
-        training.BatchSource(clean, corrupted, tokenizer, settings, (trainer.progress.step, worker))
+        training.BatchSource(clean, corrupted, *latents, texts, settings, (trainer.progress.step, worker))
         for worker in range(settings.workers)
     ]
 
     def make_grid(current: training.Trainer, path: Path) -> None:
         unet = current.averaged_unet().to(arguments.device)
-        models = sampling.models_for_training(unet, current.text_model, tokenizer)
+        models = sampling.models_for_training(unet, autoencoder.to(arguments.device), text, tokenizer)
         sampling.training_grid(models, path)
         report(f"samples in {path.name}")
 
@@ -155,12 +178,13 @@ def export(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"no run in {arguments.out}; run the command 'train' first")
     text = CLIPTextModel.from_pretrained(text_folder, local_files_only=True)
     torch.manual_seed(arguments.seed)
-    trainer = training.Trainer(make_unet(), text, training.TrainingSettings())
+    trainer = training.Trainer(make_unet(), training.TrainingSettings())
     if not trainer.load(arguments.out):
         report("no checkpoint yet: exporting untrained weights")
     records = training_records(arguments)
     unet = trainer.averaged_unet()
-    write_folder(arguments.to, unet, text, text_folder / "tokenizer", records)
+    autoencoder = PatchAutoencoder.from_pretrained(arguments.out / "vae", local_files_only=True)
+    write_folder(arguments.to, unet, autoencoder, text, text_folder / "tokenizer", records)
     size = sum(path.stat().st_size for path in arguments.to.rglob("*") if path.is_file())
     report(
         f"step {trainer.progress.step}, {trainer.progress.samples} samples -> {arguments.to}, "

@@ -27,12 +27,12 @@ REQUIRED = (
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 """Component -> stem of its weight files."""
 
-OWN_AUTOENCODERS = {"PixelShuffleAutoencoder": "engine.diffusion.pixel_autoencoder"}
-"""Autoencoders of this project; without weights, so their configuration is all there is."""
+OWN_AUTOENCODERS = {"PatchAutoencoder": "engine.diffusion.patch_autoencoder"}
+"""Autoencoders of this project, which diffusers does not know by name."""
 
 
 class DiffusersPrior:
-    """A latent (or patched-pixel) diffusion model of the Stable Diffusion 1.x / 2.x class. See `from_folder`."""
+    """A latent diffusion model of the Stable Diffusion 1.x / 2.x class. See `from_folder`."""
 
     def __init__(
         self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, name: str, kinds: dict[str, list[str]] | None = None
@@ -106,6 +106,11 @@ class DiffusersPrior:
         else:
             latents = answer.latent_dist.mode() if generator is None else answer.latent_dist.sample(generator)
         return (latents - (getattr(self.vae.config, "shift_factor", None) or 0.0)) * self.vae.config.scaling_factor
+
+    def pull_back(self, difference: Tensor) -> Tensor:
+        """A difference of latents, made ready to reach pixels as a difference of images; as it is where the encoder is not linear."""
+        linear = getattr(self.vae, "pull_back", None)
+        return difference if linear is None else linear(difference)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> images [B, 3, image_size, image_size] in 0..1."""
@@ -210,8 +215,6 @@ def check_folder(folder: Path) -> None:
 
 def weights_of(folder: Path, part: str) -> str | None:
     """ "" or the variant ("fp16") under which a part's safetensors are stored; None if there are none."""
-    if part == "vae" and json.loads((folder / "vae/config.json").read_text(encoding="utf-8")).get("_class_name") in OWN_AUTOENCODERS:
-        return ""
     names = [path.name for path in (folder / part).iterdir()]
     for variant in ("", "fp16"):
         dotted = f".{variant}" if variant else ""
@@ -228,15 +231,11 @@ def options(folder: Path, part: str) -> dict[str, Any]:
 
 
 def load_autoencoder(folder: Path, class_name: str) -> Any:
-    """The folder's autoencoder in float32; one of this project's is made from its configuration alone."""
+    """The folder's autoencoder in float32."""
     config = json.loads((folder / "vae/config.json").read_text(encoding="utf-8"))
     class_name = config.get("_class_name", class_name)
-    if class_name in OWN_AUTOENCODERS:
-        own = getattr(importlib.import_module(OWN_AUTOENCODERS[class_name]), class_name)
-        return own.from_config(config)
-    import diffusers
-
-    return getattr(diffusers, class_name).from_pretrained(folder / "vae", torch_dtype=torch.float32, **options(folder, "vae"))
+    module = importlib.import_module(OWN_AUTOENCODERS.get(class_name, "diffusers"))
+    return getattr(module, class_name).from_pretrained(folder / "vae", torch_dtype=torch.float32, **options(folder, "vae"))
 
 
 def downscaling(vae: Any) -> int:

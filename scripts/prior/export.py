@@ -10,15 +10,15 @@ import torch
 from diffusers import UNet2DConditionModel, __version__
 from transformers import CLIPTextModel
 
-from engine.diffusion.pixel_autoencoder import PixelShuffleAutoencoder
+from engine.diffusion.patch_autoencoder import PatchAutoencoder
 from scripts.prior.captions import vocabulary
-from scripts.prior.networks import PATCH, make_scheduler
+from scripts.prior.networks import make_scheduler
 from scripts.prior.records import Record
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",
     "_diffusers_version": __version__,
-    "vae": ["engine.diffusion.pixel_autoencoder", "PixelShuffleAutoencoder"],
+    "vae": ["engine.diffusion.patch_autoencoder", "PatchAutoencoder"],
     "text_encoder": ["transformers", "CLIPTextModel"],
     "tokenizer": ["transformers", "CLIPTokenizer"],
     "unet": ["diffusers", "UNet2DConditionModel"],
@@ -37,6 +37,7 @@ def known_words(records: list[Record]) -> dict[str, list[str]]:
 def write_folder(
     folder: Path,
     unet: UNet2DConditionModel,
+    autoencoder: PatchAutoencoder,
     text_model: CLIPTextModel,
     tokenizer_folder: Path,
     records: list[Record],
@@ -53,7 +54,9 @@ def write_folder(
     half_text.load_state_dict(text_model.state_dict())
     half_text.to(torch.float16).save_pretrained(folder / "text_encoder")
     make_scheduler().save_pretrained(folder / "scheduler")
-    PixelShuffleAutoencoder(patch=PATCH).save_config(folder / "vae")
+    half_autoencoder = PatchAutoencoder.from_config(autoencoder.config)
+    half_autoencoder.load_state_dict(autoencoder.state_dict())
+    half_autoencoder.to(torch.float16).save_pretrained(folder / "vae")
     if tokenizer_folder.resolve() != (folder / "tokenizer").resolve():
         shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
     for weights in folder.rglob("*.safetensors"):

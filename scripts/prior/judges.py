@@ -7,10 +7,12 @@ classifier that is small enough for a package index; it judges and never teaches
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 
 JUDGE_SIZE = 160
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)
@@ -104,6 +106,11 @@ class Probe:
         scaled = (features - self.mean) / self.scale
         return torch.cat([scaled, torch.ones(len(scaled), 1, dtype=torch.float64)], 1)
 
+    def margin(self, features: torch.Tensor, name: str) -> np.ndarray:
+        """How much each row looks like the label, [N]; above 0 more than not."""
+        column = self.names.index(name)
+        return (self._inputs(features) @ self.weights[:, column]).numpy()
+
     def predict(self, features: torch.Tensor) -> list[str]:
         """The likeliest label of each row."""
         best = (self._inputs(features) @ self.weights).argmax(1)
@@ -117,6 +124,33 @@ def balanced_share(predicted: list[str], wanted: list[str]) -> float:
         pairs = [guess == label for guess, truth in zip(predicted, wanted, strict=True) if truth == label]
         shares.append(float(np.mean(pairs)))
     return float(np.mean(shares))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Of pairs of pictures that differ by one word of the prompt, how many differ as the word says.
+
+    Attributes:
+        right, count: pairs.
+    """
+
+    right: int
+    count: int
+
+    @property
+    def share(self) -> float:
+        """Of all pairs."""
+        return self.right / max(1, self.count)
+
+    @property
+    def chance(self) -> float:
+        """Probability of at least so many right ones if the word did nothing (one-sided sign test)."""
+        return float(binomtest(self.right, self.count, alternative="greater").pvalue) if self.count else 1.0
+
+
+def compare_pairs(before: np.ndarray, after: np.ndarray, sign: int = 1) -> Pairs:
+    """Of measures [N] without and with a word; ``sign`` is the direction that the word asks for."""
+    return Pairs(int(np.sum(sign * (after - before) > 0)), len(after))
 
 
 def imagenet_share(classes: torch.Tensor, kinds: list[str]) -> float:

@@ -6,26 +6,33 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from engine.diffusion.patch_autoencoder import PatchAutoencoder
 from scripts.prior.tokenizer import MAX_TOKENS
 
-PATCH = 4
 IMAGE_SIZE = 64
+LATENT_CHANNELS = 16
 TEXT_WIDTH = 192
-CHANNELS = (64, 128, 192)
+CHANNELS = (128, 192)
 TRAIN_TIMESTEPS = 1000
 
 
+def make_autoencoder() -> PatchAutoencoder:
+    """Pictures [B, 3, 64, 64] <-> latents [B, 16, 8, 8]; untrained."""
+    return PatchAutoencoder(latent_channels=LATENT_CHANNELS)
+
+
 def make_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
-    """Predicts the clean picture's patches: [B, 48, 16, 16] -> the same.
+    """Predicts the clean picture's latents: [B, 16, 8, 8] -> the same.
 
     The text enters twice: its pooled features are added to the time embedding and scale and
     shift every block (kinds and colours come soon), and the lower levels attend to its words.
     """
+    patch = make_autoencoder().patch
     attends = [False] + [True] * (len(channels) - 1)
     return UNet2DConditionModel(
-        sample_size=IMAGE_SIZE // PATCH,
-        in_channels=3 * PATCH * PATCH,
-        out_channels=3 * PATCH * PATCH,
+        sample_size=IMAGE_SIZE // patch,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         block_out_channels=channels,
         layers_per_block=1,
         cross_attention_dim=TEXT_WIDTH,
@@ -66,8 +73,7 @@ def make_scheduler() -> DDIMScheduler:
         num_train_timesteps=TRAIN_TIMESTEPS,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="sample",
-        clip_sample=True,
-        clip_sample_range=1.0,
+        clip_sample=False,
         timestep_spacing="trailing",
     )
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image, ImageDraw
-from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from scripts.prior.networks import IMAGE_SIZE, PATCH, make_scheduler, tokenize
+from engine.diffusion.patch_autoencoder import PatchAutoencoder
+from scripts.prior.networks import make_scheduler, tokenize
 from scripts.prior.text_model import text_features
 
 
@@ -22,6 +22,7 @@ class PriorModels:
     """What sampling needs."""
 
     unet: UNet2DConditionModel
+    autoencoder: PatchAutoencoder
     text_model: CLIPTextModel
     tokenizer: CLIPTokenizer
     scheduler: DDIMScheduler
@@ -32,12 +33,15 @@ def load_models(folder: Path) -> PriorModels:
     unet = UNet2DConditionModel.from_pretrained(
         folder / "unet", local_files_only=True, torch_dtype=torch.float32
     )
+    autoencoder = PatchAutoencoder.from_pretrained(
+        folder / "vae", local_files_only=True, torch_dtype=torch.float32
+    )
     text_model = CLIPTextModel.from_pretrained(
         folder / "text_encoder", local_files_only=True, dtype=torch.float32
     )
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    return PriorModels(unet.eval(), text_model.eval(), tokenizer, scheduler)
+    return PriorModels(unet.eval(), autoencoder.eval(), text_model.eval(), tokenizer, scheduler)
 
 
 @torch.no_grad()
@@ -59,9 +63,9 @@ def sample(
     ids = tokenize(models.tokenizer, [*prompts, ""], device)
     features = text_features(models.text_model, ids)
     named, nothing = features[:-1], features[-1:].expand(len(prompts), -1, -1)
-    side = IMAGE_SIZE // PATCH
+    channels, side = models.unet.config.in_channels, models.unet.config.sample_size
     generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn((len(prompts), 3 * PATCH**2, side, side), generator=generator).to(device)
+    latents = torch.randn((len(prompts), channels, side, side), generator=generator).to(device)
     scheduler = DDIMScheduler.from_config(models.scheduler.config)
     scheduler.set_timesteps(steps)
     for timestep in scheduler.timesteps:
@@ -74,7 +78,11 @@ def sample(
         conditional, unconditional = both.chunk(2)
         guided = unconditional + guidance * (conditional - unconditional)
         latents = scheduler.step(guided, timestep, latents).prev_sample
-    images = functional.pixel_shuffle(latents, PATCH)
+    return as_pictures(models.autoencoder.decode(latents).sample)
+
+
+def as_pictures(images: torch.Tensor) -> np.ndarray:
+    """float [N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3]."""
     pixels = ((images + 1) * 127.5).round().clamp(0, 255).byte()
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -149,7 +157,10 @@ def training_grid(models: PriorModels, path: Path) -> None:
 
 
 def models_for_training(
-    unet: UNet2DConditionModel, text_model: CLIPTextModel, tokenizer: CLIPTokenizer
+    unet: UNet2DConditionModel,
+    autoencoder: PatchAutoencoder,
+    text_model: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
 ) -> PriorModels:
     """The same bundle, from networks that are being trained."""
-    return PriorModels(unet, text_model, tokenizer, make_scheduler())
+    return PriorModels(unet, autoencoder, text_model, tokenizer, make_scheduler())

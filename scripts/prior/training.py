@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
-from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from engine.diffusion.patch_autoencoder import PatchAutoencoder
 from scripts.prior.captions import draw_caption
 from scripts.prior.dataset import Split
-from scripts.prior.networks import PATCH, TRAIN_TIMESTEPS, make_scheduler, tokenize
+from scripts.prior.networks import TRAIN_TIMESTEPS, make_scheduler, tokenize
 from scripts.prior.text_model import text_features
 
 LARGEST_WEIGHT = 6.0
@@ -84,37 +84,84 @@ def learning_rate(settings: TrainingSettings, step: int, share: float) -> float:
     return settings.learning_rate * min(1.0, (step + 1) / settings.warm_up_steps) * decay
 
 
+@torch.no_grad()
+def encode_pictures(autoencoder: PatchAutoencoder, pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, 3, H, W] -> latents float32 [N, 2, C, h, w] of each picture and of its mirror image."""
+    parts = []
+    for part in pictures.split(256):
+        images = part.float() / 127.5 - 1
+        both = torch.stack([images, images.flip(-1)], 1)
+        latents = autoencoder.encode(both.flatten(0, 1)).latent_dist.mode()
+        parts.append(latents.unflatten(0, (-1, 2)))
+    return torch.cat(parts)
+
+
+class TextFeatures:
+    """Features of captions, computed once for each wording; shared by the workers.
+
+    Args:
+        capacity: captions to keep (25 kB each); later ones are computed every time.
+    """
+
+    def __init__(
+        self,
+        model: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        device: torch.device | str = "cpu",
+        capacity: int = 60_000,
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.device = device
+        self.capacity = capacity
+        self._known: dict[str, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, captions: list[str]) -> torch.Tensor:
+        """float32 [B, 64, 192] for B captions."""
+        found = {caption: self._known.get(caption) for caption in captions}
+        fresh = [caption for caption, features in found.items() if features is None]
+        if fresh:
+            ids = tokenize(self.tokenizer, fresh, self.device)
+            found.update(zip(fresh, text_features(self.model, ids).half(), strict=True))
+            if len(self._known) < self.capacity:
+                self._known.update((caption, found[caption].clone()) for caption in fresh)
+        return torch.stack([found[caption] for caption in captions]).float()
+
+
 class BatchSource:
-    """Draws batches: patches, and the token ids of freshly worded captions."""
+    """Draws batches: latents, and the text features of freshly worded captions.
+
+    Args:
+        clean_latents, corrupted_latents: of the splits' pictures, from ``encode_pictures``.
+    """
 
     def __init__(
         self,
         clean: Split,
         corrupted: Split,
-        tokenizer: CLIPTokenizer,
+        clean_latents: torch.Tensor,
+        corrupted_latents: torch.Tensor,
+        texts: TextFeatures,
         settings: TrainingSettings,
         stream: tuple[int, ...] = (0,),
     ) -> None:
-        self.clean = clean
-        self.corrupted = corrupted
-        self.tokenizer = tokenizer
+        self.parts = ((corrupted, corrupted_latents), (clean, clean_latents))
+        self.texts = texts
         self.settings = settings
         self.rng = np.random.default_rng([settings.seed, *stream])
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches float32 [B, 48, h, w] in -1..1, and token ids int64 [B, L]."""
-        pictures: list[torch.Tensor] = []
+        """Latents float32 [B, C, h, w], and text features float32 [B, L, D]."""
+        latents: list[torch.Tensor] = []
         captions: list[str] = []
         for _ in range(self.settings.batch):
             is_clean = self.rng.random() < self.settings.clean_share
-            split = self.clean if is_clean else self.corrupted
+            split, encoded = self.parts[is_clean]
             row = int(self.rng.integers(len(split)))
-            picture = split.pictures[row]
-            pictures.append(picture.flip(-1) if self.rng.random() < 0.5 else picture)
+            latents.append(encoded[row, int(self.rng.integers(2))])
             captions.append(self._caption(split, row))
-        images = torch.stack(pictures).to(self.settings.device).float() / 127.5 - 1
-        patches = functional.pixel_unshuffle(images, PATCH)
-        return patches, tokenize(self.tokenizer, captions, self.settings.device)
+        return torch.stack(latents).to(self.settings.device), self.texts(captions)
 
     def _caption(self, split: Split, row: int) -> str:
         """A wording of the row's caption; empty for the share that is dropped."""
@@ -133,12 +180,10 @@ class Trainer:
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        text_model: CLIPTextModel,
         settings: TrainingSettings,
     ) -> None:
         self.settings = settings
         self.unet = unet.to(settings.device).train()
-        self.text_model = text_model.to(settings.device).eval().requires_grad_(False)
         self.average = [p.detach().clone() for p in self.unet.parameters()]
         self.optimizer = torch.optim.AdamW(
             self.unet.parameters(),
@@ -162,24 +207,22 @@ class Trainer:
     def loss(
         self,
         unet: UNet2DConditionModel,
-        patches: torch.Tensor,
-        ids: torch.Tensor,
+        latents: torch.Tensor,
+        features: torch.Tensor,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Weighted squared error of the predicted clean patches; a scalar."""
-        device = patches.device
+        """Weighted squared error of the predicted clean latents; a scalar."""
+        device = latents.device
         timesteps = torch.randint(
-            TRAIN_TIMESTEPS, (len(patches),), generator=generator, device=device
+            TRAIN_TIMESTEPS, (len(latents),), generator=generator, device=device
         )
         kept = self.alphas_cumprod[timesteps]
-        noise = torch.randn(patches.shape, generator=generator, device=device)
+        noise = torch.randn(latents.shape, generator=generator, device=device)
         signal = kept[:, None, None, None]
-        noised = signal.sqrt() * patches + (1 - signal).sqrt() * noise
+        noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16):
-            with torch.no_grad():
-                features = text_features(self.text_model, ids)
             predicted = unet(noised, timesteps, encoder_hidden_states=features).sample
-        error = (predicted.float() - patches).square().mean((1, 2, 3))
+        error = (predicted.float() - latents).square().mean((1, 2, 3))
         return (loss_weight(kept) * error).mean()
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
@@ -274,13 +317,13 @@ class Worker(threading.Thread):
         trainer = self.trainer
         unet = trainer.replica()
         while not self.stop.is_set():
-            patches, ids = self.source.draw()
-            loss = trainer.loss(unet, patches, ids, self.generator)
+            latents, features = self.source.draw()
+            loss = trainer.loss(unet, latents, features, self.generator)
             loss.backward()
             with trainer.lock:
                 if trainer.progress.share(trainer.settings) >= 1:
                     return
-                trainer.apply(unet, len(patches), float(loss.detach()))
+                trainer.apply(unet, len(latents), float(loss.detach()))
 
 
 def run_training(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts import make_prior_data
@@ -21,6 +22,16 @@ needs_blender = pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reas
 def render(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), "--size", "32", "--samples", "2", "--out", str(out), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def pixels(path: Path) -> np.ndarray:
+    """float [H W, 4] in 0..1, read by Blender: its environment has no other reader."""
+    import bpy
+
+    image = bpy.data.images.load(str(path))
+    values = np.array(image.pixels[:]).reshape(-1, 4)
+    bpy.data.images.remove(image)
+    return values
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path, capsys):
@@ -62,6 +73,23 @@ def test_pictures_do_not_depend_on_the_workers_and_runs_go_on(tmp_path):
     for record in records:
         pictures = [(tmp_path / run / record["file"]).read_bytes() for run in ("one", "two")]
         assert pictures[0] == pictures[1]
+
+
+@needs_blender
+@pytest.mark.blender
+@pytest.mark.slow
+def test_two_hundred_pictures_of_every_kind(tmp_path):
+    """The generator's real work, small and grainy: every kind, and no picture that is one flat colour or another one again."""
+    done = render(tmp_path, "--count", "200", "--workers", "2", "--seed", "5", "--samples", "1")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text("utf-8").splitlines()]
+    assert len(records) == 200
+    assert len({record["kind"] for record in records}) >= 40
+    assert {record["view"] for record in records} == {"front", "side", "back", "overhead"}
+    assert len({record["background"] for record in records}) >= 8
+    pictures = {record["file"]: (tmp_path / record["file"]).read_bytes() for record in records}
+    assert len(set(pictures.values())) == 200
+    assert [name for name in pictures if pixels(tmp_path / name).std(axis=0)[:3].max() < 0.015] == []
 
 
 @needs_blender

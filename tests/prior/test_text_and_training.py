@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from scripts.prior import dataset, text_model, training
+from engine.diffusion.diffusers_prior import DiffusersPrior
+from scripts import train_prior
+from scripts.prior import autoencoder_training, dataset, text_model, training
 from scripts.prior.captions import vocabulary
-from scripts.prior.networks import IMAGE_SIZE, make_text_model, make_unet, tokenize
+from scripts.prior.networks import IMAGE_SIZE, TEXT_WIDTH, make_autoencoder, make_text_model, make_unet, tokenize
 from scripts.prior.tokenizer import write_tokenizer
 
-SMALL = (32, 32, 64)
+SMALL = (32, 64)
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +29,23 @@ def tokenizer(records, tmp_path_factory):
     return write_tokenizer(vocabulary(records), tmp_path_factory.mktemp("tokenizer"))
 
 
-def make_trainer(tokenizer, **settings) -> training.Trainer:
+def make_trainer(**settings) -> training.Trainer:
     torch.manual_seed(0)
     chosen = training.TrainingSettings(batch=4, warm_up_steps=5, bf16=False, **settings)
-    return training.Trainer(make_unet(SMALL), make_text_model(tokenizer), chosen)
+    return training.Trainer(make_unet(SMALL), chosen)
 
 
 def make_sources(folder, records, tokenizer, trainer) -> list[training.BatchSource]:
     clean, corrupted = dataset.build_splits(folder, records, IMAGE_SIZE, 1, seed=0)
     settings = trainer.settings
+    torch.manual_seed(0)
+    autoencoder = make_autoencoder()
+    autoencoder_training.start_from_components(autoencoder, clean.pictures)
+    autoencoder_training.normalize_latents(autoencoder, clean.pictures)
+    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, corrupted)]
+    texts = training.TextFeatures(make_text_model(tokenizer), tokenizer)
     return [
-        training.BatchSource(clean, corrupted, tokenizer, settings, (trainer.progress.step, worker))
+        training.BatchSource(clean, corrupted, *latents, texts, settings, (trainer.progress.step, worker))
         for worker in range(settings.workers)
     ]
 
@@ -61,12 +70,26 @@ def test_progress_ends_by_steps_or_by_minutes():
 
 
 def test_batches_follow_from_the_seed(picture_folder, records, tokenizer):
-    trainer = make_trainer(tokenizer)
+    trainer = make_trainer()
     first, second = (make_sources(picture_folder, records, tokenizer, trainer)[0].draw() for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
-    assert first[0].shape == (4, 48, 16, 16)
-    assert first[0].abs().max() <= 1
+    assert first[0].shape == (4, 16, 8, 8)
+    assert first[1].shape[::2] == (4, TEXT_WIDTH)
+
+
+def test_remembered_text_features_are_those_of_the_model(tokenizer):
+    torch.manual_seed(0)
+    model = make_text_model(tokenizer)
+    texts = training.TextFeatures(model, tokenizer, capacity=2)
+    first = texts(["a red apple", "a blue mug", "a red apple"])
+    again = texts(["a blue mug", "a red apple", "a yellow apple"])
+    with torch.no_grad():
+        direct = text_model.text_features(model.eval(), tokenize(tokenizer, ["a red apple", "a blue mug"]))
+    assert torch.allclose(first[:2], direct, atol=5e-3)  # kept in half precision
+    assert torch.equal(first[0], first[2])
+    assert torch.equal(again[0], first[1])
+    assert torch.equal(again[1], first[0])
 
 
 def test_captions_and_targets_agree(records):
@@ -95,7 +118,7 @@ def test_the_text_model_learns_to_tell_captions_apart(records, tokenizer):
 
 @pytest.mark.slow
 def test_fifty_steps_lower_the_loss(picture_folder, records, tokenizer, tmp_path):
-    trainer = make_trainer(tokenizer, steps=50, learning_rate=1e-3)
+    trainer = make_trainer(steps=50, learning_rate=1e-3)
     sources = make_sources(picture_folder, records, tokenizer, trainer)
     training.run_training(trainer, sources, tmp_path, report=lambda line: None)
     losses = list(trainer.progress.losses)
@@ -106,7 +129,7 @@ def test_fifty_steps_lower_the_loss(picture_folder, records, tokenizer, tmp_path
 
 @pytest.mark.slow
 def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, tokenizer, tmp_path):
-    trainer = make_trainer(tokenizer, steps=12, workers=2)
+    trainer = make_trainer(steps=12, workers=2)
     before = [parameter.detach().clone() for parameter in trainer.unet.parameters()]
     sources = make_sources(picture_folder, records, tokenizer, trainer)
     progress = training.run_training(trainer, sources, tmp_path, report=lambda line: None)
@@ -121,11 +144,11 @@ def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, to
 
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_where_it_stopped(picture_folder, records, tokenizer, tmp_path):
-    trainer = make_trainer(tokenizer, steps=4)
+    trainer = make_trainer(steps=4)
     training.run_training(
         trainer, make_sources(picture_folder, records, tokenizer, trainer), tmp_path, report=lambda line: None
     )
-    again = make_trainer(tokenizer, steps=6)
+    again = make_trainer(steps=6)
     assert again.load(tmp_path)
     assert again.progress.step == 4
     for one, two in zip(trainer.unet.parameters(), again.unet.parameters(), strict=True):
@@ -135,8 +158,25 @@ def test_a_checkpoint_goes_on_where_it_stopped(picture_folder, records, tokenize
 
 
 def test_an_error_in_a_worker_reaches_the_caller(picture_folder, records, tokenizer, tmp_path):
-    trainer = make_trainer(tokenizer, steps=3)
+    trainer = make_trainer(steps=3)
     sources = make_sources(picture_folder, records, tokenizer, trainer)
     sources[0].draw = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         training.run_training(trainer, sources, tmp_path, report=lambda line: None)
+
+
+@pytest.mark.slow
+def test_the_script_trains_fifty_steps_and_exports_a_folder_that_the_engine_reads(picture_folder, tmp_path):
+    """As a user runs it, with the network that ships."""
+    run, model = tmp_path / "run", tmp_path / "model"
+    shared = ["--data", str(picture_folder), "--out", str(run), "--kinds", "all"]
+    few = ["--steps", "50", "--batch", "4", "--copies", "1", "--text-steps", "5", "--autoencoder-steps", "30", "--device", "cpu"]
+    train_prior.main(["train", *shared, *few])
+    assert json.loads((run / "progress.json").read_text("utf-8"))["step"] == 50
+    train_prior.main(["export", *shared, "--to", str(model)])
+    prior = DiffusersPrior.from_folder(model, torch.device("cpu"), torch.float32)
+    picture = torch.rand(1, 3, 64, 64)
+    noise = prior.predict_noise(prior.encode(picture), torch.tensor([500]), prior.embed(["a red apple"]))
+    assert noise.shape == (1, 16, 8, 8)
+    assert torch.isfinite(noise).all()
+    assert prior.kinds["kinds"] == ["apple", "mug"]
