@@ -1,6 +1,7 @@
 """Train the embedded prior, and export it as the folder that ships.
 
     python scripts/train_prior.py train --data FOLDER --out RUN --minutes 90
+    python scripts/train_prior.py decoder --data FOLDER --out RUN --steps 5000
     python scripts/train_prior.py export --data FOLDER --out RUN --to engine/diffusion/embedded
 
 ``FOLDER`` comes from scripts/make_prior_data.py. ``RUN`` takes the checkpoint; starting ``train``
@@ -44,8 +45,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train, or go on training")
+    decoder = commands.add_parser("decoder", help="teach the autoencoder's decoder further")
     export = commands.add_parser("export", help="write the folder that ships")
-    for command in (train, export):
+    for command in (train, decoder, export):
         command.add_argument("--data", type=Path, required=True, help="folder of pictures")
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
         command.add_argument("--kinds", default=DEFAULT_KINDS, help="names with commas, or 'all'")
@@ -56,13 +58,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--workers", type=int, default=1, help="gradients side by side, by thread")
     train.add_argument("--minutes", type=float, default=math.inf)
     train.add_argument("--steps", type=int, default=2**62)
-    train.add_argument("--copies", type=int, default=6, help="crops and corruptions a picture")
     train.add_argument("--text-steps", type=int, default=500, help="pretraining of the text model")
     train.add_argument(
         "--autoencoder-steps", type=int, default=4000, help="of which a third teach the encoder too"
     )
     train.add_argument("--float32", action="store_true", help="no bfloat16")
     train.add_argument("--grid-minutes", type=float, default=10.0)
+    for command in (train, decoder):
+        command.add_argument("--copies", type=int, default=6, help="crops and corruptions a picture")
+    decoder.add_argument("--steps", type=int, required=True)
     export.add_argument("--to", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parsed = parser.parse_args(arguments)
     if parsed.command == "train" and math.isinf(parsed.minutes) and parsed.steps == 2**62:
@@ -115,6 +119,25 @@ def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -
     report(f"autoencoder {parameter_count(model) / 1e6:.2f} M, {psnr:.1f} dB")
     model.save_pretrained(folder)
     return model
+
+
+def train_decoder(arguments: argparse.Namespace) -> None:
+    """The command ``decoder``: clean pictures twice as often as corrupted ones."""
+    folder: Path = arguments.out / "vae"
+    if not (folder / "diffusion_pytorch_model.safetensors").exists():
+        raise SystemExit(f"no autoencoder in {arguments.out}; run the command 'train' first")
+    records = training_records(arguments)
+    clean, corrupted = dataset.load_splits(
+        arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
+    )
+    pictures = torch.cat([clean.pictures, clean.pictures, corrupted.pictures])
+    model = PatchAutoencoder.from_pretrained(folder, local_files_only=True)
+    model.to(memory_format=torch.channels_last)
+    psnr = autoencoder_training.train_decoder(
+        model, pictures, steps=arguments.steps, seed=arguments.seed + 2, report=report
+    )
+    report(f"autoencoder {psnr:.1f} dB")
+    model.save_pretrained(folder)
 
 
 def training_settings(arguments: argparse.Namespace) -> training.TrainingSettings:
@@ -195,7 +218,7 @@ def export(arguments: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parsed = parse_arguments(arguments)
-    {"train": train, "export": export}[parsed.command](parsed)
+    {"train": train, "decoder": train_decoder, "export": export}[parsed.command](parsed)
 
 
 if __name__ == "__main__":

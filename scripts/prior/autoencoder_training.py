@@ -92,12 +92,28 @@ def train(
     Returns:
         Decibels of the reconstruction of up to 1000 of the pictures.
     """
+    model.to(memory_format=torch.channels_last)
     start_from_components(model, pictures)
     together = steps // 3
     fit(model, pictures, steps=together, noise=0.0, seed=seed, report=report)
     normalize_latents(model, pictures)
+    return train_decoder(model, pictures, steps=steps - together, seed=seed + 1, report=report)
+
+
+def train_decoder(
+    model: PatchAutoencoder,
+    pictures: torch.Tensor,
+    *,
+    steps: int,
+    seed: int,
+    report: Callable[[str], None] = print,
+) -> float:
+    """The decoder alone, in place: possible at any time, as the denoiser never sees it.
+
+    Args and returns: as ``train``.
+    """
     model.encoder.requires_grad_(False)
-    fit(model, pictures, steps=steps - together, noise=LARGEST_NOISE, seed=seed + 1, report=report)
+    fit(model, pictures, steps=steps, noise=LARGEST_NOISE, seed=seed, report=report)
     return reconstruction_psnr(model, pictures[:: max(1, len(pictures) // 1000)])
 
 
@@ -111,7 +127,7 @@ def fit(
     batch: int = 32,
     report: Callable[[str], None] = print,
 ) -> None:
-    """AdamW on the reconstruction loss; the rate falls to nothing.
+    """AdamW on the reconstruction loss, on the CPU; the rate falls to nothing.
 
     Args:
         pictures: uint8 [N, 3, H, W].
@@ -128,7 +144,9 @@ def fit(
         if noise:
             amount = noise * torch.rand((batch, 1, 1, 1), generator=generator)
             latents = latents + amount * torch.randn(latents.shape, generator=generator)
-        loss = reconstruction_loss(model.decode(latents).sample, images)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = model.decode(latents).sample
+        loss = reconstruction_loss(decoded.float(), images)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -21,7 +21,7 @@ needs_blender = pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reas
 
 def render(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), "--size", "32", "--samples", "2", "--out", str(out), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200)
 
 
 def pixels(path: Path) -> np.ndarray:
