@@ -54,7 +54,8 @@ def write_folder(
     half_text.load_state_dict(text_model.state_dict())
     half_text.to(torch.float16).save_pretrained(folder / "text_encoder")
     make_scheduler().save_pretrained(folder / "scheduler")
-    half_autoencoder = PatchAutoencoder.from_config(autoencoder.config)
+    settings = {name: value for name, value in autoencoder.config.items() if not name.startswith("_")}  # no place it came from
+    half_autoencoder = PatchAutoencoder(**settings)
     half_autoencoder.load_state_dict(autoencoder.state_dict())
     half_autoencoder.to(torch.float16).save_pretrained(folder / "vae")
     if tokenizer_folder.resolve() != (folder / "tokenizer").resolve():

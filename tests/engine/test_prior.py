@@ -188,9 +188,10 @@ def test_embedded_prior_loads_and_answers():
         pytest.fail("the embedded prior is missing: engine/diffusion/embedded has no model_index.json")
     prior = load_prior("embedded")
     assert isinstance(prior, DiffusersPrior)
-    images = torch.rand(2, 3, prior.image_size, prior.image_size)
+    slope = torch.linspace(0.1, 0.9, prior.image_size).expand(3, prior.image_size, -1)
+    images = torch.stack([slope, slope.mT * torch.tensor([0.2, 1.0, 0.5])[:, None, None]])
     latents = prior.encode(images)
-    assert torch.allclose(prior.decode(latents), images, atol=1e-6)
+    assert (prior.decode(latents) - images).abs().mean() < 0.03
     both = Conditions.cat([prior.embed(["a red tulip, front view"]), prior.embed([""])])
     estimate = prior.predict_noise(torch.randn_like(latents), torch.tensor([980, 980]), both)
     # nearly pure noise: any denoiser worth the name returns most of it
