@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from engine.lab.optimise import count_evaluations
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.judge import Judge, Score
-from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, STEPS, Row
+from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, SHARED, STEPS, Row
 from scripts.guidance.store import Store
 
 SHEET_CAPTIONS = 8
@@ -68,8 +68,8 @@ def head(store: Store, scores: dict[str, Score]) -> str:
 Written by `scripts/bench_guidance.py` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`.
 Captions: combinations of subject, background and view that no training picture has; one image a caption and method, equal seeds,
 batches of {store.chunk}. All optimising rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
-with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to w = 1
-with the paper's descriptors.
+with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to
+w = {SHARED["weight"]:g} with the paper's descriptors.
 
 FID and KID: pooled features of EfficientNet-Lite0 (ImageNet) against held-out renders. The reference is small, so FID is biased
 upward and only its order means something; KID is unbiased. *Right kind*: the share of images that a ridge classifier, fitted on

@@ -8,7 +8,7 @@ from engine.diffusion.prompts import DESCRIPTORS
 from engine.lab.recipes import Recipe, recipe
 
 STEPS = 50
-SHARED = {"steps": STEPS, "rate": 0.06, "rate_end": 0.1, "spread": 0.3, "first_scale": 7.5, "scale": 7.5, "weight": 1.0, "switch": 0.6}
+SHARED = {"steps": STEPS, "rate": 0.06, "rate_end": 0.1, "spread": 0.3, "first_scale": 7.5, "scale": 7.5, "weight": 25.0, "switch": 0.6}
 """For a small prior: few steps, so a high rate that falls; all optimising rows share them."""
 
 
@@ -56,8 +56,8 @@ ABLATIONS: dict[str, Row] = {
     "stage2_alone": _row("stage 2 alone", "calibrated", 0.32, switch=0.0),
     "switch_early": _row("switch after 30 % of the steps", "calibrated", 0.32, switch=0.3),
     "switch_late": _row("switch after 85 % of the steps", "calibrated", 0.32, switch=0.85),
-    "weight_low": _row("w = 0.3", "calibrated", 0.32, weight=0.3),
-    "weight_high": _row("w = 25, the paper's", "calibrated", 0.32, weight=25.0),
+    "weight_low": _row("w = 1", "calibrated", 0.32, weight=1.0),
+    "weight_high": _row("w = 100", "calibrated", 0.32, weight=100.0),
     "three_descriptors": _row('descriptors "oversaturated, smooth, blurry"', "calibrated", 0.32, "oversaturated, smooth, blurry"),
     "one_descriptor": _row('descriptor "painting"', "calibrated", 0.32, "painting"),
 }
