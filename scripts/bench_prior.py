@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from scripts.prior import dataset, judges, sampling  # noqa: E402
 from scripts.prior.captions import compose, modifiers_of  # noqa: E402
@@ -161,8 +162,6 @@ class Bench:
 
     def spoilt_renders(self) -> torch.Tensor:
         """Features of renders with three to five faults each; as many as pictures were drawn."""
-        from PIL import Image
-
         spoilt = []
         for image in self.taught.images[: len(self.drawn.images)]:
             while True:
@@ -224,13 +223,11 @@ class Bench:
 
     def spoilt(self, images: np.ndarray, spoil: Corruption) -> np.ndarray:
         """Every picture with the same fault; uint8 [N, 64, 64, 3]."""
-        from PIL import Image
-
         return np.stack([np.asarray(spoil(Image.fromarray(image), self.rng)) for image in images])
 
     def view_row(self) -> Row:
         """Front against back, for the kinds that show the difference: a probe, asked about pairs from the same noise."""
-        real = [pictures for pictures in (self.taught, self.held)]
+        real = (self.taught, self.held)
         records = [record for pictures in real for record in pictures.records]
         features = torch.cat([pictures.features for pictures in real])
         rows = [n for n, r in enumerate(records) if r.kind in FRONTED_KINDS and r.view in ("front", "back")]

@@ -52,7 +52,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--out", type=Path, required=True, help="folder of the run")
         command.add_argument("--kinds", default=DEFAULT_KINDS, help="names with commas, or 'all'")
         command.add_argument("--seed", type=int, default=0)
-    train.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     train.add_argument("--batch", type=int, default=32)
     train.add_argument("--learning-rate", type=float, default=8e-4)
     train.add_argument("--workers", type=int, default=1, help="gradients side by side, by thread")
@@ -66,6 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--grid-minutes", type=float, default=10.0)
     for command in (train, decoder):
         command.add_argument("--copies", type=int, default=6, help="crops and corruptions a picture")
+        command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     decoder.add_argument("--steps", type=int, required=True)
     export.add_argument("--to", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parsed = parser.parse_args(arguments)
@@ -112,13 +112,13 @@ def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -
     if (folder / "diffusion_pytorch_model.safetensors").exists():
         return PatchAutoencoder.from_pretrained(folder, local_files_only=True)
     torch.manual_seed(arguments.seed)
-    model = make_autoencoder()
+    model = make_autoencoder().to(arguments.device)
     psnr = autoencoder_training.train(
         model, pictures, steps=arguments.autoencoder_steps, seed=arguments.seed, report=report
     )
     report(f"autoencoder {parameter_count(model) / 1e6:.2f} M, {psnr:.1f} dB")
     model.save_pretrained(folder)
-    return model
+    return model.cpu()
 
 
 def train_decoder(arguments: argparse.Namespace) -> None:
@@ -132,7 +132,7 @@ def train_decoder(arguments: argparse.Namespace) -> None:
     )
     pictures = torch.cat([clean.pictures, clean.pictures, corrupted.pictures])
     model = PatchAutoencoder.from_pretrained(folder, local_files_only=True)
-    model.to(memory_format=torch.channels_last)
+    model.to(arguments.device, memory_format=torch.channels_last)
     psnr = autoencoder_training.train_decoder(
         model, pictures, steps=arguments.steps, seed=arguments.seed + 2, report=report
     )

@@ -19,6 +19,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
 
+PATCH = 8
+"""Pixels for each latent along a side: the decoder doubles three times."""
+
 
 @dataclass(frozen=True)
 class PointDistribution:
@@ -73,11 +76,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, latent_channels: int = 16, width: int = 64, in_channels: int = 3, patch: int = 8, scaling_factor: float = 1.0
+        self, latent_channels: int = 16, width: int = 64, in_channels: int = 3, patch: int = PATCH, scaling_factor: float = 1.0
     ) -> None:
         super().__init__()
-        if patch != 8:
-            raise ValueError(f"patch {patch}: this decoder doubles three times; expected 8")
+        if patch != PATCH:
+            raise ValueError(f"patch {patch}: this decoder doubles three times; expected {PATCH}")
         self.patch = patch
         self.encoder = nn.Conv2d(in_channels, latent_channels, 2 * patch, stride=patch, padding=patch // 2, padding_mode="replicate")
         self.decoder = nn.Sequential(

@@ -52,7 +52,7 @@ def start_from_components(model: PatchAutoencoder, pictures: torch.Tensor) -> No
 def normalize_latents(model: PatchAutoencoder, pictures: torch.Tensor) -> None:
     """Centres the latents, turns them to principal axes, scales them; the decoder takes the inverse in."""
     images = pictures[:: max(1, len(pictures) // 2000)].float() / 127.5 - 1
-    latents = model.encode(images).latent_dist.mode().transpose(0, 1).flatten(1)
+    latents = model.encode(images.to(model.device)).latent_dist.mode().transpose(0, 1).flatten(1)
     mean = latents.mean(1)
     covariance = torch.cov(latents)
     variances, axes = (part.flip(-1) for part in torch.linalg.eigh(covariance))
@@ -127,7 +127,7 @@ def fit(
     batch: int = 32,
     report: Callable[[str], None] = print,
 ) -> None:
-    """AdamW on the reconstruction loss, on the CPU; the rate falls to nothing.
+    """AdamW on the reconstruction loss, where the model is; the rate falls to nothing.
 
     Args:
         pictures: uint8 [N, 3, H, W].
@@ -139,12 +139,12 @@ def fit(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 100, 2 * (1 - step / steps))
-        images = random_batch(pictures, batch, generator)
+        images = random_batch(pictures, batch, generator).to(model.device)
         latents = model.encode(images).latent_dist.mode()
         if noise:
             amount = noise * torch.rand((batch, 1, 1, 1), generator=generator)
-            latents = latents + amount * torch.randn(latents.shape, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+            latents = latents + (amount * torch.randn(latents.shape, generator=generator)).to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16):
             decoded = model.decode(latents).sample
         loss = reconstruction_loss(decoded.float(), images)
         optimizer.zero_grad()
@@ -159,5 +159,6 @@ def fit(
 def reconstruction_psnr(model: PatchAutoencoder, pictures: torch.Tensor) -> float:
     """Decibels over all pictures, uint8 [N, 3, H, W]; the range is that of the pixels."""
     images = pictures.float() / 127.5 - 1
-    decoded = torch.cat([model.decode(model.encode(part).latent_dist.mode()).sample for part in images.split(64)])
+    parts = (model.encode(part.to(model.device)).latent_dist.mode() for part in images.split(64))
+    decoded = torch.cat([model.decode(part).sample.cpu() for part in parts])
     return float(10 * torch.log10(4 / (decoded.clamp(-1, 1) - images).square().mean()))

@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from engine.diffusion.patch_autoencoder import PatchAutoencoder
+from engine.diffusion.patch_autoencoder import PATCH, PatchAutoencoder
 from scripts.prior.tokenizer import MAX_TOKENS
 
 IMAGE_SIZE = 64
@@ -27,10 +27,9 @@ def make_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
     The text enters twice: its pooled features are added to the time embedding and scale and
     shift every block (kinds and colours come soon), and the lower levels attend to its words.
     """
-    patch = make_autoencoder().patch
     attends = [False] + [True] * (len(channels) - 1)
     return UNet2DConditionModel(
-        sample_size=IMAGE_SIZE // patch,
+        sample_size=IMAGE_SIZE // PATCH,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         block_out_channels=channels,
