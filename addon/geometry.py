@@ -79,7 +79,7 @@ def is_mirrored(matrix: np.ndarray) -> bool:
 
 
 def tube(points: np.ndarray, radii: np.ndarray, cyclic: bool = False, sides: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A closed tube round a polyline, by rotation-minimising frames (double reflection, Wang et al. 2008).
+    """A closed tube round a polyline, by rotation-minimizing frames (double reflection, Wang et al. 2008).
 
     points float64 [N, 3], radii [N]. Returns vertices [V, 3], faces int32 [F, 3], and for each vertex the index [V] of its point.
     Repeated points are dropped; a single point becomes a bead.

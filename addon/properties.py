@@ -64,7 +64,7 @@ class SketchbridgeSettings(bpy.types.PropertyGroup):
         name="Texture", description="Width and height of the texture", items=_TEXTURE_SIZES, default="0"
     )
     overrides: StringProperty(  # type: ignore[valid-type]
-        name="Overrides", description="Numbers of the preset to change, as JSON, for scripts", default=""
+        name="Overrides", description="Hyperparameters of the preset to change, as JSON, for scripts", default=""
     )
 
 

@@ -82,8 +82,8 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
             f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
             "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...",
         )
+    from engine.formats.meshio import load_mesh
     from engine.job import run_job
-    from engine.meshio import load_mesh
     from engine.results import prepare_folder, write_result
 
     if (folder / f"{source.stem}.glb").resolve() == source.resolve():

@@ -18,10 +18,10 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """Every number of the optimisation. A preset is one of these; a job may override single fields by name.
+class Hyperparameters:
+    """Every number of the optimization. A preset is one of these; a job may override single fields by name.
 
-    Lengths are in engine space (conventions.Placement), rates are Adam's, times are shares of the noise schedule 0..1.
+    Lengths are in engine space (conventions.SceneNormalization), rates are Adam's, times are shares of the noise schedule 0..1.
     """
 
     grid: int  # tetrahedral grid cells along each axis
@@ -38,9 +38,9 @@ class Numbers:
     t_high: float = 0.75  # falls to t_high_end over the job (annealed)
     t_high_end: float = 0.5
     geometry_every: int = 1  # the surface moves at every so many steps, the colours at each
-    sdf_rate: float = 3e-4
-    deform_rate: float = 3e-4
-    colour_rate: float = 2e-2
+    sdf_lr: float = 3e-4
+    deform_lr: float = 3e-4
+    colour_lr: float = 2e-2
     smoothness: float = 1.0  # weight of the displacement's membrane energy
     elevation_low: float = 0.0  # degrees
     elevation_high: float = 45.0
@@ -52,7 +52,7 @@ class Numbers:
     thickness: float = 0.025  # half thickness given to open strokes and ribbons
     closing: float = 0.03  # strokes nearer than twice this are joined
 
-    def validated(self) -> Numbers:
+    def validated(self) -> Hyperparameters:
         """Itself, or InputError naming the first field out of range."""
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
@@ -87,18 +87,18 @@ STAGE2_METHODS = ("calibrated", "anchored", "sds")
 _RANGES: dict[str, tuple[float, float]] = {
     "grid": (8, 256), "colour_grid": (8, 256), "views": (1, 64), "supersample": (1, 4), "fit_steps": (0, 100_000),
     "stage1_steps": (0, 1_000_000), "stage2_steps": (0, 1_000_000), "guidance_scale": (0, 1000), "stage2_weight": (0, 1000),
-    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "geometry_every": (1, 100), "sdf_rate": (0, 1), "deform_rate": (0, 1),
-    "colour_rate": (0, 1), "smoothness": (0, 1000), "elevation_low": (-89, 89), "elevation_high": (-89, 89), "distance_low": (1, 20),
+    "t_low": (0, 1), "t_high": (0, 1), "t_high_end": (0, 1), "geometry_every": (1, 100), "sdf_lr": (0, 1), "deform_lr": (0, 1),
+    "colour_lr": (0, 1), "smoothness": (0, 1000), "elevation_low": (-89, 89), "elevation_high": (-89, 89), "distance_low": (1, 20),
     "distance_high": (1, 20), "fov": (5, 120), "faces": (50, 5_000_000), "texture_size": (16, 8192), "thickness": (0.001, 0.3),
     "closing": (0, 0.5),
 }  # fmt: skip
 
-PRESETS: dict[str, Numbers] = {
-    "draft": Numbers(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
-                     geometry_every=4, sdf_rate=6e-4, deform_rate=6e-4),
-    "standard": Numbers(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400,
+PRESETS: dict[str, Hyperparameters] = {
+    "draft": Hyperparameters(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
+                     geometry_every=4, sdf_lr=6e-4, deform_lr=6e-4),
+    "standard": Hyperparameters(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400,
                         texture_size=2048, faces=50_000),
-    "high": Numbers(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000,
+    "high": Hyperparameters(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000,
                     texture_size=2048, faces=200_000),
 }  # fmt: skip
 
@@ -112,7 +112,7 @@ class JobSettings:
     model       "embedded", a hub id, a diffusers folder, or a folder of images (the exact empirical prior)
     adherence   0..1, how closely the refined surface follows the sketch
     closing, thickness, faces, texture_size   override the preset's numbers where not None
-    overrides   any other field of Numbers by name
+    overrides   any other field of Hyperparameters by name
     """
 
     mode: str = "refine"
@@ -148,7 +148,7 @@ class JobSettings:
         """Plain data that `from_dict` takes back and JSON can hold."""
         return {**{entry.name: getattr(self, entry.name) for entry in fields(self)}, "overrides": dict(self.overrides)}
 
-    def resolve(self) -> Numbers:
+    def resolve(self) -> Hyperparameters:
         """The preset's numbers with this job's overrides. InputError for anything out of range."""
         self._check_choices()
         if not isinstance(self.prompt, str) or not self.prompt.strip():
@@ -169,7 +169,7 @@ class JobSettings:
             )
         named = {name: getattr(self, name) for name in ("closing", "thickness", "faces", "texture_size") if getattr(self, name) is not None}
         changes = {**dict(self.overrides), **named}
-        known = {entry.name for entry in fields(Numbers)}
+        known = {entry.name for entry in fields(Hyperparameters)}
         unknown = sorted(set(changes) - known)
         if unknown:
             raise InputError(

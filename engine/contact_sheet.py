@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.camera import Cameras, orbit
-from engine.conventions import Placement, linear_to_srgb, srgb_to_linear
-from engine.gltf import vertex_normals
+from engine.conventions import SceneNormalization, linear_to_srgb, srgb_to_linear
+from engine.formats.gltf_write import vertex_normals
+from engine.formats.meshio import write_atomically
 from engine.mesh import Mesh
-from engine.meshio import write_atomically
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.render.surface_ops import to_image
 
@@ -43,9 +43,9 @@ def contact_sheet(sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, 
     albedo  the result's texture uint8 [S, S, 3] for its uvs; without one its vertex colours are shown
     tile    side of one view in pixels
     """
-    placement = Placement.of(np.concatenate([sketch.vertices, result.vertices]))
-    cameras = _framed(placement, sketch, result)
-    rows = [_render(mesh, texture, placement, cameras, tile) for mesh, texture in ((sketch, None), (result, albedo))]
+    normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.vertices]))
+    cameras = _framed(normalization, sketch, result)
+    rows = [_render(mesh, texture, normalization, cameras, tile) for mesh, texture in ((sketch, None), (result, albedo))]
     names = ("sketch", "refined" if _moved(sketch, result) else "textured")
     return _labelled([(row * 255).round().astype(np.uint8) for row in rows], names)
 
@@ -54,18 +54,18 @@ def _moved(sketch: Mesh, result: Mesh) -> bool:
     return sketch.vertices.shape != result.vertices.shape or not np.array_equal(sketch.vertices, result.vertices)
 
 
-def _framed(placement: Placement, *meshes: Mesh) -> Cameras:
+def _framed(normalization: SceneNormalization, *meshes: Mesh) -> Cameras:
     """The widest pictures that still hold every mesh in every view."""
-    points = torch.from_numpy(np.concatenate([placement.to_engine(mesh.vertices) for mesh in meshes]))
+    points = torch.from_numpy(np.concatenate([normalization.to_engine(mesh.vertices) for mesh in meshes]))
     clip = orbit(AZIMUTHS, ELEVATION, DISTANCE, 30.0).clip(points)
     reach = (clip[..., :2].abs() / clip[..., 3:]).max().item() * math.tan(math.radians(15.0))
     return orbit(AZIMUTHS, ELEVATION, DISTANCE, math.degrees(2 * math.atan(MARGIN * reach)))
 
 
-def _render(mesh: Mesh, texture: np.ndarray | None, placement: Placement, cameras: Cameras, tile: int) -> np.ndarray:
+def _render(mesh: Mesh, texture: np.ndarray | None, normalization: SceneNormalization, cameras: Cameras, tile: int) -> np.ndarray:
     """float [B, tile, tile, 3], sRGB, over white."""
     rasterizer = select_rasterizer(torch.device("cpu"))
-    vertices = torch.from_numpy(placement.to_engine(mesh.vertices))
+    vertices = torch.from_numpy(normalization.to_engine(mesh.vertices))
     faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
     pictures = []
     for index in range(len(cameras)):  # one by one: six views at once would only cost memory

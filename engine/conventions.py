@@ -2,9 +2,9 @@
 
 World space     Blender's: right-handed, +Z up, metres; an object's front faces -Y.
 Engine space    World axes, moved and uniformly scaled so that the sketch fits a cube of half-extent `FIT_EXTENT`
-                around the origin; the working volume is [-1, 1]^3. See `Placement`.
+                around the origin; the working volume is [-1, 1]^3. See `SceneNormalization`.
 Clip space      OpenGL's and nvdiffrast's: x right, y up, z in [-w, w], near plane at z = -w; right-handed eye looks along -Z.
-Image tensors   [B, C, H, W] float32 in 0..1 with row 0 at the TOP. The rasteriser's buffers are [B, H, W, C] with row 0 at
+Image tensors   [B, C, H, W] float32 in 0..1 with row 0 at the TOP. The rasterizer's buffers are [B, H, W, C] with row 0 at
                 the BOTTOM (as nvdiffrast's); `image_from_raster` is the only conversion.
 UV              u right, v up, origin at the lower left (Blender's). Texture maps in memory are [H, W, C] with row 0 at the TOP,
                 as in an image file; texel row r of H covers v = 1 - (r + 0.5) / H.
@@ -30,15 +30,15 @@ GLTF_FROM_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Placement:
+class SceneNormalization:
     """Similarity from world to engine space: engine = (world - centre) * scale. float64, so that returning is exact to 1e-6."""
 
     centre: tuple[float, float, float]
     scale: float
 
     @classmethod
-    def of(cls, vertices: np.ndarray) -> Placement:
-        """Placement that centres world-space vertices [V, 3] and scales the longest side to 2 * FIT_EXTENT."""
+    def of_bounds(cls, vertices: np.ndarray) -> SceneNormalization:
+        """SceneNormalization that centres world-space vertices [V, 3] and scales the longest side to 2 * FIT_EXTENT."""
         points = np.asarray(vertices, dtype=np.float64)
         low, high = points.min(axis=0), points.max(axis=0)
         centre = (low + high) / 2

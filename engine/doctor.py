@@ -104,7 +104,7 @@ def _rasterizer() -> Finding:
 
 
 def _nvdiffrast() -> Finding:
-    return _optional("nvdiffrast", "faster rasterising on CUDA (research licence)")
+    return _optional("nvdiffrast", "faster rasterizing on CUDA (research licence)")
 
 
 def _kaolin() -> Finding:

@@ -1,4 +1,4 @@
-"""From the optimised surface and colour field to a finished object: clean, smooth, decimate, unwrap, bake, back to world space."""
+"""From the optimized surface and colour field to a finished object: clean, smooth, decimate, unwrap, bake, back to world space."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
 from engine.texture.atlas import decimate, unwrap, usable_uvs
@@ -23,7 +23,7 @@ OVERLAP_WORTH_SAYING = 0.05
 _SHARES = {"clean": 0.05, "decimate": 0.1, "unwrap": 0.45, "bake": 1.0}  # of the export stage, as it usually goes
 
 
-def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Placement, face_budget: int, texture_size: int,
+def finish(vertices: Tensor, faces: Tensor, field: ColourField, normalization: SceneNormalization, face_budget: int, texture_size: int,
            reporter: Reporter, *, smoothing: int = SMOOTHING,
            sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
@@ -32,7 +32,8 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Place
     face_budget       at most about this many triangles come out
     smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
     sketch            engine space; small loose parts far from it are removed
-    Roughness and metallic are constants, factors of the material (`engine.gltf`). Raises Cancelled where the reporter wishes it.
+    Roughness and metallic are constants, factors of the material (`engine.formats.gltf_write`). Raises Cancelled where
+    the reporter wishes it.
     """
     progress = _Progress(reporter)
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
@@ -44,11 +45,11 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, placement: Place
         reporter.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     progress.at(_SHARES["decimate"])
     colours = _field_colours(field, mesh.vertices)
-    world = Mesh(placement.to_world(mesh.vertices), mesh.faces, colours)
-    return _textured(world, field, placement, texture_size, reporter, progress)
+    world = Mesh(normalization.to_world(mesh.vertices), mesh.faces, colours)
+    return _textured(world, field, normalization, texture_size, reporter, progress)
 
 
-def finish_texture(sketch: Mesh, field: ColourField, placement: Placement, texture_size: int,
+def finish_texture(sketch: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int,
                    reporter: Reporter) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The sketch as it came - the same vertices, faces, colours and uvs, byte for byte - and maps for its uvs.
 
@@ -59,15 +60,15 @@ def finish_texture(sketch: Mesh, field: ColourField, placement: Placement, textu
     if not usable_uvs(sketch.uvs):
         if sketch.uvs is not None:
             reporter.note("The mesh's UV layer has no area or is not finite; a new one was unwrapped.")
-        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, placement, texture_size, reporter, progress)
+        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, normalization, texture_size, reporter, progress)
     overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
     if overlap > OVERLAP_WORTH_SAYING:
         share = f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled)"
         reporter.note(f"{share}: the last one's colour is kept.")
-    return sketch, {"albedo": bake(sketch, field, placement, texture_size, PADDING, progress.baking)}
+    return sketch, {"albedo": bake(sketch, field, normalization, texture_size, PADDING, progress.baking)}
 
 
-def _textured(mesh: Mesh, field: ColourField, placement: Placement, texture_size: int, reporter: Reporter,
+def _textured(mesh: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int, reporter: Reporter,
               progress: _Progress) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """Unwrap and bake."""
     notes: list[str] = []
@@ -76,7 +77,7 @@ def _textured(mesh: Mesh, field: ColourField, placement: Placement, texture_size
         reporter.note(note)
     progress.at(_SHARES["unwrap"])
     textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
-    return textured, {"albedo": bake(textured, field, placement, texture_size, PADDING, progress.baking)}
+    return textured, {"albedo": bake(textured, field, normalization, texture_size, PADDING, progress.baking)}
 
 
 class _Progress:

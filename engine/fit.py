@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.camera import Cameras, orbit
 from engine.conventions import image_from_raster
 from engine.mesh import Mesh
-from engine.regularizers import adherence, laplacian
+from engine.regularizers import dead_zone_loss, laplacian
 from engine.render.base import Rasterizer
 from engine.render.shading import RenderedViews, render_views
 from engine.surface import Surface
@@ -32,7 +32,7 @@ DISTANCE, FOV = 3.0, 40.0
 SLACK = 1.0
 """How far, in grid steps, the field may leave its start before it is pulled back, and the depth before it is noticed."""
 
-SDF_RATE, DEFORM_RATE, COLOUR_RATE = 0.005, 0.05, 0.02
+SDF_LR, DEFORM_LR, COLOUR_LR = 0.005, 0.05, 0.02
 """Adam's rates: of the field in grid steps, of the raw deformation, of the colours. The field is right to begin with: the grid's own
 vertices do most of the fitting."""
 
@@ -121,7 +121,7 @@ def fit_to_sketch(
     start = time.monotonic()
     views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device)
     if len(views.points):
-        colour_field.initialise(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
+        colour_field.initialize(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
     initial = surface.sdf.detach().clone()
     optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)
     for step in range(steps):
@@ -148,8 +148,8 @@ def _thinned(points: Tensor, colours: Tensor, side: float) -> tuple[Tensor, Tens
 
 def _groups(surface: Surface, colour_field: ColourField) -> list[dict]:
     step = surface.grid.spacing
-    shape = [{"params": [surface.sdf], "lr": SDF_RATE * step}, {"params": [surface.deform], "lr": DEFORM_RATE}]
-    return shape + colour_field.parameter_groups(COLOUR_RATE)
+    shape = [{"params": [surface.sdf], "lr": SDF_LR * step}, {"params": [surface.deform], "lr": DEFORM_LR}]
+    return shape + colour_field.parameter_groups(COLOUR_LR)
 
 
 def _look(
@@ -181,9 +181,9 @@ def _losses(
     return {
         "colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / count,
         "normal": 3 * ((1 - cosine) * same).sum() / count,
-        "depth": (adherence(gap / spacing, torch.zeros_like(gap), SLACK) * same).sum() / count,
+        "depth": (dead_zone_loss(gap / spacing, torch.zeros_like(gap), SLACK) * same).sum() / count,
         "mask": 2 * (views.mask[chosen] - seen.mask).clamp(min=0).square().mean(),
-        "field": 10 * adherence(surface.sdf[band], initial[band], slack).mean() / spacing**2,
+        "field": 10 * dead_zone_loss(surface.sdf[band], initial[band], slack).mean() / spacing**2,
         "smooth": 0.5 * laplacian(vertices, faces).mean() / spacing**2,
     }
 

@@ -15,11 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.check import check_sketch
 from engine.checkpoint import Checkpoint, cached_path, fingerprint
-from engine.config import JobSettings, Numbers
-from engine.conventions import Placement
-from engine.deviation import deviation
+from engine.config import Hyperparameters, JobSettings
+from engine.conventions import SceneNormalization
 from engine.diffusion.prior import Conditions, Prior, load_prior
 from engine.diffusion.prompts import check_prompt, source_prompt, target_prompt
 from engine.errors import JobError
@@ -31,13 +29,15 @@ from engine.isosurface.dmtet import TetGrid
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.render.shading import render_views
-from engine.reporting import Clock, Reporter
+from engine.reporting import Reporter, StageTimer
 from engine.results import JobResult, versions
-from engine.sdf import sketch_sdf
-from engine.subject import RefineSubject, Subject, TextureSubject, hold
+from engine.sketch.check import check_sketch
+from engine.sketch.deviation import deviation
+from engine.sketch.sdf import sketch_sdf
+from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
 from engine.texture.field import ColourField, surface_samples
-from engine.viewpoints import Viewpoints, sample_viewpoints
+from engine.view_batch import ViewBatch, sample_view_batch
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
@@ -48,16 +48,16 @@ PLANNED = {"check": 1.0, "load model": 6.0, "sdf": 5.0, "export": 15.0}
 
 @dataclass
 class Work:
-    """Everything the optimisation holds on to."""
+    """Everything the optimization holds on to."""
 
     settings: JobSettings
-    numbers: Numbers
+    numbers: Hyperparameters
     reporter: Reporter
-    clock: Clock
+    timer: StageTimer
     device: torch.device
     rasterizer: Rasterizer
     prior: Prior
-    placement: Placement
+    normalization: SceneNormalization
     generator: torch.Generator
     checkpoint: Checkpoint
     streamed: float = 0.0
@@ -72,21 +72,21 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
                 job is done, so that nothing is lost where the result cannot be delivered: the caller removes it
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
-    clock = Clock(reporter, _plan(settings, settings.resolve()))
-    clock.start("check")
+    timer = StageTimer(reporter, _plan(settings, settings.resolve()))
+    timer.start("check")
     mesh, mended = check_sketch(sketch)
     for note in mended:
         reporter.note(note)
-    clock.start("load model")
-    work = open_work(mesh, settings, reporter, clock, Checkpoint(checkpoint, fingerprint(sketch, settings)))
-    local = mesh.with_vertices(work.placement.to_engine(mesh.vertices))
+    timer.start("load model")
+    work = open_work(mesh, settings, reporter, timer, Checkpoint(checkpoint, fingerprint(sketch, settings)))
+    local = mesh.with_vertices(work.normalization.to_engine(mesh.vertices))
     _note_prompts(work)
 
     subject = fixed_subject(local, work) if settings.mode == "texture" else fitted_subject(local, work)
     _distill(subject, work)
-    clock.start("export")
+    timer.start("export")
     result = _export(subject, sketch, local, work)
-    clock.close()
+    timer.close()
     result.report.update(_report(work, mended))
     return result
 
@@ -96,18 +96,18 @@ def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> Job
     return run_job(sketch, settings, reporter, cached_path(sketch, settings))
 
 
-def open_work(mesh: Mesh, settings: JobSettings, reporter: Reporter, clock: Clock, checkpoint: Checkpoint) -> Work:
+def open_work(mesh: Mesh, settings: JobSettings, reporter: Reporter, timer: StageTimer, checkpoint: Checkpoint) -> Work:
     """Device, back ends, prior and random generator of a job."""
     device = select_device(settings.device)
     return Work(
         settings=settings,
         numbers=settings.resolve(),
         reporter=reporter,
-        clock=clock,
+        timer=timer,
         device=device,
         rasterizer=select_rasterizer(device),
         prior=load_prior(settings.model, device),
-        placement=Placement.of(mesh.vertices),
+        normalization=SceneNormalization.of_bounds(mesh.vertices),
         generator=torch.Generator().manual_seed(settings.seed),
         checkpoint=checkpoint,
     )
@@ -124,7 +124,7 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _plan(settings: JobSettings, numbers: Numbers) -> dict[str, float]:
+def _plan(settings: JobSettings, numbers: Hyperparameters) -> dict[str, float]:
     """Expected seconds of each stage on two CPU cores; only their proportions matter."""
     steps = {"fit": 0.1 * numbers.fit_steps, "stage 1": 0.15 * numbers.stage1_steps, "stage 2": 0.15 * numbers.stage2_steps}
     plan = {**PLANNED, **steps}
@@ -142,22 +142,22 @@ def _note_prompts(work: Work) -> None:
 def fixed_subject(local: Mesh, work: Work) -> Subject:
     """Texture mode: the mesh as it is, its own colours as the start."""
     colour = ColourField(work.numbers.colour_grid).to(work.device)
-    colour.initialise(*_colour_samples(local))
+    colour.initialize(*_colour_samples(local))
     return TextureSubject(local, colour, work.device)
 
 
 def fitted_subject(local: Mesh, work: Work) -> Subject:
     """Refine mode: the signed distance of the sketch on the grid, then surface and colours fitted to renders of the sketch."""
     numbers = work.numbers
-    work.clock.start("sdf")
+    work.timer.start("sdf")
     grid = TetGrid.make(numbers.grid, work.device)
     points = grid.points.cpu().numpy()
     thickness = max(numbers.thickness, grid.spacing)  # a thinner sheet would be torn where the grid cannot hold it
     values = sketch_sdf(local, points, thickness=thickness, closing=numbers.closing, cancelled=work.reporter.cancelled)
     surface = Surface.from_sdf(grid, torch.from_numpy(values).to(work.device))
     colour = ColourField(numbers.colour_grid).to(work.device)
-    work.clock.start("fit")
-    fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.clock.step)
+    work.timer.start("fit")
+    fit_to_sketch(surface, colour, local, work.rasterizer, numbers.fit_steps, work.generator, on_step=work.timer.step)
     return RefineSubject(surface, colour, work.settings.adherence, keep_colours=local.colours is not None)
 
 
@@ -168,7 +168,7 @@ def _colour_samples(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distill(subject: Subject, work: Work) -> None:
-    """Both stages. Each step: views, render, one guidance step, regularise, descend; stream and save now and then."""
+    """Both stages. Each step: views, render, one guidance step, regularize, descend; stream and save now and then."""
     plan = two_stage(work.numbers)
     if plan is None:
         return
@@ -179,15 +179,15 @@ def _distill(subject: Subject, work: Work) -> None:
         now, guidance = plan.at(step)
         if now != stage:
             stage = now
-            work.clock.start(f"stage {stage}")
+            work.timer.start(f"stage {stage}")
         vertices, faces, rgb, figures = take_step(subject, optimizer, guidance, work, step)
         _stream(vertices, faces, rgb, subject, work)
         _keep(step + 1, subject, optimizer, work)
         done, total = (step + 1, plan.switch) if stage == 1 else (step + 1 - plan.switch, plan.steps - plan.switch)
-        work.clock.step(done, total, figures)
+        work.timer.step(done, total, figures)
 
 
-def make_optimizer(subject: Subject, numbers: Numbers) -> torch.optim.Optimizer:
+def make_optimizer(subject: Subject, numbers: Hyperparameters) -> torch.optim.Optimizer:
     """Adam over the subject's groups; its state is kept across the switch of the stages."""
     return torch.optim.Adam(subject.parameter_groups(numbers), betas=(0.9, 0.99), fused=True)
 
@@ -200,32 +200,32 @@ def take_step(
     The surface is extracted and moved at every `geometry_every`-th step; between them the colours are learnt on it as it was
     seen last, which costs neither extraction nor silhouette gradients.
     """
-    viewpoints = sample_viewpoints(work.numbers, work.generator, work.device)
+    view_batch = sample_view_batch(work.numbers, work.generator, work.device)
     moving = step % work.numbers.geometry_every == 0
     if moving or work.seen is None:
         work.seen = subject.geometry()
     vertices, faces = work.seen
-    probe = ColourProbe(subject)
-    rgb = render(probe, vertices, faces, viewpoints, work)
-    loss, figures = distill(work.prior, rgb, *_conditions(viewpoints, work), guidance, work.generator, step=step)
+    probe = RecordedColours(subject)
+    rgb = render(probe, vertices, faces, view_batch, work)
+    loss, figures = distill(work.prior, rgb, *_conditions(view_batch, work), guidance, work.generator, step=step)
     pixels = work.numbers.supersample**2 * work.numbers.views
-    loss = loss + hold(work.settings.adherence) * probe.departure() / pixels
+    loss = loss + colour_weight(work.settings.adherence) * probe.colour_loss() / pixels
     if moving:
-        loss = loss + subject.penalty(work.numbers)
+        loss = loss + subject.regularization(work.numbers)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     if moving:
-        subject.constrain()
+        subject.project()
         work.seen = vertices.detach(), faces
     return vertices, faces, rgb, figures
 
 
-def two_stage(numbers: Numbers) -> TwoStage | None:
+def two_stage(numbers: Hyperparameters) -> TwoStage | None:
     """The schedule of a job, None where it has no steps.
 
     The gradient is weighted so that it is a difference of images ("x0"): then it is bounded at every noise level, and the
-    weights of the regularisers keep their meaning.
+    weights of the regularizers keep their meaning.
     """
     steps = numbers.stage1_steps + numbers.stage2_steps
     if steps == 0:
@@ -236,7 +236,7 @@ def two_stage(numbers: Numbers) -> TwoStage | None:
     return TwoStage(steps, numbers.stage1_steps, first, second, numbers.t_high_end)
 
 
-class ColourProbe:
+class RecordedColours:
     """The subject's colours as the renderer asks for them, remembering where and what, so that they can be held to the artist's."""
 
     def __init__(self, subject: Subject) -> None:
@@ -248,7 +248,7 @@ class ColourProbe:
         self._points, self._colours = points.detach(), self._subject.colour(points.detach())
         return self._colours
 
-    def departure(self) -> Tensor | float:
+    def colour_loss(self) -> Tensor | float:
         """Half the squared departure from the artist's colours, summed over pixels, in the guidance's units (-1..1); 0 without any."""
         original = None if self._points is None else self._subject.original_colour(self._points)
         if original is None or self._colours is None:
@@ -256,17 +256,17 @@ class ColourProbe:
         return 0.5 * (2 * (self._colours - original)).square().sum()
 
 
-def render(colour: Callable[[Tensor], Tensor], vertices: Tensor, faces: Tensor, viewpoints: Viewpoints, work: Work) -> Tensor:
-    """The surface as the viewpoints see it: sRGB images [B, 3, S, S] in 0..1 over their backdrops, at the prior's size."""
+def render(colour: Callable[[Tensor], Tensor], vertices: Tensor, faces: Tensor, view_batch: ViewBatch, work: Work) -> Tensor:
+    """The surface as the views see it: sRGB images [B, 3, S, S] in 0..1 over their backgrounds, at the prior's size."""
     views = render_views(
         work.rasterizer,
         vertices,
         faces,
-        viewpoints.cameras,
+        view_batch.cameras,
         work.prior.image_size,
         colour,
-        viewpoints.light,
-        viewpoints.background,
+        view_batch.light,
+        view_batch.background,
         supersample=work.numbers.supersample,
         want=("rgb",),
     )
@@ -274,11 +274,11 @@ def render(colour: Callable[[Tensor], Tensor], vertices: Tensor, faces: Tensor, 
     return views.rgb
 
 
-def _conditions(viewpoints: Viewpoints, work: Work) -> tuple[Conditions, Conditions]:
+def _conditions(view_batch: ViewBatch, work: Work) -> tuple[Conditions, Conditions]:
     """Target and source conditions, one a view."""
-    target = [target_prompt(work.settings.prompt, words) for words in viewpoints.words]
-    source = [_source(work, words) for words in viewpoints.words]
-    return work.prior.embed(target, viewpoints.cameras), work.prior.embed(source, viewpoints.cameras)
+    target = [target_prompt(work.settings.prompt, words) for words in view_batch.words]
+    source = [_source(work, words) for words in view_batch.words]
+    return work.prior.embed(target, view_batch.cameras), work.prior.embed(source, view_batch.cameras)
 
 
 def _source(work: Work, words: str) -> str:
@@ -297,7 +297,7 @@ def _stream(vertices: Tensor, faces: Tensor, rgb: Tensor, subject: Subject, work
         if len(faces):
             points = vertices.detach()
             work.reporter.mesh(
-                Mesh(work.placement.to_world(points.cpu().numpy()), faces.cpu().numpy(), subject.colour(points).cpu().numpy())
+                Mesh(work.normalization.to_world(points.cpu().numpy()), faces.cpu().numpy(), subject.colour(points).cpu().numpy())
             )
     work.streamed = time.monotonic()
 
@@ -332,7 +332,7 @@ def _export(subject: Subject, sketch: Mesh, local: Mesh, work: Work) -> JobResul
     """The finished mesh in world space with its texture, and how far it is from the sketch."""
     numbers = work.numbers
     if work.settings.mode == "texture":
-        mesh, maps = finish_texture(sketch, subject.colour, work.placement, numbers.texture_size, work.reporter)
+        mesh, maps = finish_texture(sketch, subject.colour, work.normalization, numbers.texture_size, work.reporter)
     else:
         with torch.no_grad():
             vertices, faces = subject.geometry()
@@ -341,9 +341,9 @@ def _export(subject: Subject, sketch: Mesh, local: Mesh, work: Work) -> JobResul
                 "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
             )
         mesh, maps = finish(
-            vertices, faces, subject.colour, work.placement, numbers.faces, numbers.texture_size, work.reporter, sketch=local
+            vertices, faces, subject.colour, work.normalization, numbers.faces, numbers.texture_size, work.reporter, sketch=local
         )
-    found = deviation(work.placement.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(work.settings.seed))
+    found = deviation(work.normalization.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(work.settings.seed))
     return JobResult(mesh, maps, {"deviation_mean_percent": found.mean_percent, "deviation_p95_percent": found.p95_percent})
 
 
@@ -359,7 +359,7 @@ def _report(work: Work, mended: list[str]) -> dict[str, Any]:
         "adherence": settings.adherence,
         "overrides": dict(settings.overrides),
         "device": str(work.device),
-        "stage_seconds": {stage: round(seconds, 2) for stage, seconds in work.clock.seconds.items()},
+        "stage_seconds": {stage: round(seconds, 2) for stage, seconds in work.timer.seconds.items()},
         "mended": mended,
         "versions": versions(),
     }

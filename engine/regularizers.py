@@ -75,7 +75,7 @@ def sign_change(sdf: Tensor, edges: Tensor, scale: float = 1.0) -> Tensor:
     return torch.where(crossed, both, torch.zeros_like(both))
 
 
-def adherence(values: Tensor, sketch: Tensor, slack: float = 0.0) -> Tensor:
+def dead_zone_loss(values: Tensor, sketch: Tensor, slack: float = 0.0) -> Tensor:
     """Squared distance of a field (or depth, or mask) from the sketch's, beyond what the slack allows; same shape."""
     return ((values - sketch).abs() - slack).clamp(min=0).square()
 

@@ -103,7 +103,7 @@ TRUSTED_SECONDS = 2.0
 """Weight of the plan beside what was measured, in seconds of work."""
 
 
-class Clock:
+class StageTimer:
     """Times the stages of a job and estimates what is left of it.
 
     `planned` gives each stage's expected share of the work in any unit (for example typical seconds); shares of

@@ -60,7 +60,7 @@ def prepare_folder(folder: Path) -> None:
 def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> list[Path]:
     """Write NAME.glb, NAME.png (before and after) and NAME.json into `folder`; each file is whole or absent. Returns their paths."""
     from engine.contact_sheet import write_contact_sheet
-    from engine.meshio import save_glb, write_atomically
+    from engine.formats.meshio import save_glb, write_atomically
 
     paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
     save_glb(paths[0], result.mesh, result.maps, name, extras=result.report)

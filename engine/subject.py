@@ -1,4 +1,4 @@
-"""What a job optimises: a surface with a colour field (refine), or a fixed mesh with a colour field (texture)."""
+"""What a job optimizes: a surface with a colour field (refine), or a fixed mesh with a colour field (texture)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from engine.config import Numbers
+from engine.config import Hyperparameters
 from engine.mesh import Mesh
 from engine.surface import Surface
 from engine.texture.field import ColourField
 
-REACH_LEAST, REACH_MOST = 0.01, 0.25
+MIN_OFFSET, MAX_OFFSET = 0.01, 0.25
 """How far (engine units) the surface may leave the fitted sketch at adherence 1 and 0."""
 
-HOLD_MOST = 50.0
+MAX_COLOUR_WEIGHT = 50.0
 """Weight of the artist's colours at adherence 1."""
 
 
 class Subject(Protocol):
-    """The loop's view of what it optimises; everything in engine space."""
+    """The loop's view of what it optimizes; everything in engine space."""
 
     colour: ColourField
 
@@ -29,20 +29,20 @@ class Subject(Protocol):
         """Vertices [V, 3] and faces int32 [F, 3] as they are now, differentiable where they can move."""
         ...
 
-    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
+    def parameter_groups(self, numbers: Hyperparameters) -> list[dict[str, Any]]:
         """Adam's groups with their rates."""
         ...
 
-    def penalty(self, numbers: Numbers) -> Tensor:
-        """Regularisation of the geometry as it was last extracted, a scalar."""
+    def regularization(self, numbers: Hyperparameters) -> Tensor:
+        """Regularization of the geometry as it was last extracted, a scalar."""
         ...
 
     def original_colour(self, points: Tensor) -> Tensor | None:
         """sRGB [N, 3] that the artist gave the places [N, 3]; None where there are no colours to keep."""
         ...
 
-    def constrain(self) -> None:
-        """Bring the parameters back within their bounds after an optimiser step."""
+    def project(self) -> None:
+        """Bring the parameters back within their bounds after an optimizer step."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -50,22 +50,22 @@ class Subject(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def reach(adherence: float) -> float:
+def max_offset(adherence: float) -> float:
     """Adherence 0..1 -> the furthest that the signed distance may move from the fitted sketch, engine units.
 
-    A bound, not a wish: `RefineSubject.constrain` projects onto it after every step, so no guidance can carry the surface
+    A bound, not a wish: `RefineSubject.project` projects onto it after every step, so no guidance can carry the surface
     away from the artist's sketch.
     """
-    return REACH_LEAST + (REACH_MOST - REACH_LEAST) * (1.0 - adherence) ** 2
+    return MIN_OFFSET + (MAX_OFFSET - MIN_OFFSET) * (1.0 - adherence) ** 2
 
 
-def hold(adherence: float) -> float:
-    """Adherence 0..1 -> weight of the artist's colours beside the guidance, 0 .. HOLD_MOST; 1 at 0.5: both count alike."""
-    return min(adherence / (1.0 - adherence), HOLD_MOST) if adherence < 1 else HOLD_MOST
+def colour_weight(adherence: float) -> float:
+    """Adherence 0..1 -> weight of the artist's colours beside the guidance, 0 .. MAX_COLOUR_WEIGHT; 1 at 0.5: both count alike."""
+    return min(adherence / (1.0 - adherence), MAX_COLOUR_WEIGHT) if adherence < 1 else MAX_COLOUR_WEIGHT
 
 
 class RefineSubject(nn.Module):
-    """A fitted surface that may leave the sketch by at most `reach(adherence)`, and its colours.
+    """A fitted surface that may leave the sketch by at most `max_offset(adherence)`, and its colours.
 
     keep_colours  whether the colours that the field has now are the artist's, to be kept in mind
     """
@@ -76,7 +76,7 @@ class RefineSubject(nn.Module):
         self.colour = colour
         self.register_buffer("fitted", surface.sdf.detach().clone())
         self._original = _frozen(colour) if keep_colours else None
-        self._reach = reach(adherence)
+        self._max_offset = max_offset(adherence)
 
     def original_colour(self, points: Tensor) -> Tensor | None:
         return None if self._original is None else self._original(points)
@@ -84,11 +84,11 @@ class RefineSubject(nn.Module):
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self.surface.extract()
 
-    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
-        shape = [{"params": [self.surface.sdf], "lr": numbers.sdf_rate}, {"params": [self.surface.deform], "lr": numbers.deform_rate}]
-        return shape + self.colour.parameter_groups(numbers.colour_rate)
+    def parameter_groups(self, numbers: Hyperparameters) -> list[dict[str, Any]]:
+        shape = [{"params": [self.surface.sdf], "lr": numbers.sdf_lr}, {"params": [self.surface.deform], "lr": numbers.deform_lr}]
+        return shape + self.colour.parameter_groups(numbers.colour_lr)
 
-    def penalty(self, numbers: Numbers) -> Tensor:
+    def regularization(self, numbers: Hyperparameters) -> Tensor:
         """Roughness of the displacement from the fitted sketch: the guidance may move parts, not pierce and ruffle them.
 
         A membrane energy of sdf - fitted and of the deformation over the edges of the band, in grid steps: it is zero for the
@@ -99,8 +99,8 @@ class RefineSubject(nn.Module):
         return numbers.smoothness * (moved.index_select(0, start) - moved.index_select(0, end)).square().sum()
 
     @torch.no_grad()
-    def constrain(self) -> None:
-        self.surface.sdf.clamp_(self.fitted - self._reach, self.fitted + self._reach)
+    def project(self) -> None:
+        self.surface.sdf.clamp_(self.fitted - self._max_offset, self.fitted + self._max_offset)
 
 
 class TextureSubject(nn.Module):
@@ -119,13 +119,13 @@ class TextureSubject(nn.Module):
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self._vertices, self._faces
 
-    def parameter_groups(self, numbers: Numbers) -> list[dict[str, Any]]:
-        return self.colour.parameter_groups(numbers.colour_rate)
+    def parameter_groups(self, numbers: Hyperparameters) -> list[dict[str, Any]]:
+        return self.colour.parameter_groups(numbers.colour_lr)
 
-    def penalty(self, numbers: Numbers) -> Tensor:
+    def regularization(self, numbers: Hyperparameters) -> Tensor:
         return self._vertices.new_zeros(())
 
-    def constrain(self) -> None:
+    def project(self) -> None:
         pass
 
 

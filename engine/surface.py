@@ -1,4 +1,4 @@
-"""The shape that is optimised: a signed distance and a deformation at the vertices of a tetrahedral grid.
+"""The shape that is optimized: a signed distance and a deformation at the vertices of a tetrahedral grid.
 
 Extraction looks only at a narrow band of tetrahedra. The band is provably enough, so the mesh is always the one that the whole
 grid would give, vertex for vertex: a tetrahedron is left out only if all its corners had the same sign when the band was made,
@@ -48,7 +48,7 @@ class Surface(nn.Module):
 
     @classmethod
     def from_sdf(cls, grid: TetGrid, values: Tensor) -> Surface:
-        """Surface whose field is values [Nv], as `engine.sdf.sketch_sdf` gives them at grid.points. Undeformed."""
+        """Surface whose field is values [Nv], as `engine.sketch.sdf.sketch_sdf` gives them at grid.points. Undeformed."""
         surface = cls(grid)
         with torch.no_grad():
             surface.sdf.copy_(values)

@@ -25,7 +25,7 @@ import torch  # noqa: E402
 
 from engine.diffusion.prior import EMBEDDED_FOLDER, load_prior  # noqa: E402
 from engine.errors import InputError, SketchbridgeError  # noqa: E402
-from engine.lab.optimise import Watch, text_to_image  # noqa: E402
+from engine.lab.optimize import RunMonitor, text_to_image  # noqa: E402
 from engine.lab.recipes import source_for  # noqa: E402
 from engine.pictures import to_bytes  # noqa: E402
 from engine.reporting import QuietReporter  # noqa: E402
@@ -76,7 +76,7 @@ def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None
         reporter = LineReporter(f"{name} {number + 1}/{len(store.chunks(row))}")
         generator = torch.Generator().manual_seed(store.seed + 1000 * number)
         started = time.perf_counter()
-        images = text_to_image(prior, captions, row.recipe, generator, reporter, sources=sources, watch=Watch(reporter, prior))
+        images = text_to_image(prior, captions, row.recipe, generator, reporter, sources=sources, watch=RunMonitor(reporter, prior))
         seconds = time.perf_counter() - started
         pictures = torch.stack([torch.from_numpy(to_bytes(image)) for image in images.float()]).numpy()
         store.save(store.path(name, row, number), pictures, seconds)

@@ -132,7 +132,7 @@ class Bench:
 
     def distance_rows(self) -> list[Row]:
         """KID and FID of clean and of corrupted pictures."""
-        kid, fid = judges.kernel_distance, judges.frechet_distance
+        kid, fid = judges.kid, judges.fid
         ours, real = self.drawn.features, self.taught.features
         halves = real[::2], real[1::2]
         rows = [
@@ -183,9 +183,7 @@ class Bench:
         rows.append(Row("kind, by ImageNet's classes (kinds named there)", _percent(shares[0]), _percent(shares[1]), "1 %"))
         return rows
 
-    def _probe_row(
-        self, name: str, describe: Callable[[Pictures], torch.Tensor], label_of: Callable[[Record], str]
-    ) -> Row:
+    def _probe_row(self, name: str, describe: Callable[[Pictures], torch.Tensor], label_of: Callable[[Record], str]) -> Row:
         """Teach a probe on the labelled renders, ask it about ours and about held-out ones."""
         labels = [label_of(record) for record in self.taught.records]
         rows = [index for index, label in enumerate(labels) if label]

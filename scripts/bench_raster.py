@@ -1,4 +1,4 @@
-"""Compare the engine's rasteriser with deodr (BSD, C++), in one run: time, memory, and whether both see the same faces.
+"""Compare the engine's rasterizer with deodr (BSD, C++), in one run: time, memory, and whether both see the same faces.
 
     python scripts/bench_raster.py [--size 512] [--rounds 25] [--json FILE]
 
@@ -60,7 +60,7 @@ def clip_positions(vertices: np.ndarray) -> torch.Tensor:
 
 
 def our_render(pos: torch.Tensor, faces: np.ndarray, size: int) -> Callable[[], np.ndarray]:
-    """A function that rasterises and returns the ids [H, W] (0: nothing), row 0 at the bottom."""
+    """A function that rasterizes and returns the ids [H, W] (0: nothing), row 0 at the bottom."""
     rasterizer, tri = select_rasterizer("cpu"), torch.from_numpy(faces)
 
     def render() -> np.ndarray:

@@ -3,7 +3,7 @@
     python scripts/bench_step.py [--preset draft] [--model embedded] [--example examples/flower.glb] [--steps 30]
 
 Prints, for the settings of a real job on a real sketch, the median milliseconds a step and share of extraction, raster, shading,
-encode, prior, backward and optimiser, the ratio of the whole step to the prior's networks alone, and the peak memory.
+encode, prior, backward and optimizer, the ratio of the whole step to the prior's networks alone, and the peak memory.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from engine.check import check_sketch  # noqa: E402
 from engine.checkpoint import Checkpoint  # noqa: E402
 from engine.config import JobSettings  # noqa: E402
+from engine.formats.meshio import load_mesh  # noqa: E402
 from engine.job import fitted_subject, make_optimizer, open_work, take_step, two_stage  # noqa: E402
-from engine.meshio import load_mesh  # noqa: E402
-from engine.reporting import Clock, QuietReporter  # noqa: E402
+from engine.reporting import QuietReporter, StageTimer  # noqa: E402
+from engine.sketch.check import check_sketch  # noqa: E402
 
-PARTS = ("extraction", "raster", "shading", "encode", "prior", "backward", "optimiser", "rest")
+PARTS = ("extraction", "raster", "shading", "encode", "prior", "backward", "optimizer", "rest")
 
 
 class Stopwatch:
@@ -61,7 +61,7 @@ def instrument(watch: Stopwatch, subject: Any, work: Any, optimizer: torch.optim
     work.prior.encode = watch.wrap("encode", work.prior.encode)
     work.prior.predict_noise = watch.wrap("prior", work.prior.predict_noise)
     torch.Tensor.backward = watch.wrap("backward", torch.Tensor.backward)  # type: ignore[method-assign]
-    optimizer.step = watch.wrap("optimiser", optimizer.step)  # type: ignore[method-assign]
+    optimizer.step = watch.wrap("optimizer", optimizer.step)  # type: ignore[method-assign]
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, float]]:
@@ -70,8 +70,8 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, float]]:
     numbers = settings.resolve()
     mesh, _ = check_sketch(load_mesh(arguments.example))
     reporter = QuietReporter()
-    work = open_work(mesh, settings, reporter, Clock(reporter, {}), Checkpoint(None, ""))
-    subject = fitted_subject(mesh.with_vertices(work.placement.to_engine(mesh.vertices)), work)
+    work = open_work(mesh, settings, reporter, StageTimer(reporter, {}), Checkpoint(None, ""))
+    subject = fitted_subject(mesh.with_vertices(work.normalization.to_engine(mesh.vertices)), work)
     optimizer = make_optimizer(subject, numbers)
     plan = two_stage(numbers)
     assert plan is not None

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from engine.cli import main as sketchbridge  # noqa: E402
-from engine.meshio import load_mesh, save_glb  # noqa: E402
+from engine.formats.meshio import load_mesh, save_glb  # noqa: E402
 
 EXAMPLES = ROOT / "examples"
 

@@ -1,4 +1,4 @@
-"""Render the reference board examples/boards/tulips: one red tulip from all round, before the engine's backdrops. Needs bpy.
+"""Render the reference board examples/boards/tulips: one red tulip from all round, before the engine's backgrounds. Needs bpy.
 
     .venv/blender-5.0/bin/python scripts/make_board.py [--out FOLDER] [--size 64] [--samples 48]
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.sketching import curve  # noqa: E402
 
 CAPTION = "a red tulip flower"
-BACKDROPS = {  # engine.viewpoints.BACKDROPS, which cannot be imported without torch; a test compares them
+BACKGROUNDS = {  # engine.view_batch.BACKGROUNDS, which cannot be imported without torch; a test compares them
     "on a white background": (0.82, 0.82, 0.82),
     "on a grey background": (0.59, 0.59, 0.61),
     "on a beige background": (0.74, 0.69, 0.63),
@@ -191,7 +191,7 @@ def main() -> None:
             for turn in range(count):
                 azimuth = (360 * (turn + 0.5 * (elevation > 0)) / count + 180) % 360 - 180
                 pixels = shoot(bpy, camera, azimuth, elevation, Path(folder) / "view.png")
-                for words, colour in BACKDROPS.items():
+                for words, colour in BACKGROUNDS.items():
                     name = f"tulip_{words.split()[-2]}_{elevation:02.0f}_{turn:02d}.webp"
                     mixed = pixels[..., :3] * pixels[..., 3:] + np.asarray(colour) * (1 - pixels[..., 3:])
                     save_webp(bpy, mixed, arguments.out / name, arguments.quality)

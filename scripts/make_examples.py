@@ -34,8 +34,8 @@ def draw(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def write_glb(folder: Path, seed: int, names: list[str]) -> None:
     """NAME.glb for every named drawing, and prompts.toml."""
+    from engine.formats.meshio import save_glb
     from engine.mesh import Mesh
-    from engine.meshio import save_glb
 
     for name in names:
         vertices, faces, colours = draw(name, seed)

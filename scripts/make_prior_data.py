@@ -82,11 +82,7 @@ def render_shard(arguments: argparse.Namespace) -> None:
 
     done = finished_records(arguments.out)
     shard, step = arguments.shard or 0, arguments.workers
-    todo = [
-        index
-        for index in range(shard, arguments.count, step)
-        if file_name(arguments.seed, index) not in done
-    ]
+    todo = [index for index in range(shard, arguments.count, step) if file_name(arguments.seed, index) not in done]
     studio = Studio(arguments.size, arguments.samples, threads=1)
     started = time.monotonic()
     with (arguments.out / f"captions-{arguments.seed}-{shard}.part").open("a") as part:
@@ -117,10 +113,7 @@ def run_workers(arguments: argparse.Namespace) -> None:
     command = [sys.executable, str(Path(__file__).resolve()), "--kinds", ",".join(arguments.kinds)]
     for name in ("count", "seed", "size", "samples", "out", "workers"):
         command += [f"--{name}", str(getattr(arguments, name))]
-    children = [
-        subprocess.Popen([*command, "--shard", str(shard)], stdout=subprocess.DEVNULL)
-        for shard in range(arguments.workers)
-    ]
+    children = [subprocess.Popen([*command, "--shard", str(shard)], stdout=subprocess.DEVNULL) for shard in range(arguments.workers)]
     codes = [child.wait() for child in children]
     if any(codes):
         raise SystemExit(f"workers ended with {codes}; see their messages above, start again")

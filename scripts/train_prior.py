@@ -58,9 +58,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--minutes", type=float, default=math.inf)
     train.add_argument("--steps", type=int, default=2**62)
     train.add_argument("--text-steps", type=int, default=500, help="pretraining of the text model")
-    train.add_argument(
-        "--autoencoder-steps", type=int, default=4000, help="of which a third teach the encoder too"
-    )
+    train.add_argument("--autoencoder-steps", type=int, default=4000, help="of which a third teach the encoder too")
     train.add_argument("--float32", action="store_true", help="no bfloat16")
     train.add_argument("--grid-minutes", type=float, default=10.0)
     for command in (train, decoder):
@@ -86,9 +84,7 @@ def training_records(arguments: argparse.Namespace) -> list[Record]:
     return [record for record in records if not dataset.is_held_out(record)]
 
 
-def prepare_text(
-    arguments: argparse.Namespace, records: list[Record]
-) -> tuple[CLIPTextModel, CLIPTokenizer]:
+def prepare_text(arguments: argparse.Namespace, records: list[Record]) -> tuple[CLIPTextModel, CLIPTokenizer]:
     """The run's text model and tokenizer, pretrained at the first call."""
     folder: Path = arguments.out / "text"
     if (folder / "model.safetensors").exists():
@@ -98,9 +94,7 @@ def prepare_text(
     tokenizer = write_tokenizer(vocabulary(records), folder / "tokenizer")
     model = make_text_model(tokenizer)
     report(f"text model {parameter_count(model) / 1e6:.2f} M, {len(tokenizer)} tokens")
-    accuracy = text_model.pretrain(
-        model, tokenizer, records, steps=arguments.text_steps, seed=arguments.seed, report=report
-    )
+    accuracy = text_model.pretrain(model, tokenizer, records, steps=arguments.text_steps, seed=arguments.seed, report=report)
     report(f"text model reads {accuracy:.1%} of captions right")
     model.save_pretrained(folder)
     return model, tokenizer
@@ -113,9 +107,7 @@ def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -
         return PatchAutoencoder.from_pretrained(folder, local_files_only=True)
     torch.manual_seed(arguments.seed)
     model = make_autoencoder().to(arguments.device)
-    psnr = autoencoder_training.train(
-        model, pictures, steps=arguments.autoencoder_steps, seed=arguments.seed, report=report
-    )
+    psnr = autoencoder_training.train(model, pictures, steps=arguments.autoencoder_steps, seed=arguments.seed, report=report)
     report(f"autoencoder {parameter_count(model) / 1e6:.2f} M, {psnr:.1f} dB")
     model.save_pretrained(folder)
     return model.cpu()
@@ -127,15 +119,11 @@ def train_decoder(arguments: argparse.Namespace) -> None:
     if not (folder / "diffusion_pytorch_model.safetensors").exists():
         raise SystemExit(f"no autoencoder in {arguments.out}; run the command 'train' first")
     records = training_records(arguments)
-    clean, corrupted = dataset.load_splits(
-        arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
-    )
+    clean, corrupted = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
     pictures = torch.cat([clean.pictures, clean.pictures, corrupted.pictures])
     model = PatchAutoencoder.from_pretrained(folder, local_files_only=True)
     model.to(arguments.device, memory_format=torch.channels_last)
-    psnr = autoencoder_training.train_decoder(
-        model, pictures, steps=arguments.steps, seed=arguments.seed + 2, report=report
-    )
+    psnr = autoencoder_training.train_decoder(model, pictures, steps=arguments.steps, seed=arguments.seed + 2, report=report)
     report(f"autoencoder {psnr:.1f} dB")
     model.save_pretrained(folder)
 
@@ -158,9 +146,7 @@ def train(arguments: argparse.Namespace) -> None:
     """The command ``train``."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     records = training_records(arguments)
-    clean, corrupted = dataset.load_splits(
-        arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out
-    )
+    clean, corrupted = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
     report(f"{len(records)} pictures, {len(clean)} clean and {len(corrupted)} corrupted copies")
     autoencoder = prepare_autoencoder(arguments, torch.cat([clean.pictures, corrupted.pictures]))
     text, tokenizer = prepare_text(arguments, records)

@@ -107,9 +107,9 @@ class DiffusersPrior:
             latents = answer.latent_dist.mode() if generator is None else answer.latent_dist.sample(generator)
         return (latents - (getattr(self.vae.config, "shift_factor", None) or 0.0)) * self.vae.config.scaling_factor
 
-    def pull_back(self, difference: Tensor) -> Tensor:
+    def precondition(self, difference: Tensor) -> Tensor:
         """A difference of latents, made ready to reach pixels as a difference of images; as it is where the encoder is not linear."""
-        linear = getattr(self.vae, "pull_back", None)
+        linear = getattr(self.vae, "precondition", None)
         return difference if linear is None else linear(difference)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.diffusion import degrade
+from engine.diffusion import degradations as degrade
 from engine.diffusion.prior import IMAGE_SUFFIXES, Conditions, ViewAngles, fit_square
 from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule

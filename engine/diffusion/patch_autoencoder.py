@@ -103,7 +103,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         posterior = PointDistribution(self.encoder(x))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def pull_back(self, difference: torch.Tensor) -> torch.Tensor:
+    def precondition(self, difference: torch.Tensor) -> torch.Tensor:
         """What to differentiate with so that a difference of latents becomes the difference of images that it stands for.
 
         The encoder's transpose alone would weigh each channel by the square of its scale. With kernels E this is

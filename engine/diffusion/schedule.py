@@ -114,7 +114,7 @@ def sequence_timesteps(schedule: NoiseSchedule, step: int, starts: Tensor, low: 
     """int64 [B]: timesteps that cover low..high evenly over the *steps* of each item, whatever their number.
 
     starts  [B] in 0..1, a random offset an item; step k adds k times the golden ratio, modulo 1 (a low-discrepancy
-            sequence), so that a short optimisation meets all noise levels and not a random sample of them
+            sequence), so that a short optimization meets all noise levels and not a random sample of them
     """
     first, last = schedule.bounds(low, high)
     share = (starts.double() + step * GOLDEN) % 1.0

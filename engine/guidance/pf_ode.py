@@ -22,7 +22,7 @@ Solver = Literal["ddim", "heun"]
 
 
 @dataclass(frozen=True)
-class Guided:
+class GuidedPrompt:
     """A prompt to follow: conditions (one for all, or one an item) and a guidance scale; at scale 1 nothing unconditional is asked."""
 
     conditions: Conditions
@@ -46,16 +46,16 @@ def time_grid(prior: Prior, steps: int, last: int | None = None, first: int = 0)
     return sorted(set(torch.linspace(first, last, steps + 1, dtype=torch.float64).round().long().tolist()))
 
 
-def travel(prior: Prior, x: Tensor, guided: Guided, times: Sequence[int], solver: Solver = "ddim") -> Tensor:
+def integrate_ode(prior: Prior, x: Tensor, guided: GuidedPrompt, times: Sequence[int], solver: Solver = "ddim") -> Tensor:
     """x [B, ...] at level times[0], moved along the ODE through all times (rising = inversion, falling = decoding)."""
     for t, t_next in pairwise(times):
         alpha, sigma = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t]), x))
         alpha_next, sigma_next = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t_next]), x))
-        reach = sigma_next / alpha_next - sigma / alpha
+        span = sigma_next / alpha_next - sigma / alpha
         slope = guided.noise(prior, x, t)
-        end = x / alpha + reach * slope
+        end = x / alpha + span * slope
         if solver == "heun":
-            end = x / alpha + reach * (slope + guided.noise(prior, alpha_next * end, t_next)) / 2
+            end = x / alpha + span * (slope + guided.noise(prior, alpha_next * end, t_next)) / 2
         x = alpha_next * end
     return x
 
@@ -63,7 +63,7 @@ def travel(prior: Prior, x: Tensor, guided: Guided, times: Sequence[int], solver
 def sample(
     prior: Prior,
     start: Tensor,
-    guided: Guided,
+    guided: GuidedPrompt,
     steps: int = 20,
     *,
     solver: Solver = "ddim",
@@ -79,7 +79,7 @@ def sample(
     times = time_grid(prior, steps - 1, from_time)[::-1] if steps > 1 else [len(prior.schedule) - 1 if from_time is None else from_time]
     x = start
     for t, t_next in pairwise(times):
-        x = travel(prior, x, guided, (t, t_next), solver)
+        x = integrate_ode(prior, x, guided, (t, t_next), solver)
         if on_step is not None:
             on_step(x / prior.schedule.levels(torch.tensor([t_next]), x)[0].clamp(min=MIN_LEVEL))
     steps_of_t = torch.full((x.shape[0],), times[-1], dtype=torch.long, device=x.device)
@@ -88,32 +88,34 @@ def sample(
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """steps intervals each way between timestep 0 and the fraction `reach` of the schedule."""
+    """steps intervals each way between timestep 0 and the fraction `t_max` of the schedule."""
 
     steps: int = 20
-    reach: float = 1.0
+    t_max: float = 1.0
     solver: Solver = "ddim"
 
 
-def bridge_ends(prior: Prior, latents: Tensor, source: Guided, target: Guided, settings: BridgeSettings) -> tuple[Tensor, Tensor]:
+def bridge_ends(
+    prior: Prior, latents: Tensor, source: GuidedPrompt, target: GuidedPrompt, settings: BridgeSettings
+) -> tuple[Tensor, Tensor]:
     """(psi_src, psi_tgt), clean latents [B, ...]: the image inverted under the source, then decoded under each prompt.
 
     arXiv 2406.09417, section 3: psi_tgt is where the Schroedinger-like bridge takes the image. The latents count as
     alpha_0 x at timestep 0 both on the way in and on the way out, so that source to source returns them, up to the
     solver's error; psi_src carries that same error and cancels it in `directions.bridge`.
     """
-    last = max(round(settings.reach * len(prior.schedule)) - 1, 1)
+    last = max(round(settings.t_max * len(prior.schedule)) - 1, 1)
     times = time_grid(prior, settings.steps, last)
     first_alpha = prior.schedule.levels(torch.tensor([times[0]]), latents)[0]
-    noisy = travel(prior, latents * first_alpha, source, times, settings.solver)
+    noisy = integrate_ode(prior, latents * first_alpha, source, times, settings.solver)
     back = times[::-1]
     return (
-        travel(prior, noisy, source, back, settings.solver) / first_alpha,
-        travel(prior, noisy, target, back, settings.solver) / first_alpha,
+        integrate_ode(prior, noisy, source, back, settings.solver) / first_alpha,
+        integrate_ode(prior, noisy, target, back, settings.solver) / first_alpha,
     )
 
 
-def bridge_direction(prior: Prior, latents: Tensor, source: Guided, target: Guided, settings: BridgeSettings) -> Tensor:
+def bridge_direction(prior: Prior, latents: Tensor, source: GuidedPrompt, target: GuidedPrompt, settings: BridgeSettings) -> Tensor:
     """psi_src - psi_tgt [B, ...]: descend on it after the single-step directions have converged."""
     psi_source, psi_target = bridge_ends(prior, latents.detach(), source, target, settings)
     return directions.bridge(psi_source, psi_target)

@@ -34,7 +34,7 @@ class GuidanceSettings:
     t_low, t_high   range of timesteps, as fractions of the schedule; (0.02, 0.98) of 1,000 is 20..979
     weighting       w(t): "sigma2" = 1 - alpha_bar (the paper's), "one", or "x0" = sigma / alpha, under which eps - n
                     becomes the difference between the image and the prior's clean estimate, bounded at every level; where the
-                    prior's encoder is linear, `distill` brings it to the pixels as a difference of images (`pull_back`)
+                    prior's encoder is linear, `distill` brings it to the pixels as a difference of images (`precondition`)
     stratified      timesteps of a batch spread over the range (each still uniform)
     shared_noise    one noise image for the whole batch
     """
@@ -166,8 +166,8 @@ def distill(
     figures         "t" mean timestep, "gradient" root mean square of w(t) * direction, and "particle_loss" with VSD
     """
     latents = prior.encode(images, generator)
-    if settings.weighting == "x0" and latents.requires_grad and hasattr(prior, "pull_back"):
-        latents.register_hook(prior.pull_back)
+    if settings.weighting == "x0" and latents.requires_grad and hasattr(prior, "precondition"):
+        latents.register_hook(prior.precondition)
     return distill_latents(prior, latents, target, source, settings, generator, particles=particles, step=step)
 
 

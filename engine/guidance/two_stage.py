@@ -1,7 +1,7 @@
 """The two-stage schedule: SDS brings shape and layout, then the direction is calibrated to what the image looks like.
 
 arXiv 2406.09417, section 4: in 2D 500 steps of SDS at s = 40, then w = 25 up to step 2,500; in 3D 20,000 steps of SDS at
-s = 100, then 5,000 with w = 1. The optimiser's state is kept across the switch.
+s = 100, then 5,000 with w = 1. The optimizer's state is kept across the switch.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class LoraParticles:
         for value in self._adapter.values():
             value.data = value.data.float()
         trained = [*self._adapter.values(), *(self.camera_token.parameters() if self.camera_token else ())]
-        self.optimiser = torch.optim.Adam(trained, lr=settings.learning_rate)
+        self.optimizer = torch.optim.Adam(trained, lr=settings.learning_rate)
         self._pending: tuple[Tensor, Tensor, NoiseSchedule] | None = None
         prior.unet.disable_adapters()
 
@@ -94,16 +94,16 @@ class LoraParticles:
         loss = (weight * (estimate - noise).square()).mean()
         for value in self._adapter.values():
             value.requires_grad_(True)  # disable_adapters() froze them, and backward() skips what is frozen
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """Adapter, camera token and optimiser, for a checkpoint."""
+        """Adapter, camera token and optimizer, for a checkpoint."""
         camera = self.camera_token.state_dict() if self.camera_token else {}
         adapter = {name: value.detach().clone() for name, value in self._adapter.items()}
-        return {"adapter": adapter, "camera": camera, "optimiser": self.optimiser.state_dict()}
+        return {"adapter": adapter, "camera": camera, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint of the same settings and prior."""
@@ -115,7 +115,7 @@ class LoraParticles:
             self._adapter[name].data.copy_(value)
         if self.camera_token is not None:
             self.camera_token.load_state_dict(state["camera"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def close(self) -> None:
         """The prior as it was before."""

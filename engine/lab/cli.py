@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from engine.diffusion.prior import Prior
-    from engine.lab.optimise import Watch
+    from engine.lab.optimize import RunMonitor
     from engine.lab.recipes import Recipe
 
 METHODS = ("calibrated", "sds", "nfsd", "csd", "vsd", "dds", "bridge", "anchored", "ddim", "sdedit")
@@ -41,7 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
     )
     image.add_argument("--strength", type=float, help="with --init: how much may change, 0.05 .. 1 (default 0.6; dds 0.98)")
     image.add_argument("--baseline", action="store_true", help="with --init: also write SDEdit's result, to OUT with -sdedit added")
-    image.add_argument("--strip", type=Path, help="also write the course of the optimisation: a .gif, or frames side by side in a .png")
+    image.add_argument("--strip", type=Path, help="also write the course of the optimization: a .gif, or frames side by side in a .png")
     image.set_defaults(run=run_image)
     illusion = subparsers.add_parser("illusion", help="two images that show another picture at each quarter turn of one over the other")
     illusion.add_argument("--prompts", required=True, nargs="+", help="four prompts, one for each quarter turn")
@@ -61,7 +61,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=float, help="guidance scale s of the method; of SDS in its first stage")
     parser.add_argument("--weight", type=float, help="w of the calibrated direction, w1 of CSD")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimisation runs")
+    parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimization runs")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
 
 
@@ -84,7 +84,7 @@ class PreviewReporter(ConsoleReporter):
 def run_image(arguments: argparse.Namespace) -> int:
     """`sketchbridge image`: text to image, painting to real, SDEdit, or an edit by delta denoising."""
     from engine.diffusion.prompts import check_prompt
-    from engine.lab.optimise import Watch
+    from engine.lab.optimize import RunMonitor
     from engine.pictures import read_square, write_animation, write_image
 
     check_image_arguments(arguments)
@@ -92,7 +92,7 @@ def run_image(arguments: argparse.Namespace) -> int:
     recipe_from(arguments, arguments.method)  # before anything heavy is loaded, so that mistakes show at once
     prior, generator, reporter = _open(arguments)
     recipe = recipe_from(arguments, arguments.method, prior)
-    watch = Watch(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
+    watch = RunMonitor(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
     init = read_square(arguments.init, prior.image_size)[None].to(prior.alphas_cumprod.device) if arguments.init else None
     image = _make(arguments, arguments.method, prior, init, recipe, generator, watch)
     write_image(arguments.out, image, SMALLEST_SIDE)
@@ -102,7 +102,7 @@ def run_image(arguments: argparse.Namespace) -> int:
         path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
         write_image(
             path,
-            _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, Watch(reporter, prior)),
+            _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, RunMonitor(reporter, prior)),
             SMALLEST_SIDE,
         )
         print(path)
@@ -164,10 +164,10 @@ def _make(
     init: torch.Tensor | None,
     recipe: Recipe,
     generator: torch.Generator,
-    watch: Watch,
+    watch: RunMonitor,
 ) -> torch.Tensor:
     from engine.lab import edit
-    from engine.lab.optimise import text_to_image
+    from engine.lab.optimize import text_to_image
 
     reporter = watch.reporter
     if init is None:
@@ -189,7 +189,7 @@ def _make(
 def run_illusion(arguments: argparse.Namespace) -> int:
     """`sketchbridge illusion`: base.png and rotator.png to print, views.png to look at."""
     from engine.lab.illusion import VIEWS, make_illusion
-    from engine.lab.optimise import Watch
+    from engine.lab.optimize import RunMonitor
     from engine.pictures import PNG_SUFFIX, check_target, grid, write_image
 
     if not 16 <= arguments.size <= 4096:
@@ -209,7 +209,7 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     recipe = recipe_from(arguments, method, prior)
     if arguments.rate is None:
         recipe = replace(recipe, rate=NETWORK_RATE, rate_end=1.0)
-    illusion = make_illusion(prior, arguments.prompts, recipe, generator, reporter, size=arguments.size, watch=Watch(reporter, prior))
+    illusion = make_illusion(prior, arguments.prompts, recipe, generator, reporter, size=arguments.size, watch=RunMonitor(reporter, prior))
     for name, image in (("base", illusion.base), ("rotator", illusion.rotator), ("views", grid(illusion.views, 2))):
         write_image(targets[name], image)
         print(targets[name])

@@ -12,7 +12,7 @@ from engine.diffusion.prompts import check_prompt, painting_source
 from engine.errors import InputError
 from engine.guidance.step import GuidanceSettings
 from engine.guidance.two_stage import TwoStage
-from engine.lab.optimise import Watch, descend, finish_by_bridge, initial_noise, run_sampler
+from engine.lab.optimize import RunMonitor, descend, finish_by_bridge, initial_noise, run_sampler
 from engine.lab.recipes import Recipe
 from engine.reporting import Reporter
 
@@ -34,7 +34,7 @@ def painting_to_real(
     *,
     source: str | None = None,
     strength: float = 0.6,
-    watch: Watch | None = None,
+    watch: RunMonitor | None = None,
 ) -> Tensor:
     """Images [N, 3, S, S] in 0..1: the painting moved from y_src to the prompt by stage 2 alone (arXiv 2406.09417, section 5).
 
@@ -51,7 +51,7 @@ def painting_to_real(
     second = recipe.guidance("anchored" if recipe.method == "anchored" else "calibrated", recipe.scale)
     second = replace(second, t_low=min(recipe.t_low, strength / 2), t_high=check_strength(strength))
     plan = TwoStage(recipe.steps, 0, second, second, recipe.t_high_end)
-    watch = watch or Watch(reporter, prior)
+    watch = watch or RunMonitor(reporter, prior)
     latents = descend(prior, latents, target, given, recipe, plan, generator, watch)
     if recipe.method == "bridge":
         latents = finish_by_bridge(prior, latents, target, given, recipe, watch)
@@ -68,7 +68,7 @@ def sdedit(
     reporter: Reporter,
     *,
     strength: float = 0.6,
-    watch: Watch | None = None,
+    watch: RunMonitor | None = None,
 ) -> Tensor:
     """The baseline: the image noised to `strength` of the schedule, then sampled down under the prompt (Meng et al. 2021)."""
     target = prior.embed([check_prompt(prompt)])
@@ -79,7 +79,7 @@ def sdedit(
     noise = initial_noise(prior, len(latents), generator)
     noisy = prior.schedule.add_noise(latents, noise, torch.full((len(latents),), last, device=latents.device))
     recipe = replace(recipe, steps=min(recipe.steps, 20))
-    latents = run_sampler(prior, noisy, target, recipe, watch or Watch(reporter, prior), from_time=last)
+    latents = run_sampler(prior, noisy, target, recipe, watch or RunMonitor(reporter, prior), from_time=last)
     with torch.no_grad():
         return prior.decode(latents)
 
@@ -94,7 +94,7 @@ def delta_denoising(
     reporter: Reporter,
     *,
     strength: float = 0.98,
-    watch: Watch | None = None,
+    watch: RunMonitor | None = None,
 ) -> Tensor:
     """Images [N, 3, S, S] in 0..1 edited from `source`, what the image shows, to the prompt (Hertz et al. 2023).
 
@@ -112,7 +112,7 @@ def delta_denoising(
         "dds", weight=1.0, t_low=min(recipe.t_low, strength / 2), t_high=check_strength(strength), weighting=recipe.weighting
     )
     plan = TwoStage(recipe.steps, 0, settings, settings)
-    latents = descend(prior, reference, target, given, recipe, plan, generator, watch or Watch(reporter, prior), reference=reference)
+    latents = descend(prior, reference, target, given, recipe, plan, generator, watch or RunMonitor(reporter, prior), reference=reference)
     with torch.no_grad():
         return prior.decode(latents)
 

@@ -2,7 +2,7 @@
 
 View k = tanh(3 * base * rot90^k(rotator)), k = 0..3, one prompt each (arXiv 2406.09417, section 5; Burgert et al. 2023).
 Both images are small networks on Fourier features of the pixel's place (Tancik et al. 2020), so that they can be
-optimised at the prior's size and printed larger.
+optimized at the prior's size and printed larger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.prompts import check_prompt
 from engine.errors import InputError
 from engine.guidance.step import distill
-from engine.lab.optimise import Watch
+from engine.lab.optimize import RunMonitor
 from engine.lab.recipes import Recipe, source_for
 from engine.reporting import Reporter
 
@@ -71,12 +71,12 @@ def make_illusion(
     reporter: Reporter,
     *,
     size: int = 256,
-    watch: Watch | None = None,
+    watch: RunMonitor | None = None,
 ) -> Illusion:
-    """Optimises both images for the four prompts, a random view a step.
+    """Optimizes both images for the four prompts, a random view a step.
 
     recipe  its method "sds" gives plain SDS, "calibrated" or "anchored" the two stages; `rate` is that of the networks
-    size    of the result; the optimisation itself looks at the prior's image size
+    size    of the result; the optimization itself looks at the prior's image size
     InputError unless there are four prompts.
     """
     if len(prompts) != VIEWS:
@@ -91,14 +91,14 @@ def make_illusion(
         reporter.note(note)
     device = prior.alphas_cumprod.device
     base, rotator = (FourierImage(generator).to(device) for _ in range(2))
-    optimise_views(prior, base, rotator, targets, sources, recipe, generator, watch or Watch(reporter, prior))
+    optimize_views(prior, base, rotator, targets, sources, recipe, generator, watch or RunMonitor(reporter, prior))
     with torch.no_grad():
         printed = base(size), rotator(size)
         views = torch.cat([overlay(*printed, turns) for turns in range(VIEWS)])
     return Illusion(printed[0][0], printed[1][0], views)
 
 
-def optimise_views(
+def optimize_views(
     prior: Prior,
     base: FourierImage,
     rotator: FourierImage,
@@ -106,7 +106,7 @@ def optimise_views(
     sources: Conditions,
     recipe: Recipe,
     generator: torch.Generator,
-    watch: Watch,
+    watch: RunMonitor,
 ) -> None:
     """The loop over random views; Adam on both networks."""
     plan = recipe.plan()

@@ -1,4 +1,4 @@
-"""How each method makes an image: which guidance in which step, how fast, and how it ends. Numbers come from here."""
+"""How each method makes an image: which guidance in which step, how fast, and how it ends. Hyperparameters come from here."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Preset = Literal["draft", "standard", "paper"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Numbers of one run. InputError for values that cannot work.
+    """Hyperparameters of one run. InputError for values that cannot work.
 
-    method         "ddim" samples, all others optimise latents; "calibrated", "anchored" and "bridge" have two stages
-    steps, rate    Adam's; the optimiser's state is kept across the switch
+    method         "ddim" samples, all others optimize latents; "calibrated", "anchored" and "bridge" have two stages
+    steps, rate    Adam's; the optimizer's state is kept across the switch
     rate_end       the rate falls linearly to this share of itself over all steps; 1 = constant
     switch         share of the steps in stage 1 (SDS)
     first_scale    s of stage 1

@@ -1,1 +1,1 @@
-"""Differentiable rendering: rasteriser back ends behind nvdiffrast's four primitives, and the shading built on them."""
+"""Differentiable rendering: rasterizer back ends behind nvdiffrast's four primitives, and the shading built on them."""

@@ -1,4 +1,4 @@
-"""The rasteriser's interface, nvdiffrast's four primitives, and the choice of a back end for a device.
+"""The rasterizer's interface, nvdiffrast's four primitives, and the choice of a back end for a device.
 
 Buffers follow nvdiffrast: [batch, height, width, channels], row 0 at the BOTTOM, float32; faces int32 [F, 3].
 `engine.conventions.image_from_raster` turns them into image tensors.
@@ -61,7 +61,7 @@ def select_rasterizer(device: torch.device | str, prefer: str | None = None) -> 
     """
     device = torch.device(device)
     if prefer not in (None, "warp", "nvdiffrast", "reference"):
-        raise InputError("unknown_rasterizer", f"No rasteriser is called {prefer!r}.", "Choose warp, nvdiffrast or reference.")
+        raise InputError("unknown_rasterizer", f"No rasterizer is called {prefer!r}.", "Choose warp, nvdiffrast or reference.")
     if prefer == "reference":
         from engine.render.reference import ReferenceRasterizer
 
@@ -78,7 +78,7 @@ def select_rasterizer(device: torch.device | str, prefer: str | None = None) -> 
         reasons.append(f"{name}: {reason}")
     raise JobError(
         "no_rasterizer",
-        f"No rasteriser can be used on {device} ({'; '.join(reasons)}).",
+        f"No rasterizer can be used on {device} ({'; '.join(reasons)}).",
         "Install warp-lang in the engine's environment (sketchbridge doctor shows what it has), or choose --device cpu.",
     )
 

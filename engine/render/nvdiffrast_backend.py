@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.errors import JobError
 
 RESOLUTION_STEP = 8
-"""nvdiffrast's CUDA rasteriser works on tiles of 8 x 8 pixels."""
+"""nvdiffrast's CUDA rasterizer works on tiles of 8 x 8 pixels."""
 
 
 def why_unavailable(device: torch.device) -> str | None:
@@ -89,7 +89,7 @@ class NvdiffrastRasterizer:
 def pad_resolution(pos: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
     """Clip positions [B, V, 4] and a resolution (height, width) of multiples of 8 whose first rows and columns show the same picture.
 
-    nvdiffrast's CUDA rasteriser takes no other sizes, at least in its older releases (its issue 193).
+    nvdiffrast's CUDA rasterizer takes no other sizes, at least in its older releases (its issue 193).
     """
     height, width = resolution
     padded = (-(-height // RESOLUTION_STEP) * RESOLUTION_STEP, -(-width // RESOLUTION_STEP) * RESOLUTION_STEP)

@@ -25,7 +25,7 @@ def surface_at(pixels: Tensor, rast: Tensor, faces: Tensor, vertices: Tensor, no
     """Points [N, 3] and unit normals [N, 3] (empty without `normals`) that the listed pixels show.
 
     pixels    int64 [N], flat indices into rast's [B, H, W]; each must show a face
-    rast      [B, H, W, 4] of a rasteriser; gradients go through its u and v, and to vertices [V, 3] and normals [V, 3]
+    rast      [B, H, W, 4] of a rasterizer; gradients go through its u and v, and to vertices [V, 3] and normals [V, 3]
     """
     given = vertices.new_empty(0, 3) if normals is None else normals.contiguous()
     return _SurfaceAt.apply(pixels, rast.contiguous(), faces.contiguous(), vertices.float().contiguous(), given)

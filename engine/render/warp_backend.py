@@ -244,5 +244,5 @@ def _require_faces(tri: Tensor) -> None:
 
 def _require(holds: bool, name: str, expected: str, got: Tensor) -> None:
     if not holds:
-        message = f"The rasteriser expected {name} {expected}, got {got.dtype} {list(got.shape)}."
+        message = f"The rasterizer expected {name} {expected}, got {got.dtype} {list(got.shape)}."
         raise InputError("rasterizer_input", message, "Check the shapes that the caller passes.")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 @functools.cache
 def load_warp() -> ModuleType:
-    """The `warp` module, initialised once for the process.
+    """The `warp` module, initialized once for the process.
 
     Kernels compile on first use (seconds) and are cached below the user's cache folder, or `WARP_CACHE_PATH`; where that
     cannot be written, in a temporary folder of this process.

@@ -12,25 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.texture.field import ColourField
 
 Step = Callable[[int, int], None]
 """(done, total); may raise Cancelled."""
 
-BAND_ROWS = 256  # rows rasterised at once
+BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
 MOST_TILES = 6  # a face that repeats the texture more often than this along an axis covers every texel anyway
 EXTRAPOLATION = 1.5  # texels by which padding continues a triangle before it holds its colour
 FULL_BYTE = 255
 
 
-def bake(mesh: Mesh, field: ColourField, placement: Placement, size: int, padding: int = 6, step: Step | None = None) -> np.ndarray:
+def bake(
+    mesh: Mesh, field: ColourField, normalization: SceneNormalization, size: int, padding: int = 6, step: Step | None = None
+) -> np.ndarray:
     """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top.
 
     mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins
-    placement  takes the mesh into the field's engine space
+    normalization  takes the mesh into the field's engine space
     padding    texels painted around every chart; the rest is the mean colour
     step       called as the work goes on
     Memory: about 30 bytes a texel.
@@ -42,7 +44,7 @@ def bake(mesh: Mesh, field: ColourField, placement: Placement, size: int, paddin
     step = step or _no_step
     layout = rasterize_layout(mesh.uvs, size, step)
     rows, columns = _pad(layout.owners, padding)
-    return _paint(mesh, layout, rows, columns, field, placement, step)
+    return _paint(mesh, layout, rows, columns, field, normalization, step)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: ColourField, placement: Placement,
+def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: ColourField, normalization: SceneNormalization,
            step: Step) -> np.ndarray:  # fmt: skip
     """Colour every owned texel, the rest with the mean; flips to row 0 at the top."""
     owners, size = layout.owners, len(layout.owners)
@@ -176,7 +178,7 @@ def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, fi
     texels = np.flatnonzero(owners.reshape(-1) >= 0)
     parameter = next(field.parameters())
     total = np.zeros(3)
-    corners = placement.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
+    corners = normalization.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
     for start in range(0, len(texels), CHUNK_TEXELS):
         step(size + start * size // max(len(texels), 1), 2 * size)
         chunk = texels[start : start + CHUNK_TEXELS]

@@ -18,7 +18,7 @@ from engine.mesh import Mesh
 
 COARSEST = 8
 DARKEST = 0.02
-"""Colours are held inside DARKEST..1 - DARKEST when a field is initialised, so that the sigmoid keeps a gradient."""
+"""Colours are held inside DARKEST..1 - DARKEST when a field is initialized, so that the sigmoid keeps a gradient."""
 
 
 class ColourField(nn.Module):
@@ -57,7 +57,7 @@ class ColourField(nn.Module):
         return sample_grids(points, grids)
 
     def parameter_groups(self, base_rate: float) -> list[dict[str, Any]]:
-        """Optimiser groups, one a level: the coarsest learns at `base_rate`, each finer one at 0.84 times the last.
+        """Optimizer groups, one a level: the coarsest learns at `base_rate`, each finer one at 0.84 times the last.
 
         Adam moves every parameter by about its rate whatever the gradient's size, and a fine cell sees few of a step's
         pixels: unscaled, its noise would be painted as strongly as what all views agree on.
@@ -65,7 +65,7 @@ class ColourField(nn.Module):
         return [{"params": [grid], "lr": base_rate * 2 ** (-level / 4)} for level, grid in enumerate(self.grids)]
 
     @torch.no_grad()
-    def initialise(self, points: np.ndarray | Tensor, colours: np.ndarray | Tensor) -> None:
+    def initialize(self, points: np.ndarray | Tensor, colours: np.ndarray | Tensor) -> None:
         """Give every place the colour of the nearest of `points` [N, 3] (engine space), colours [N, 3] sRGB-encoded 0..1.
 
         For a mesh take `surface_samples`. Every grid vertex is covered, however far from any point (more coarsely there);
@@ -88,7 +88,7 @@ class ColourField(nn.Module):
 def surface_samples(mesh: Mesh, count: int = 40_000) -> tuple[np.ndarray, np.ndarray | None]:
     """Points float32 [N, 3] spread evenly by area over a mesh, after its own vertices, and their colours (None where it has none).
 
-    What `ColourField.initialise` should be given: the vertices alone leave out the middle of every long stroke. Deterministic:
+    What `ColourField.initialize` should be given: the vertices alone leave out the middle of every long stroke. Deterministic:
     equal steps along the faces' accumulated area, places within a face by the R2 sequence (Roberts 2018).
     """
     corners = mesh.corner_vertices().astype(np.float64)

@@ -47,7 +47,7 @@ def features(network: torch.nn.Module, pictures: np.ndarray, batch: int = 20) ->
     return torch.cat(parts).double().numpy()
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+def fid(a: np.ndarray, b: np.ndarray) -> float:
     """|mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^1/2) (Heusel et al. 2017); biased upward where rows are fewer than columns."""
     covariance_a, covariance_b = np.cov(a.T), np.cov(b.T)
     values, vectors = np.linalg.eigh(covariance_a)
@@ -57,7 +57,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap)
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+def kid(a: np.ndarray, b: np.ndarray) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (Binkowski et al. 2018)."""
     width = a.shape[1]
 
@@ -75,7 +75,7 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class KindClassifier:
-    """Ridge regression from standardised features to kinds, fitted on real training renders."""
+    """Ridge regression from standardized features to kinds, fitted on real training renders."""
 
     kinds: tuple[str, ...]
     mean: np.ndarray
@@ -84,7 +84,7 @@ class KindClassifier:
 
     @classmethod
     def fit(cls, rows: np.ndarray, kinds: tuple[str, ...], penalty: float = 300.0) -> KindClassifier:
-        """`penalty` on the squared weights, in units of standardised features."""
+        """`penalty` on the squared weights, in units of standardized features."""
         names = tuple(sorted(set(kinds)))
         mean, deviation = rows.mean(0), rows.std(0) + 1e-6
         inputs = np.hstack([(rows - mean) / deviation, np.ones((len(rows), 1))])
@@ -180,12 +180,12 @@ class Judge:
         clip_frechet = clip_score = None
         if self.clip is not None and self.clip_reference is not None:
             seen = self.clip.features(pictures)
-            clip_frechet = frechet_distance(seen, self.clip_reference)
+            clip_frechet = fid(seen, self.clip_reference)
             clip_score = self.clip.similarity(seen, captions) if captions else None
         return Score(
             len(pictures),
-            frechet_distance(rows, self.reference),
-            kernel_distance(rows, self.reference),
+            fid(rows, self.reference),
+            kid(rows, self.reference),
             self.classifier.share_right(rows, kinds),
             saturation(pictures),
             sharpness(pictures),

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from engine.diffusion.prior import Prior
-from engine.guidance.pf_ode import BridgeSettings, Guided, bridge_ends
+from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_ends
 from engine.guidance.step import GuidanceSettings, distill_latents
 from engine.guidance.vsd import LoraParticles, LoraSettings
-from engine.lab.optimise import initial_noise
+from engine.lab.optimize import initial_noise
 from engine.lab.recipes import source_for
 
 REFERENCE_STEPS = 96
@@ -48,8 +48,8 @@ def bridge_errors(
     prior: Prior, captions: Sequence[str], steps: Sequence[int] = (6, 12, 24), reach: float = 0.6
 ) -> dict[str, dict[str, float]]:
     """Root mean square distance of psi_tgt from that of many Heun steps, by solver and intervals; latents are DDIM samples' size."""
-    target = Guided(prior.embed(captions))
-    source = Guided(prior.embed([source_for("calibrated", caption) for caption in captions]))
+    target = GuidedPrompt(prior.embed(captions))
+    source = GuidedPrompt(prior.embed([source_for("calibrated", caption) for caption in captions]))
     latents = 0.5 * initial_noise(prior, len(captions), torch.Generator().manual_seed(0)).clamp(-1, 1)
     exact = bridge_ends(prior, latents, source, target, BridgeSettings(REFERENCE_STEPS, reach, "heun"))[1]
     errors: dict[str, dict[str, float]] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from engine.lab.optimise import count_evaluations
+from engine.lab.optimize import count_evaluations
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.judge import Judge, Score
 from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, SHARED, STEPS, Row
@@ -67,7 +67,7 @@ def head(store: Store, scores: dict[str, Score]) -> str:
 
 Written by `scripts/bench_guidance.py` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`.
 Captions: combinations of subject, background and view that no training picture has; one image a caption and method, equal seeds,
-batches of {store.chunk}. All optimising rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
+batches of {store.chunk}. All optimizing rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
 with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to
 w = {SHARED["weight"]:g} with the paper's descriptors.
 

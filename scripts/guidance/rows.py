@@ -9,7 +9,7 @@ from engine.lab.recipes import Recipe, recipe
 
 STEPS = 50
 SHARED = {"steps": STEPS, "rate": 0.06, "rate_end": 0.1, "spread": 0.3, "first_scale": 7.5, "scale": 7.5, "weight": 25.0, "switch": 0.6}
-"""For a small prior: few steps, so a high rate that falls; all optimising rows share them."""
+"""For a small prior: few steps, so a high rate that falls; all optimizing rows share them."""
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,7 @@ def compose(
     return ", ".join([*parts, *descriptors])
 
 
-def draw_caption(
-    record: Record, descriptors: tuple[str, ...], rng: np.random.Generator
-) -> tuple[str, bool, bool]:
+def draw_caption(record: Record, descriptors: tuple[str, ...], rng: np.random.Generator) -> tuple[str, bool, bool]:
     """A caption with random optional parts.
 
     Returns:

@@ -28,22 +28,15 @@ def _to_image(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
 
 
-def _warp(
-    image: Image.Image, amplitude: float, smoothness: float, rng: np.random.Generator
-) -> Image.Image:
+def _warp(image: Image.Image, amplitude: float, smoothness: float, rng: np.random.Generator) -> Image.Image:
     """Move pixels along a smooth random field, at most ``amplitude`` pixels (of 64)."""
     pixels = _to_array(image)
     height, width = pixels.shape[:2]
     scale = width / REFERENCE_WIDTH
-    fields = [
-        gaussian_filter(rng.standard_normal((height, width)), smoothness * scale) for _ in range(2)
-    ]
+    fields = [gaussian_filter(rng.standard_normal((height, width)), smoothness * scale) for _ in range(2)]
     dy, dx = (field / (np.abs(field).max() + 1e-9) * amplitude * scale for field in fields)
     rows, columns = np.mgrid[:height, :width]
-    warped = [
-        map_coordinates(pixels[..., channel], [rows + dy, columns + dx], order=1, mode="reflect")
-        for channel in range(3)
-    ]
+    warped = [map_coordinates(pixels[..., channel], [rows + dy, columns + dx], order=1, mode="reflect") for channel in range(3)]
     return _to_image(np.stack(warped, -1))
 
 
@@ -63,9 +56,7 @@ def smooth(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 def pixelated(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A mosaic of 10 to 20 blocks a side."""
     blocks = int(rng.choice([10, 12, 16, 20]))
-    return image.resize((blocks, blocks), Image.Resampling.BOX).resize(
-        image.size, Image.Resampling.NEAREST
-    )
+    return image.resize((blocks, blocks), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
 
 
 def cartoon(image: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -120,9 +111,7 @@ def bad_structure(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     for _ in range(int(rng.integers(3, 7))):
         side = int(rng.integers(width // 6, width // 3 + 1))
         to_y, to_x, from_y, from_x = rng.integers(0, width - side + 1, 4)
-        mixed[to_y : to_y + side, to_x : to_x + side] = source[
-            from_y : from_y + side, from_x : from_x + side
-        ]
+        mixed[to_y : to_y + side, to_x : to_x + side] = source[from_y : from_y + side, from_x : from_x + side]
     return _warp(Image.fromarray(mixed), 3, REFERENCE_WIDTH / 16, rng)
 
 
@@ -184,9 +173,7 @@ APPLICATION_ORDER = (
 ALL_DESCRIPTORS = tuple(CORRUPTIONS)
 
 
-def apply_corruptions(
-    image: Image.Image, names: set[str], rng: np.random.Generator
-) -> Image.Image:
+def apply_corruptions(image: Image.Image, names: set[str], rng: np.random.Generator) -> Image.Image:
     """Apply the named corruptions, each once, in APPLICATION_ORDER."""
     unknown = names - set(CORRUPTIONS)
     if unknown:
@@ -197,9 +184,7 @@ def apply_corruptions(
     return image
 
 
-def draw_corruption(
-    image: Image.Image, rng: np.random.Generator
-) -> tuple[Image.Image, tuple[str, ...]]:
+def draw_corruption(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, tuple[str, ...]]:
     """One corrupted copy and the descriptors that its caption carries.
 
     A third: three to five faults under the whole descriptor list. A tenth: a domain look.

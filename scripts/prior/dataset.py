@@ -94,9 +94,7 @@ def _as_array(image: Image.Image) -> np.ndarray:
     return np.asarray(image, np.uint8).transpose(2, 0, 1)
 
 
-def build_splits(
-    folder: Path, records: list[Record], size: int, copies: int, seed: int
-) -> tuple[Split, Split]:
+def build_splits(folder: Path, records: list[Record], size: int, copies: int, seed: int) -> tuple[Split, Split]:
     """Read, crop, scale and corrupt; the same seed gives the same pixels.
 
     Returns:
@@ -121,9 +119,7 @@ def build_splits(
     )
 
 
-def load_splits(
-    folder: Path, records: list[Record], size: int, copies: int, seed: int, cache: Path
-) -> tuple[Split, Split]:
+def load_splits(folder: Path, records: list[Record], size: int, copies: int, seed: int, cache: Path) -> tuple[Split, Split]:
     """build_splits, kept in a file of ``cache`` that is named after all its inputs."""
     names = ",".join(record.file for record in records)
     key = hashlib.sha256(f"{FORMAT_VERSION}|{names}|{size}|{copies}|{seed}".encode()).hexdigest()

@@ -56,14 +56,14 @@ class Judge:
 
 
 def _prepared(images: np.ndarray) -> torch.Tensor:
-    """Scaled to the judge's size and normalised, float32 [N, 3, 160, 160]."""
+    """Scaled to the judge's size and normalized, float32 [N, 3, 160, 160]."""
     size = (JUDGE_SIZE, JUDGE_SIZE)
     resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in images]
     scaled = (np.stack(resized).astype(np.float32) / 255 - MEAN) / DEVIATION
     return torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous()
 
 
-def kernel_distance(first: torch.Tensor, second: torch.Tensor) -> float:
+def kid(first: torch.Tensor, second: torch.Tensor) -> float:
     """KID: the unbiased squared maximum mean discrepancy with the cubic kernel; [N, D] and [M, D]."""
 
     def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ def kernel_distance(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(within(first) + within(second) - 2 * kernel(first, second).mean())
 
 
-def frechet_distance(first: torch.Tensor, second: torch.Tensor) -> float:
+def fid(first: torch.Tensor, second: torch.Tensor) -> float:
     """FID: between Gaussians fitted to features [N, D] and [M, D]; biased upward for few pictures."""
     difference = first.mean(0) - second.mean(0)
     cov_first, cov_second = torch.cov(first.T), torch.cov(second.T)
@@ -102,7 +102,7 @@ class Probe:
         self.weights = torch.linalg.solve(gram, inputs.T @ (targets * weights))
 
     def _inputs(self, features: torch.Tensor) -> torch.Tensor:
-        """Standardised features with a constant, [N, D + 1]."""
+        """Standardized features with a constant, [N, D + 1]."""
         scaled = (features - self.mean) / self.scale
         return torch.cat([scaled, torch.ones(len(scaled), 1, dtype=torch.float64)], 1)
 

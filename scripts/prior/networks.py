@@ -40,12 +40,8 @@ def make_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
         addition_embed_type_num_heads=4,
-        down_block_types=tuple(
-            "CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends
-        ),
-        up_block_types=tuple(
-            "CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)
-        ),
+        down_block_types=tuple("CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
     )
 
 
@@ -77,9 +73,7 @@ def make_scheduler() -> DDIMScheduler:
     )
 
 
-def tokenize(
-    tokenizer: CLIPTokenizer, captions: list[str], device: torch.device | str = "cpu"
-) -> torch.Tensor:
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str], device: torch.device | str = "cpu") -> torch.Tensor:
     """Captions -> token ids, int64 [B, 64], padded and cut."""
     encoded = tokenizer(
         captions,

@@ -30,15 +30,9 @@ class PriorModels:
 
 def load_models(folder: Path) -> PriorModels:
     """Read an exported folder, offline, as float32."""
-    unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", local_files_only=True, torch_dtype=torch.float32
-    )
-    autoencoder = PatchAutoencoder.from_pretrained(
-        folder / "vae", local_files_only=True, torch_dtype=torch.float32
-    )
-    text_model = CLIPTextModel.from_pretrained(
-        folder / "text_encoder", local_files_only=True, dtype=torch.float32
-    )
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", local_files_only=True, torch_dtype=torch.float32)
+    autoencoder = PatchAutoencoder.from_pretrained(folder / "vae", local_files_only=True, torch_dtype=torch.float32)
+    text_model = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True, dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     return PriorModels(unet.eval(), autoencoder.eval(), text_model.eval(), tokenizer, scheduler)
@@ -87,20 +81,13 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def sample_many(
-    models: PriorModels, prompts: Sequence[str], *, batch: int = 48, seed: int = 0, **options: float
-) -> np.ndarray:
+def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48, seed: int = 0, **options: float) -> np.ndarray:
     """``sample`` in batches; uint8 [N, 64, 64, 3]."""
-    parts = [
-        sample(models, prompts[start : start + batch], seed=seed + start, **options)
-        for start in range(0, len(prompts), batch)
-    ]
+    parts = [sample(models, prompts[start : start + batch], seed=seed + start, **options) for start in range(0, len(prompts), batch)]
     return np.concatenate(parts)
 
 
-def contact_sheet(
-    images: np.ndarray, labels: Sequence[str], path: Path, *, zoom: int = 1, columns: int = 2
-) -> None:
+def contact_sheet(images: np.ndarray, labels: Sequence[str], path: Path, *, zoom: int = 1, columns: int = 2) -> None:
     """Write rows of pictures with their labels.
 
     Args:

@@ -35,9 +35,7 @@ def build_material(look: Material) -> bpy.types.Material:
     return material
 
 
-def _add_pattern(
-    tree: bpy.types.NodeTree, shader: bpy.types.Node, look: Material
-) -> None:
+def _add_pattern(tree: bpy.types.NodeTree, shader: bpy.types.Node, look: Material) -> None:
     """Mix the two colours by the pattern, and raise the surface by it."""
     coordinates = tree.nodes.new("ShaderNodeTexCoord").outputs["Object"]
     factor = _factor(tree, look, coordinates)
@@ -56,17 +54,13 @@ def _add_pattern(
         tree.links.new(bump.outputs["Normal"], shader.inputs["Normal"])
 
 
-def _factor(
-    tree: bpy.types.NodeTree, look: Material, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _factor(tree: bpy.types.NodeTree, look: Material, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     """The pattern as a number in 0..1 at each point."""
     make = {"stripes": _stripes, "spots": _spots, "wood": _wood, "bricks": _bricks}
     return make.get(look.pattern, _noise)(tree, look.scale, coordinates)
 
 
-def _noise(
-    tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _noise(tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     node = tree.nodes.new("ShaderNodeTexNoise")
     node.inputs["Scale"].default_value = scale
     node.inputs["Detail"].default_value = 6
@@ -74,17 +68,13 @@ def _noise(
     return node.outputs["Fac"]
 
 
-def _wood(
-    tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _wood(tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     factor = _noise(tree, scale, coordinates)
     factor.node.inputs["Distortion"].default_value = 2
     return factor
 
 
-def _stripes(
-    tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _stripes(tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     node = tree.nodes.new("ShaderNodeTexWave")
     node.bands_direction = "Z"
     node.inputs["Scale"].default_value = scale * math.pi / 10
@@ -93,9 +83,7 @@ def _stripes(
     return node.outputs["Fac"]
 
 
-def _spots(
-    tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _spots(tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     node = tree.nodes.new("ShaderNodeTexVoronoi")
     node.inputs["Scale"].default_value = scale
     node.inputs["Randomness"].default_value = 0.5
@@ -107,9 +95,7 @@ def _spots(
     return invert.outputs["Value"]
 
 
-def _bricks(
-    tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
+def _bricks(tree: bpy.types.NodeTree, scale: float, coordinates: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
     """Courses on upright faces: along x + y, and up."""
     split = tree.nodes.new("ShaderNodeSeparateXYZ")
     along = tree.nodes.new("ShaderNodeMath")

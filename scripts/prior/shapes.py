@@ -101,9 +101,7 @@ def lathe(
     factor = np.ones(segments) if radius is None else radius(angles)
     table = np.asarray(profile, float)
     ring = np.stack([np.cos(angles) * factor, np.sin(angles) * factor], -1)
-    vertices = np.concatenate(
-        [np.column_stack([ring * max(r, 1e-3), np.full(segments, z)]) for r, z in table]
-    )
+    vertices = np.concatenate([np.column_stack([ring * max(r, 1e-3), np.full(segments, z)]) for r, z in table])
     return Mesh(vertices, _grid_faces(len(table), segments, closed=True))
 
 
@@ -142,12 +140,7 @@ def torus(radius: float, thickness: float, segments: int = 32) -> Mesh:
 
 def box(width: float, depth: float, height: float) -> Mesh:
     """A box about the origin: sizes along x, y, z."""
-    corners = [
-        (x * width / 2, y * depth / 2, z * height / 2)
-        for x in (-1, 1)
-        for y in (-1, 1)
-        for z in (-1, 1)
-    ]
+    corners = [(x * width / 2, y * depth / 2, z * height / 2) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     faces = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     return Mesh(np.array(corners), faces)
 
@@ -165,9 +158,7 @@ def tube(points: Sequence[Point], radius: float | Sequence[float], segments: int
         helper = helper - direction * helper.dot(direction)
         helper = helper / np.linalg.norm(helper)
         other = np.cross(direction, helper)
-        rings.append(
-            centre + size * (np.outer(np.cos(angles), helper) + np.outer(np.sin(angles), other))
-        )
+        rings.append(centre + size * (np.outer(np.cos(angles), helper) + np.outer(np.sin(angles), other)))
     faces = _grid_faces(len(path), segments, closed=True)
     faces.append(tuple(range(segments - 1, -1, -1)))
     faces.append(tuple((len(path) - 1) * segments + index for index in range(segments)))
@@ -202,11 +193,7 @@ def extruded(outline: Sequence[Point], depth: float) -> Mesh:
 
 def sheet(surface: Callable[[float, float], Point], columns: int = 8, rows: int = 10) -> Mesh:
     """A surface over u in -1..1 and v in 0..1."""
-    vertices = [
-        surface(2 * column / columns - 1, row / rows)
-        for row in range(rows + 1)
-        for column in range(columns + 1)
-    ]
+    vertices = [surface(2 * column / columns - 1, row / rows) for row in range(rows + 1) for column in range(columns + 1)]
     return Mesh(np.array(vertices, float), _grid_faces(rows + 1, columns + 1, closed=False))
 
 

@@ -80,9 +80,7 @@ class Studio:
         self.sun = self._link("sun", bpy.data.lights.new("sun", "SUN"))
         self.sun.data.angle = 0.08
 
-    def render(
-        self, parts: list[Part], subject: Subject, rng: random.Random, path: Path
-    ) -> tuple[str, str]:
+    def render(self, parts: list[Part], subject: Subject, rng: random.Random, path: Path) -> tuple[str, str]:
         """Render the parts in a random setting.
 
         Returns:
@@ -176,15 +174,11 @@ class Studio:
             modifier = made.modifiers.new("bevel", "BEVEL")
             modifier.width, modifier.segments = part.bevel, 2
 
-    def _place_background(
-        self, background: Background, azimuth: float, rng: random.Random
-    ) -> None:
+    def _place_background(self, background: Background, azimuth: float, rng: random.Random) -> None:
         colour = varied(background.colour, rng)
         second = varied(background.second, rng) if background.second else dimmed(colour, 1.0)
         scale = rng.choice([6, 15, 30])
-        ground = Material(
-            colour, second, scale=scale, roughness=0.8, bump=0.0 if background.has_wall else 0.5
-        )
+        ground = Material(colour, second, scale=scale, roughness=0.8, bump=0.0 if background.has_wall else 0.5)
         far = HALF_GROUND
         corners = [(-far, -far, 0), (far, -far, 0), (far, far, 0), (-far, far, 0)]
         materials: dict[Material, bpy.types.Material] = {}
@@ -205,15 +199,11 @@ class Studio:
         turn = azimuth + math.pi / 2 + rng.uniform(-1.5, 1.5)
         self.sun.rotation_euler = (rng.uniform(0.2, 1.0), 0, turn)
 
-    def _place_camera(
-        self, subject: Subject, azimuth: float, elevation: float, rng: random.Random
-    ) -> None:
+    def _place_camera(self, subject: Subject, azimuth: float, elevation: float, rng: random.Random) -> None:
         distance = max(subject.height, 2 * subject.radius) * rng.uniform(1.75, 2.2) + 0.15
         middle = Vector((rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), subject.height / 2))
         flat = math.cos(elevation)
-        direction = Vector(
-            (flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation))
-        )
+        direction = Vector((flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)))
         self.camera.location = middle + distance * direction
         self.camera.rotation_euler = (-direction).to_track_quat("-Z", "Y").to_euler()
 

@@ -87,9 +87,7 @@ class AttributeHeads(nn.Module):
             + functional.cross_entropy(self.view(features), targets.view)
         )
         binary = functional.binary_cross_entropy_with_logits
-        several = binary(self.modifiers(features), targets.modifiers) + binary(
-            self.faults(features), targets.faults
-        )
+        several = binary(self.modifiers(features), targets.modifiers) + binary(self.faults(features), targets.faults)
         return either_or + 4 * several
 
 
@@ -118,9 +116,7 @@ def _draw_faults(rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(rng.choice(FAULTS, int(rng.integers(1, 4)), replace=False).tolist())
 
 
-def draw_batch(
-    records: list[Record], names: AttributeNames, count: int, rng: np.random.Generator
-) -> tuple[list[str], AttributeTargets]:
+def draw_batch(records: list[Record], names: AttributeNames, count: int, rng: np.random.Generator) -> tuple[list[str], AttributeTargets]:
     """Random captions and what they say."""
     captions: list[str] = []
     rows = np.zeros((count, 3), np.int64)
@@ -142,9 +138,7 @@ def draw_batch(
         for word in descriptors:
             faults[row, names.faults.index(word)] = 1
     kind, background, view = torch.from_numpy(rows).unbind(1)
-    return captions, AttributeTargets(
-        kind, background, view, torch.from_numpy(modifiers), torch.from_numpy(faults)
-    )
+    return captions, AttributeTargets(kind, background, view, torch.from_numpy(modifiers), torch.from_numpy(faults))
 
 
 def text_features(model: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:

@@ -66,9 +66,7 @@ class Progress:
 
     def share(self, settings: TrainingSettings) -> float:
         """How much of the allowed steps or time is used up, 0..1."""
-        return min(
-            1.0, max(self.step / settings.steps, self.seconds / 60 / settings.minutes)
-        )
+        return min(1.0, max(self.step / settings.steps, self.seconds / 60 / settings.minutes))
 
 
 def loss_weight(alphas_cumprod: torch.Tensor) -> torch.Tensor:
@@ -172,7 +170,7 @@ class BatchSource:
 
 
 class Trainer:
-    """Holds the picture network, its averaged copy and the optimiser.
+    """Holds the picture network, its averaged copy and the optimizer.
 
     ``lock`` guards all of them; only reading weights for a gradient goes without it.
     """
@@ -213,9 +211,7 @@ class Trainer:
     ) -> torch.Tensor:
         """Weighted squared error of the predicted clean latents; a scalar."""
         device = latents.device
-        timesteps = torch.randint(
-            TRAIN_TIMESTEPS, (len(latents),), generator=generator, device=device
-        )
+        timesteps = torch.randint(TRAIN_TIMESTEPS, (len(latents),), generator=generator, device=device)
         kept = self.alphas_cumprod[timesteps]
         noise = torch.randn(latents.shape, generator=generator, device=device)
         signal = kept[:, None, None, None]
@@ -226,10 +222,8 @@ class Trainer:
         return (loss_weight(kept) * error).mean()
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
-        """One optimiser step with the gradients of ``source``; the caller holds the lock."""
-        rate = learning_rate(
-            self.settings, self.progress.step, self.progress.share(self.settings)
-        )
+        """One optimizer step with the gradients of ``source``; the caller holds the lock."""
+        rate = learning_rate(self.settings, self.progress.step, self.progress.share(self.settings))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for target, given in zip(self.unet.parameters(), source.parameters(), strict=True):

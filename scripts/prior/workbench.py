@@ -79,9 +79,7 @@ class Workbench:
         """A numpy generator that follows from ``rng``."""
         return np.random.default_rng(self.rng.randrange(2**31))
 
-    def add(
-        self, mesh: Mesh, material: Material, *, smooth: bool = True, bevel: float = 0.0
-    ) -> None:
+    def add(self, mesh: Mesh, material: Material, *, smooth: bool = True, bevel: float = 0.0) -> None:
         """Put a part on the bench."""
         self.parts.append(Part(mesh, material, smooth, bevel))
 
@@ -90,14 +88,10 @@ class Workbench:
         name = self.rng.choice(names)
         return name, varied(COLOURS[name], self.rng)
 
-    def natural(
-        self, colour: Colour, roughness: float = 0.5, bump: float = 0.3, scale: float = 12.0, **look
-    ) -> Material:
+    def natural(self, colour: Colour, roughness: float = 0.5, bump: float = 0.3, scale: float = 12.0, **look) -> Material:
         """Uneven in colour and relief, as grown things are."""
         base = varied(colour, self.rng)
-        return Material(
-            base, dimmed(base, 0.65), scale=scale, roughness=roughness, bump=bump, **look
-        )
+        return Material(base, dimmed(base, 0.65), scale=scale, roughness=roughness, bump=bump, **look)
 
     def painted(self, colour: Colour, **look) -> Material:
         """Even and smooth: paint, plastic, glaze."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.check import check_sketch
 from engine.errors import InputError
 from engine.mesh import Mesh
+from engine.sketch.check import check_sketch
 from tests.engine.shapes import box, merge, moved
 
 

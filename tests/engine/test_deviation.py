@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.deviation import deviation, sample_surface
 from engine.mesh import Mesh
+from engine.sketch.deviation import deviation, sample_surface
 from tests.engine.shapes import box, merge, moved, ribbon, sphere, tube
 
 

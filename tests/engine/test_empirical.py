@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.diffusion import degrade
+from engine.diffusion import degradations as degrade
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name, word_of_angles
 from engine.diffusion.prior import Prior, load_prior
 from engine.diffusion.prompts import source_prompt

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from engine.export import _components
-from engine.meshio import load_mesh
+from engine.formats.meshio import load_mesh
 from engine.texture.atlas import is_closed
-from engine.viewpoints import BACKDROPS
+from engine.view_batch import BACKGROUNDS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("flower", "mushroom", "apple", "mug", "chair", "house", "tree", "teapot")
@@ -61,7 +61,7 @@ def test_the_board_is_captioned_framed_and_small() -> None:
     lines = [json.loads(line) for line in (board / "captions.jsonl").read_text().splitlines()]
     assert {line["file"] for line in lines} == {path.name for path in board.glob("*.webp")} and len(lines) == 160
     assert sum(path.stat().st_size for path in board.iterdir()) < 400_000
-    colours = {backdrop.words: backdrop.colour for backdrop in BACKDROPS}
+    colours = {background.words: background.colour for background in BACKGROUNDS}
     for line in lines:
         assert line["caption"] == "a red tulip flower" and -180 <= line["azimuth"] < 180
         with Image.open(board / line["file"]) as image:
@@ -79,7 +79,7 @@ def test_the_board_script_states_the_engines_framing() -> None:
     from engine.conventions import FIT_EXTENT
     from scripts import make_board
 
-    assert {backdrop.words: backdrop.colour for backdrop in BACKDROPS} == make_board.BACKDROPS
+    assert {background.words: background.colour for background in BACKGROUNDS} == make_board.BACKGROUNDS
     assert make_board.FIT_EXTENT == FIT_EXTENT
     points = np.concatenate([vertices for vertices, _, _ in make_board.tulip()])
     assert np.ptp(points, axis=0).max() == pytest.approx(2 * FIT_EXTENT)

@@ -8,17 +8,17 @@ import torch
 import trimesh
 
 from engine.contact_sheet import contact_sheet, write_contact_sheet
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
 from engine.export import finish, finish_texture, remove_loose_parts, smooth
+from engine.formats.meshio import load_mesh, save_glb
 from engine.mesh import Mesh
-from engine.meshio import load_mesh, save_glb
 from engine.reporting import QuietReporter
 from engine.texture.atlas import grid_layout, is_closed
 from engine.texture.bake import sample_image
 from engine.texture.field import ColourField
 
-PLACEMENT = Placement((10.0, -4.0, 2.0), 0.05)
+PLACEMENT = SceneNormalization((10.0, -4.0, 2.0), 0.05)
 
 
 def ball(radius: float, centre: tuple[float, float, float] = (0, 0, 0), subdivisions: int = 3, inward: bool = False) -> Mesh:

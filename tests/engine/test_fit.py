@@ -11,7 +11,7 @@ from engine.fit import RINGS, FitReport, SketchViews, fit_to_sketch, ring_camera
 from engine.isosurface.dmtet import TetGrid
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
-from engine.sdf import sketch_sdf
+from engine.sketch.sdf import sketch_sdf
 from engine.surface import Surface
 from engine.texture.field import ColourField
 from tests.engine.shapes import box, flipped, merge, moved, ribbon, sphere

@@ -69,17 +69,17 @@ def test_captions_end_where_there_are_no_more_combinations():
 def test_frechet_distance_of_shifted_and_scaled_clouds():
     rng = np.random.default_rng(0)
     cloud = rng.standard_normal((4000, 3))
-    assert judge.frechet_distance(cloud, cloud) == pytest.approx(0.0, abs=1e-6)
-    assert judge.frechet_distance(cloud, cloud + np.array([1.0, 2.0, 0.0])) == pytest.approx(5.0, abs=1e-6)
+    assert judge.fid(cloud, cloud) == pytest.approx(0.0, abs=1e-6)
+    assert judge.fid(cloud, cloud + np.array([1.0, 2.0, 0.0])) == pytest.approx(5.0, abs=1e-6)
     # standard deviations 1 and 3 in each of three dimensions: 3 (1 - 3)^2, up to the sample's own deviation
-    assert judge.frechet_distance(cloud, 3 * cloud) == pytest.approx(12.0, rel=0.05)
+    assert judge.fid(cloud, 3 * cloud) == pytest.approx(12.0, rel=0.05)
 
 
 def test_kernel_distance_is_unbiased_and_sees_a_shift():
     rng = np.random.default_rng(1)
-    same = np.mean([judge.kernel_distance(rng.standard_normal((30, 8)), rng.standard_normal((30, 8))) for _ in range(200)])
+    same = np.mean([judge.kid(rng.standard_normal((30, 8)), rng.standard_normal((30, 8))) for _ in range(200)])
     assert abs(same) < 0.02
-    assert judge.kernel_distance(rng.standard_normal((60, 8)), rng.standard_normal((60, 8)) + 1.0) > 1.0
+    assert judge.kid(rng.standard_normal((60, 8)), rng.standard_normal((60, 8)) + 1.0) > 1.0
 
 
 def test_statistics_of_plain_pictures():
@@ -104,8 +104,8 @@ def test_kind_classifier_tells_apart_what_is_apart():
 def test_table_has_the_papers_rows_and_equal_steps():
     assert set(MAIN) == set(PAPER)
     assert not MAIN.keys() & (BEYOND | ABLATIONS).keys()
-    optimising = [row.recipe for name, row in MAIN.items() if name != "ddim"]
-    assert len({(numbers.steps, numbers.rate, numbers.spread) for numbers in optimising}) == 1
+    optimizing = [row.recipe for name, row in MAIN.items() if name != "ddim"]
+    assert len({(numbers.steps, numbers.rate, numbers.spread) for numbers in optimizing}) == 1
 
 
 def test_store_forgets_results_of_other_settings(tmp_path):

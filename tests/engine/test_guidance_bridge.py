@@ -14,10 +14,10 @@ import torch
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from engine.diffusion.analytic import GaussianMixture, MixturePrior
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance import directions
-from engine.guidance.pf_ode import BridgeSettings, Guided, bridge_direction, bridge_ends, sample, time_grid, travel
+from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, bridge_ends, integrate_ode, sample, time_grid
+from tests.engine.analytic import GaussianMixture, MixturePrior
 
 SCHEDULE = scaled_linear_schedule()
 
@@ -56,8 +56,8 @@ def bridged(prior, x: np.ndarray, steps: int, solver: str, target="target") -> n
     ends = bridge_ends(
         prior,
         torch.from_numpy(x)[:, None],
-        Guided(prior.embed(["source"])),
-        Guided(prior.embed([target])),
+        GuidedPrompt(prior.embed(["source"])),
+        GuidedPrompt(prior.embed([target])),
         BridgeSettings(steps, 1.0, solver),
     )
     return ends[1][:, 0].numpy()
@@ -93,7 +93,7 @@ def test_source_to_source_returns_the_image(prior, points):
 def test_direction_vanishes_between_equal_prompts_whatever_the_solver_does(prior, points):
     """psi_src carries the same solver error as psi_tgt: with five coarse steps the difference is still zero."""
     latents = torch.from_numpy(points)[:, None]
-    same = Guided(prior.embed(["source"]))
+    same = GuidedPrompt(prior.embed(["source"]))
     assert torch.equal(bridge_direction(prior, latents, same, same, BridgeSettings(5)), torch.zeros_like(latents))
 
 
@@ -101,7 +101,7 @@ def test_descending_on_the_direction_moves_to_the_target(prior, points):
     """One whole step against psi_src - psi_tgt lands where psi_tgt is, but for the solver's error in psi_src."""
     latents = torch.from_numpy(points)[:, None]
     direction = bridge_direction(
-        prior, latents, Guided(prior.embed(["source"])), Guided(prior.embed(["target"])), BridgeSettings(333, 1.0, "heun")
+        prior, latents, GuidedPrompt(prior.embed(["source"])), GuidedPrompt(prior.embed(["target"])), BridgeSettings(333, 1.0, "heun")
     )
     assert np.abs((latents - direction)[:, 0].numpy() - exact_bridge(points, 999)).mean() < 0.02
 
@@ -112,7 +112,7 @@ def test_affine_map_between_gaussians():
     prior = MixturePrior({"source": source, "target": target}, SCHEDULE)
     x = source.sample(8, torch.Generator().manual_seed(0))
     settings = BridgeSettings(599, 0.6, "heun")
-    got = bridge_ends(prior, x, Guided(prior.embed(["source"])), Guided(prior.embed(["target"])), settings)[1]
+    got = bridge_ends(prior, x, GuidedPrompt(prior.embed(["source"])), GuidedPrompt(prior.embed(["target"])), settings)[1]
 
     def levels(t, sd):
         bar = float(SCHEDULE.alphas_cumprod[t])
@@ -140,7 +140,7 @@ def test_sign_of_a_single_step(prior):
 def test_sampler_reproduces_the_target_distribution(prior):
     """200 DDIM steps from noise: the shares of the modes (0.3, 0.7) and their means, within three standard errors and the solver's bias."""
     start = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    result = sample(prior, start, Guided(prior.embed(["target"])), 200)[:, 0]
+    result = sample(prior, start, GuidedPrompt(prior.embed(["target"])), 200)[:, 0]
     left = result[result < 0]
     assert len(left) / 4000 == pytest.approx(0.3, abs=0.03)
     assert float(left.mean()) == pytest.approx(-2.0, abs=0.05)
@@ -149,21 +149,21 @@ def test_sampler_reproduces_the_target_distribution(prior):
 
 def test_guided_sampling_evaluates_both_in_one_call(prior):
     prior.calls = 0
-    sample(prior, torch.zeros(2, 1, dtype=torch.float64), Guided(prior.embed(["target"]), 3.0), 7)
+    sample(prior, torch.zeros(2, 1, dtype=torch.float64), GuidedPrompt(prior.embed(["target"]), 3.0), 7)
     assert prior.calls == 7
 
 
 def test_sampler_shows_each_step(prior):
     seen = []
-    sample(prior, torch.ones(1, 1, dtype=torch.float64), Guided(prior.embed(["target"])), 5, on_step=seen.append)
+    sample(prior, torch.ones(1, 1, dtype=torch.float64), GuidedPrompt(prior.embed(["target"])), 5, on_step=seen.append)
     assert len(seen) == 4 and all(torch.isfinite(image).all() for image in seen)
 
 
 def test_travel_there_and_back(prior):
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     times = time_grid(prior, 300, 600)
-    guided = Guided(prior.embed(["source"]))
-    assert torch.allclose(travel(prior, travel(prior, x, guided, times, "heun"), guided, times[::-1], "heun"), x, atol=2e-3)
+    guided = GuidedPrompt(prior.embed(["source"]))
+    assert torch.allclose(integrate_ode(prior, integrate_ode(prior, x, guided, times, "heun"), guided, times[::-1], "heun"), x, atol=2e-3)
 
 
 def test_time_grid_has_no_doubles():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.diffusion.analytic import GaussianMixture, MixturePrior
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.errors import InputError, ModelError
 from engine.guidance import directions
 from engine.guidance.step import GuidanceSettings, distill_latents, roles_needed, surrogate
+from tests.engine.analytic import GaussianMixture, MixturePrior
 
 EXACT = 1e-6
 

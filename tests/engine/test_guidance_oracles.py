@@ -7,10 +7,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from engine.diffusion.analytic import GaussianMixture, GaussianParticles, MixturePrior
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance.step import GuidanceSettings, distill_latents
 from engine.guidance.two_stage import TwoStage, paper_2d, paper_3d
+from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior
 
 SCHEDULE = scaled_linear_schedule()
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny_model import make_tiny_model
 
-from engine.diffusion.analytic import GaussianMixture, MixturePrior
 from engine.diffusion.prior import load_prior
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.errors import ModelError
 from engine.guidance.step import GuidanceSettings, distill_latents
 from engine.guidance.vsd import LoraParticles, LoraSettings, training_weight
+from tests.engine.analytic import GaussianMixture, MixturePrior
 
 SETTINGS = LoraSettings(rank=2, learning_rate=3e-3, camera_drop=0.0)
 

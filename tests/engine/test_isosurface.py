@@ -190,7 +190,7 @@ def test_empty_and_full_fields():
 def test_gradients_match_finite_differences():
     grid = TetGrid.make(6)
     generator = torch.Generator().manual_seed(2)
-    sdf = (sphere(grid, 0.55).double() + 0.02 * torch.randn(len(grid.points), generator=generator, dtype=torch.float64))
+    sdf = sphere(grid, 0.55).double() + 0.02 * torch.randn(len(grid.points), generator=generator, dtype=torch.float64)
     deform = 0.3 * torch.randn(grid.points.shape, generator=generator, dtype=torch.float64)
     weights = torch.randn(len(grid.surface(sdf, deform)[0]), 3, generator=generator, dtype=torch.float64)
 

@@ -13,7 +13,7 @@ from engine.diffusion.prior import load_prior
 from engine.errors import Cancelled, InputError
 from engine.lab.edit import delta_denoising, painting_to_real, sdedit
 from engine.lab.illusion import FourierImage, make_illusion, overlay
-from engine.lab.optimise import Watch, count_evaluations, text_to_image
+from engine.lab.optimize import RunMonitor, count_evaluations, text_to_image
 from engine.lab.recipes import METHOD_DEFAULTS, PRESETS, Recipe, for_prior, recipe, source_for
 from engine.reporting import QuietReporter
 
@@ -103,7 +103,7 @@ def test_watch_keeps_frames_and_shows_previews(network):
         def preview(self, image):
             shown.append(image)
 
-    watch = Watch(Looking(), network, every=4)
+    watch = RunMonitor(Looking(), network, every=4)
     text_to_image(network, ["a"], recipe("sds", "draft", steps=10), generator(), QuietReporter(), watch=watch)
     assert len(watch.frames) == 4 and watch.frames[0].shape == (3, 16, 16)  # steps 1, 4, 8, 10
     assert shown and shown[0].shape == (16, 16, 3) and shown[0].dtype.name == "uint8"
@@ -116,7 +116,7 @@ def test_notes_reach_the_user(network):
 
 
 def test_painting_to_real_moves_the_painting_towards_the_picture(board, pictures):
-    """From a posterised copy, under the anchored direction at scale 1, towards the clean picture."""
+    """From a posterized copy, under the anchored direction at scale 1, towards the clean picture."""
     painted = (pictures[:1] * 3).round() / 3
     numbers = recipe("anchored", "draft", steps=120, rate=0.02, scale=1.0)
     real = painting_to_real(board, painted, NAMES[0], numbers, generator(), QuietReporter())

@@ -17,13 +17,13 @@ import engine.job as job
 from engine.camera import Cameras, orbit
 from engine.checkpoint import Checkpoint
 from engine.config import JobSettings
-from engine.deviation import deviation
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.shading import render_views
-from engine.reporting import Clock, QuietReporter
-from engine.viewpoints import Viewpoints
+from engine.reporting import QuietReporter, StageTimer
+from engine.sketch.deviation import deviation
+from engine.view_batch import ViewBatch
 
 SIZE = 48
 GREY = 0.6
@@ -93,11 +93,11 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch(monkeypatch: py
     angles = zip(seen.azimuth.tolist(), seen.elevation.tolist(), strict=True)
     prior = EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1)
 
-    def from_pool(numbers: object, generator: torch.Generator, device: torch.device) -> Viewpoints:
+    def from_pool(numbers: object, generator: torch.Generator, device: torch.device) -> ViewBatch:
         chosen = torch.randperm(len(seen), generator=generator)[:4]
-        return Viewpoints(seen.select(chosen), None, torch.full((4, 3), GREY), [""] * 4)
+        return ViewBatch(seen.select(chosen), None, torch.full((4, 3), GREY), [""] * 4)
 
-    monkeypatch.setattr(job, "sample_viewpoints", from_pool)
+    monkeypatch.setattr(job, "sample_view_batch", from_pool)
     monkeypatch.setattr(job, "load_prior", lambda name, device: prior)
     settings = JobSettings(
         prompt="a ball",
@@ -110,13 +110,13 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch(monkeypatch: py
             "stage1_steps": 250,
             "stage2_steps": 0,
             "guidance_scale": 1.0,
-            "sdf_rate": 3e-3,
+            "sdf_lr": 3e-3,
             "smoothness": 0.01,
         },
     )
     reporter = QuietReporter()
-    work = job.open_work(SKETCH, settings, reporter, Clock(reporter, {}), Checkpoint(None, ""))
-    work.placement = job.Placement((0.0, 0.0, 0.0), 1.0)
+    work = job.open_work(SKETCH, settings, reporter, StageTimer(reporter, {}), Checkpoint(None, ""))
+    work.normalization = job.SceneNormalization((0.0, 0.0, 0.0), 1.0)
     subject = job.fitted_subject(SKETCH, work)
     with torch.no_grad():
         before = subject.geometry()

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine import meshio
 from engine.conventions import gltf_from_world
 from engine.errors import InputError, JobError
-from engine.gltf import split_seams, vertex_normals
+from engine.formats import meshio
+from engine.formats.gltf_write import split_seams, vertex_normals
+from engine.formats.meshio import load_mesh, save_glb, write_atomically
 from engine.mesh import Mesh
-from engine.meshio import load_mesh, save_glb, write_atomically
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -164,7 +164,7 @@ def test_matrix_instances_and_missing_scene(tmp_path: Path) -> None:
     assert len(mesh.faces) == 2 and mesh.vertices[:, 2].max() == 6
 
 
-def test_strided_normalised_sparse_and_strips(tmp_path: Path) -> None:
+def test_strided_normalized_sparse_and_strips(tmp_path: Path) -> None:
     """Two triangles as a strip; interleaved positions and byte colours; a sparse accessor lifts one vertex."""
     rows = b"".join(struct.pack("<3f4B", x, y, 0, shade, 255, 0, 255) for x, y, shade in ((0, 0, 0), (1, 0, 255), (0, 1, 255), (1, 1, 255)))
     payload = rows + struct.pack("<H2x", 3) + struct.pack("<3f", 1, 1, 7)
@@ -307,7 +307,7 @@ def test_every_truncation_of_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_tables_are_refused_or_read_but_never_crash(tmp_path: Path) -> None:
-    """Numbers inside the JSON part replaced at random: whatever happens is an InputError or a mesh."""
+    """Hyperparameters inside the JSON part replaced at random: whatever happens is an InputError or a mesh."""
     save_glb(tmp_path / "a.glb", tetrahedron(uvs=random_uvs(4)))
     data = bytearray((tmp_path / "a.glb").read_bytes())
     digits = [at for at in range(20, len(data)) if 48 <= data[at] <= 57 and at < 20 + struct.unpack_from("<I", data, 12)[0]]
@@ -334,7 +334,9 @@ def test_a_folder_is_not_a_mesh(tmp_path: Path) -> None:
 
 def test_references_to_a_network_are_not_followed(tmp_path: Path) -> None:
     document, _ = triangle_document()
-    (tmp_path / "a.gltf").write_text(json.dumps({"asset": {"version": "2.0"}, **document, "buffers": [{"byteLength": 36, "uri": "http://x/y.bin"}]}))
+    (tmp_path / "a.gltf").write_text(
+        json.dumps({"asset": {"version": "2.0"}, **document, "buffers": [{"byteLength": 36, "uri": "http://x/y.bin"}]})
+    )
     with pytest.raises(InputError) as caught:
         load_mesh(tmp_path / "a.gltf")
     assert caught.value.code == "remote_file"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.isosurface.dmtet import TetGrid
-from engine.regularizers import adherence, face_pairs, laplacian, normal_consistency, sdf_eikonal, sign_change, total_variation
+from engine.regularizers import dead_zone_loss, face_pairs, laplacian, normal_consistency, sdf_eikonal, sign_change, total_variation
 from tests.engine.shapes import box, ribbon, sphere
 
 TETRAHEDRON = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
@@ -90,8 +90,8 @@ def test_sign_change_by_hand():
 
 def test_adherence_has_slack():
     values = torch.tensor([0.0, 0.1, -0.3], dtype=torch.float64)
-    assert adherence(values, torch.zeros(3, dtype=torch.float64), slack=0.1).tolist() == pytest.approx([0, 0, 0.04])
-    assert adherence(values, torch.zeros(3, dtype=torch.float64)).tolist() == pytest.approx([0, 0.01, 0.09])
+    assert dead_zone_loss(values, torch.zeros(3, dtype=torch.float64), slack=0.1).tolist() == pytest.approx([0, 0, 0.04])
+    assert dead_zone_loss(values, torch.zeros(3, dtype=torch.float64)).tolist() == pytest.approx([0, 0.01, 0.09])
 
 
 def test_total_variation_by_hand():

@@ -6,7 +6,7 @@ import pytest
 
 import engine.reporting as reporting
 from engine.errors import Cancelled
-from engine.reporting import Clock, QuietReporter, duration
+from engine.reporting import QuietReporter, StageTimer, duration
 
 PLAN = {"check": 1.0, "fit": 10.0, "stage 1": 40.0, "export": 15.0}
 
@@ -30,7 +30,7 @@ def test_the_estimate_nears_the_truth_and_never_says_nearly_done_at_the_start(sl
     now = [100.0]
     monkeypatch.setattr(reporting.time, "monotonic", lambda: now[0])
     listener = Listener()
-    clock = Clock(listener, PLAN)
+    clock = StageTimer(listener, PLAN)
     end = 100.0 + slowness * sum(PLAN.values())
     errors = []
     for stage, plan in PLAN.items():
@@ -48,7 +48,7 @@ def test_the_estimate_nears_the_truth_and_never_says_nearly_done_at_the_start(sl
 
 def test_a_step_raises_once_the_user_cancels() -> None:
     listener = Listener()
-    clock = Clock(listener, PLAN)
+    clock = StageTimer(listener, PLAN)
     clock.start("check")
     listener.stop = True
     with pytest.raises(Cancelled):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.errors import Cancelled, InputError
+from engine.formats.meshio import load_mesh
 from engine.isosurface.dmtet import TetGrid
 from engine.mesh import Mesh
-from engine.meshio import load_mesh
-from engine.nearest import NearestSamples
-from engine.sdf import NEAR, sketch_sdf
-from engine.strokes import closest, split_strokes, surface_samples
+from engine.sketch.nearest import NearestSamples
+from engine.sketch.sdf import NEAR, sketch_sdf
+from engine.sketch.strokes import closest, split_strokes, surface_samples
 from tests.engine.shapes import box, flipped, lattice, merge, moved, ribbon, sphere, tube
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -222,7 +222,7 @@ def test_surface_of_a_closed_sketch_has_the_right_size():
 def test_nothing_floats_around_a_sketch(name: str):
     """Far from all strokes and outside of what they enclose the field is positive, whichever way the offset surface faces there."""
     mesh = load_mesh(EXAMPLES / f"{name}.glb")
-    mesh = mesh.with_vertices(Placement.of(mesh.vertices).to_engine(mesh.vertices))
+    mesh = mesh.with_vertices(SceneNormalization.of_bounds(mesh.vertices).to_engine(mesh.vertices))
     points = TetGrid.make(48).points.numpy().astype(np.float64)
     found = sketch_sdf(mesh, points, 0.03, 0.03)
     distance = closest(mesh.vertices.astype(np.float64), mesh.faces.astype(np.int64), points)[0]

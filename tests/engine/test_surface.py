@@ -30,18 +30,18 @@ def test_band_is_a_small_part_of_the_grid():
     assert surface.refreshes == 1
 
 
-def test_random_optimisation_always_equals_full_extraction():
+def test_random_optimization_always_equals_full_extraction():
     grid = TetGrid.make(16)
     surface = Surface.from_sdf(grid, torus(grid))
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(surface.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(surface.parameters(), lr=0.02)
     for _ in range(60):
         assert_same_as_whole_grid(surface)
         vertices, _ = surface.extract()
         pull = torch.randn(vertices.shape, generator=generator) + 2 * vertices.detach()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         ((vertices * pull).sum() + surface.sdf.square().sum()).backward()
-        optimiser.step()
+        optimizer.step()
     assert 2 <= surface.refreshes < 60, "the band must be refreshed when it is left, and not at every step"
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import trimesh
 
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
 from engine.mesh import Mesh
 from engine.texture.atlas import grid_layout, unwrap
@@ -17,8 +17,8 @@ from engine.texture.bake import bake, rasterize_layout, sample_image
 from engine.texture.field import ColourField
 
 SLOPE = 2.0
-PLACEMENT = Placement((3.0, -1.0, 0.5), 0.4)
-QUANTISED = 0.5 / 255 + 1e-4  # rounding to a byte, and float32
+PLACEMENT = SceneNormalization((3.0, -1.0, 0.5), 0.4)
+QUANTIZED = 0.5 / 255 + 1e-4  # rounding to a byte, and float32
 
 
 def ramp_field() -> ColourField:
@@ -67,7 +67,7 @@ def test_no_seams_are_visible() -> None:
         world, uvs = surface_points(mesh, 20_000, edges)
         error = np.abs(sample_image(texture, uvs) / 255 - truth(world))
         # plus what bilinear filtering cannot follow: the sigmoid's curvature over one texel, about 1e-4
-        assert error.max() < QUANTISED + 1e-3
+        assert error.max() < QUANTIZED + 1e-3
 
 
 def test_smaller_mipmap_levels_stay_clean_at_seams() -> None:

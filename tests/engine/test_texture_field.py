@@ -73,14 +73,14 @@ def test_no_points_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("resolution", [32, 96])
-def test_initialise_takes_the_nearest_colour_everywhere(resolution: int) -> None:
+def test_initialize_takes_the_nearest_colour_everywhere(resolution: int) -> None:
     """Two half spaces of one colour each: away from the border every place has its side's colour, near or far from a point."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.5, 0.5, (4000, 3)).astype(np.float32)
     red, blue = np.array([0.8, 0.1, 0.1], np.float32), np.array([0.1, 0.2, 0.9], np.float32)
     colours = np.where(points[:, :1] < 0, red, blue)
     field = ColourField(resolution)
-    field.initialise(points, colours)
+    field.initialize(points, colours)
     probes = points_in_box(3000, seed=2)
     clear = probes[:, 0].abs() > 0.25
     expected = torch.from_numpy(np.where(probes.numpy()[:, :1] < 0, red, blue))
@@ -90,19 +90,19 @@ def test_initialise_takes_the_nearest_colour_everywhere(resolution: int) -> None
     assert sharp < 0.05
 
 
-def test_initialise_holds_pure_black_and_white_off_the_ends() -> None:
+def test_initialize_holds_pure_black_and_white_off_the_ends() -> None:
     field = ColourField(16)
-    field.initialise(np.zeros((1, 3), np.float32), np.array([[0.0, 1.0, 0.5]], np.float32))
+    field.initialize(np.zeros((1, 3), np.float32), np.array([[0.0, 1.0, 0.5]], np.float32))
     assert torch.allclose(field(torch.zeros(1, 3)), torch.tensor([[0.02, 0.98, 0.5]]), atol=1e-4)
     with pytest.raises(ValueError, match="as many points as colours"):
-        field.initialise(np.zeros((2, 3)), np.zeros((1, 3)))
+        field.initialize(np.zeros((2, 3)), np.zeros((1, 3)))
 
 
 def test_fitting_known_colours_converges() -> None:
     """Adam with the suggested rates brings a smooth function below 1 % mean error in 150 steps."""
     field = ColourField(32)
-    optimiser = torch.optim.Adam(field.parameter_groups(0.1))
-    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.1 * 2**-0.25, 0.1 * 2**-0.5])
+    optimizer = torch.optim.Adam(field.parameter_groups(0.1))
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1 * 2**-0.25, 0.1 * 2**-0.5])
     generator = torch.Generator().manual_seed(0)
 
     def truth(points: torch.Tensor) -> torch.Tensor:
@@ -110,9 +110,9 @@ def test_fitting_known_colours_converges() -> None:
 
     for _ in range(150):
         points = torch.rand(2000, 3, generator=generator) * 2 - 1
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (field(points) - truth(points)).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
     probes = points_in_box(2000, seed=9)
     assert (field(probes) - truth(probes)).abs().mean() < 0.01
 

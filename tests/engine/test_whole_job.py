@@ -15,8 +15,8 @@ import torch
 import engine.job as job
 from engine.config import JobSettings
 from engine.errors import Cancelled, InputError, JobError, ModelError
+from engine.formats.meshio import load_mesh
 from engine.mesh import Mesh
-from engine.meshio import load_mesh
 from engine.reporting import STAGES, QuietReporter
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -154,7 +154,7 @@ def test_texturing_without_uvs_unwraps_and_keeps_the_rest(sketch: Mesh) -> None:
 
 @pytest.mark.slow
 def test_the_surface_stays_within_reach_of_the_sketch_whatever_the_guidance_does(sketch: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = dataclasses.replace(SETTINGS, adherence=0.9, overrides={**SMALL, "sdf_rate": 0.5})
+    settings = dataclasses.replace(SETTINGS, adherence=0.9, overrides={**SMALL, "sdf_lr": 0.5})
     subjects = []
     keep = job.fitted_subject
     monkeypatch.setattr(job, "fitted_subject", lambda *arguments: subjects.append(keep(*arguments)) or subjects[-1])

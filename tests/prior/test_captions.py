@@ -25,9 +25,7 @@ def test_absent_parts_leave_no_trace():
 
 def test_the_whole_list_is_that_of_the_paper():
     text = captions.compose("a rose", "", descriptors=ALL_DESCRIPTORS)
-    assert text == (
-        "a rose, oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
-    )
+    assert text == ("a rose, oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed")
 
 
 @pytest.mark.parametrize(("record", "words"), [(TULIP, ("red",)), (MUG, ("orange",))])

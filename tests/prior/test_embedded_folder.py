@@ -103,7 +103,7 @@ def test_under_x0_weighting_pixels_receive_the_difference_of_images():
         return latents.grad, torch.autograd.grad(loss, image)[0]
 
     at_latents, at_pixels = gradients("x0")
-    (expected,) = torch.autograd.grad(prior.encode(image), image, prior.pull_back(at_latents))
+    (expected,) = torch.autograd.grad(prior.encode(image), image, prior.precondition(at_latents))
     assert torch.allclose(at_pixels, expected, rtol=1e-3, atol=1e-6)
     at_latents, at_pixels = gradients("sigma2")
     (expected,) = torch.autograd.grad(prior.encode(image), image, at_latents)

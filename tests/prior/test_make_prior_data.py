@@ -67,9 +67,7 @@ def test_pictures_do_not_depend_on_the_workers_and_runs_go_on(tmp_path):
     assert "1 of 1" in more.stderr  # only the third one was left to do
     records = [json.loads(line) for line in (tmp_path / "one" / "captions.jsonl").read_text("utf-8").splitlines()]
     assert [record["kind"] for record in records] == ["apple", "mug", "apple"]
-    assert records == [
-        json.loads(line) for line in (tmp_path / "two" / "captions.jsonl").read_text("utf-8").splitlines()
-    ]
+    assert records == [json.loads(line) for line in (tmp_path / "two" / "captions.jsonl").read_text("utf-8").splitlines()]
     for record in records:
         pictures = [(tmp_path / run / record["file"]).read_bytes() for run in ("one", "two")]
         assert pictures[0] == pictures[1]

@@ -50,7 +50,7 @@ def test_a_difference_of_latents_becomes_the_difference_of_images(pictures):
     image = torch.zeros(1, 3, 64, 64, requires_grad=True)
     latents = model.encode(image).latent_dist.mode()
     difference = torch.randn_like(latents)
-    latents.backward(model.pull_back(difference))
+    latents.backward(model.precondition(difference))
     assert torch.allclose(model.encode(image.grad).latent_dist.mode(), difference, atol=1e-3)
 
 

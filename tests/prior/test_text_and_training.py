@@ -109,9 +109,7 @@ def test_the_text_model_learns_to_tell_captions_apart(records, tokenizer):
     accuracy = text_model.pretrain(model, tokenizer, records, steps=60, seed=0, batch=16, report=lambda line: None)
     assert accuracy > 0.3  # by chance: about 0.05
     with torch.no_grad():
-        red, blue, again = text_model.text_features(
-            model, tokenize(tokenizer, ["a red apple", "a blue apple", "a red apple"])
-        ).mean(1)
+        red, blue, again = text_model.text_features(model, tokenize(tokenizer, ["a red apple", "a blue apple", "a red apple"])).mean(1)
     assert torch.equal(red, again)
     assert (red - blue).norm() > 0.1 * red.norm()
 
@@ -145,9 +143,7 @@ def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, to
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_where_it_stopped(picture_folder, records, tokenizer, tmp_path):
     trainer = make_trainer(steps=4)
-    training.run_training(
-        trainer, make_sources(picture_folder, records, tokenizer, trainer), tmp_path, report=lambda line: None
-    )
+    training.run_training(trainer, make_sources(picture_folder, records, tokenizer, trainer), tmp_path, report=lambda line: None)
     again = make_trainer(steps=6)
     assert again.load(tmp_path)
     assert again.progress.step == 4

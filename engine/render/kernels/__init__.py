@@ -1,1 +1,1 @@
-"""Warp kernels of the permissive rasteriser. Importing a module here imports Warp; nothing compiles before the first launch."""
+"""Warp kernels of the permissive rasterizer. Importing a module here imports Warp; nothing compiles before the first launch."""

@@ -243,7 +243,7 @@ def pixel_centre(index: int, size: int) -> float:
 
 @wp.func
 def barycentric_areas(p0: wp.vec4, p1: wp.vec4, p2: wp.vec4, fx: float, fy: float) -> wp.vec3:
-    """Unnormalised perspective-correct weights of the three vertices at clip-space point (fx, fy)."""
+    """Unnormalized perspective-correct weights of the three vertices at clip-space point (fx, fy)."""
     x0 = p0[0] - fx * p0[3]
     y0 = p0[1] - fy * p0[3]
     x1 = p1[0] - fx * p1[3]

@@ -44,10 +44,7 @@ def _roof(width: float, depth: float, wall: float, rise: float) -> Mesh:
 
 def _gables(width: float, depth: float, wall: float, rise: float) -> Mesh:
     """The triangles under the roof."""
-    triangles = [
-        [(x, -depth / 2, wall), (x, depth / 2, wall), (x, 0, wall + rise)]
-        for x in (-width / 2, width / 2)
-    ]
+    triangles = [[(x, -depth / 2, wall), (x, depth / 2, wall), (x, 0, wall + rise)] for x in (-width / 2, width / 2)]
     return Mesh(np.array(triangles).reshape(-1, 3), [(0, 1, 2), (3, 4, 5)])
 
 
@@ -117,10 +114,7 @@ def tower(bench: Workbench) -> Subject:
         bench.add(roof, bench.natural(colour, 0.7, 0.4, 20))
         total += 0.25
     else:
-        stones = [
-            box(0.07, 0.1, 0.1).moved(radius * 1.1, 0, height + 0.16).rotated("z", math.pi * k / 5)
-            for k in range(10)
-        ]
+        stones = [box(0.07, 0.1, 0.1).moved(radius * 1.1, 0, height + 0.16).rotated("z", math.pi * k / 5) for k in range(10)]
         bench.add(joined(*stones), stone, smooth=False)
     dark = Material((0.02, 0.02, 0.025), roughness=0.6)
     bench.add(box(0.14, 0.06, 0.24).moved(0, -radius * 1.05, 0.12), bench.wood(), smooth=False)

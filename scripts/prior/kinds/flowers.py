@@ -61,9 +61,7 @@ def tulip(bench: Workbench) -> Subject:
     return Subject(with_article(f"{name} tulip flower"), height + length, 0.34)
 
 
-def _ray_petals(
-    count: int, start: float, length: float, width: float, cup: float, bench: Workbench
-) -> Mesh:
+def _ray_petals(count: int, start: float, length: float, width: float, cup: float, bench: Workbench) -> Mesh:
     """A ring of flat petals about z."""
 
     def petal(stretch: float) -> Mesh:
@@ -75,12 +73,7 @@ def _ray_petals(
 
     rng = bench.rng
     return joined(
-        *(
-            petal(rng.uniform(0.9, 1.05)).rotated(
-                "z", 2 * math.pi * place / count + rng.uniform(-0.06, 0.06)
-            )
-            for place in range(count)
-        )
+        *(petal(rng.uniform(0.9, 1.05)).rotated("z", 2 * math.pi * place / count + rng.uniform(-0.06, 0.06)) for place in range(count))
     )
 
 

@@ -62,9 +62,7 @@ def pear(bench: Workbench) -> Subject:
         (0.001, 0.95 * height),
     ]
     lean = rng.uniform(-0.08, 0.08)
-    body = smooth_lathe(profile, 48).shaped(
-        lambda v: v + np.column_stack([lean * v[:, 2] ** 2, 0 * v[:, 2], 0 * v[:, 2]])
-    )
+    body = smooth_lathe(profile, 48).shaped(lambda v: v + np.column_stack([lean * v[:, 2] ** 2, 0 * v[:, 2], 0 * v[:, 2]]))
     bench.add(body, bench.natural(colour[name], 0.4, 0.15, 6, subsurface=0.06))
     _stalk(bench, 0.93 * height, 0.18)
     return Subject(with_article(f"{name} pear"), height + 0.14, 0.4)

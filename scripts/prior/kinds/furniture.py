@@ -45,18 +45,10 @@ def _chair_back(bench: Workbench, width: float, seat: float, back: float, leg: f
     style = rng.choice(["slats", "bars", "board"])
     if style == "slats":
         count = rng.randint(2, 4)
-        return joined(
-            *(
-                box(width - leg, 0.025, 0.07).moved(z=seat + back * (0.3 + 0.22 * place))
-                for place in range(count)
-            )
-        )
+        return joined(*(box(width - leg, 0.025, 0.07).moved(z=seat + back * (0.3 + 0.22 * place)) for place in range(count)))
     if style == "bars":
         count = rng.randint(3, 6)
-        bars = [
-            box(0.025, 0.025, back).moved((place + 1) / (count + 1) * width - width / 2, 0, seat + back / 2)
-            for place in range(count)
-        ]
+        bars = [box(0.025, 0.025, back).moved((place + 1) / (count + 1) * width - width / 2, 0, seat + back / 2) for place in range(count)]
         return joined(box(width, leg, 0.07).moved(z=seat + back - 0.03), *bars)
     return box(width, 0.03, 0.6 * back).moved(z=seat + 0.65 * back)
 
@@ -78,11 +70,7 @@ def table(bench: Workbench) -> Subject:
     else:
         thick, inset = rng.uniform(0.03, 0.06), (0.62 if is_round else 0.85) * reach
         depth = 0.62 * reach if is_round else 0.5 * reach
-        legs = [
-            box(thick, thick, height).moved(x * inset, y * depth, height / 2 - 0.03)
-            for x in (-1, 1)
-            for y in (-1, 1)
-        ]
+        legs = [box(thick, thick, height).moved(x * inset, y * depth, height / 2 - 0.03) for x in (-1, 1) for y in (-1, 1)]
         bench.add(joined(*legs), material, smooth=False, bevel=0.005)
     shape = "round " if is_round else ""
     return Subject(with_article(f"{shape}{name} table" if shape else f"{name} table"), height, 0.6)
@@ -97,9 +85,7 @@ def bed(bench: Workbench) -> Subject:
     head = box(width + 0.06, 0.05, rng.uniform(0.45, 0.65))
     bench.add(head.moved(y=length / 2, z=0.3), frame, smooth=False, bevel=0.01)
     bench.add(box(width + 0.04, length, 0.12).moved(z=0.16), frame, smooth=False, bevel=0.01)
-    legs = [
-        box(0.06, 0.06, 0.16).moved(x * width / 2, y * 0.5, 0.08) for x in (-1, 1) for y in (-1, 1)
-    ]
+    legs = [box(0.06, 0.06, 0.16).moved(x * width / 2, y * 0.5, 0.08) for x in (-1, 1) for y in (-1, 1)]
     bench.add(joined(*legs), frame, smooth=False)
     sheet = Material((0.8, 0.8, 0.78), roughness=0.9, bump=0.2, scale=20)
     bench.add(box(width, length - 0.06, 0.14).moved(z=0.28), sheet, bevel=0.04)

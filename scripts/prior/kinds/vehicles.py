@@ -81,9 +81,7 @@ def boat(bench: Workbench) -> Subject:
     for place in np.linspace(0, 1, 12):
         width = 0.2 * math.sin(math.pi * min(1, 0.25 + 0.74 * place)) ** 0.7 + 0.004
         stations.append((place * 1.1 - 0.55, 0.2 + 0.06 * place**3, width, 0.13))
-    flat = _hull(stations, 2.2).shaped(
-        lambda v: np.column_stack([v[:, 0], v[:, 1], np.minimum(v[:, 2], 0.22 + 0.05 * (v[:, 0] > 0.3))])
-    )
+    flat = _hull(stations, 2.2).shaped(lambda v: np.column_stack([v[:, 0], v[:, 1], np.minimum(v[:, 2], 0.22 + 0.05 * (v[:, 0] > 0.3))]))
     bench.add(_along_y(flat.moved(z=-0.07)), hull_look, smooth=False)
     bench.add(_along_y(tube([(0.05, 0, 0.1), (0.05, 0, 1.05)], 0.016)), bench.wood())
     _, sail_colour = bench.colour("white", "white", "beige", "red")
@@ -127,11 +125,7 @@ def airplane(bench: Workbench) -> Subject:
 def _wing(side: int, reach: float, chord: float, sweep: float) -> Mesh:
     """A thin tapered plate from the origin outward along y."""
     root, tip = (0.5 * chord, -0.5 * chord), (0.3 * chord - sweep, -0.3 * chord - sweep)
-    corners = [
-        (x, side * y, z)
-        for z in (-0.012, 0.012)
-        for x, y in ((root[0], 0), (root[1], 0), (tip[1], reach), (tip[0], reach))
-    ]
+    corners = [(x, side * y, z) for z in (-0.012, 0.012) for x, y in ((root[0], 0), (root[1], 0), (tip[1], reach), (tip[0], reach))]
     faces = [(0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7)]
     return Mesh(np.array(corners, float), faces)
 

@@ -39,9 +39,7 @@ def mug(bench: Workbench) -> Subject:
     bench.add(disc(radius + 0.6 * taper - wall, 0.82 * height), Material(coffee, roughness=0.15))
     reach = rng.uniform(0.16, 0.22)
     turns = [math.pi * step / 12 for step in range(13)]
-    handle = [
-        (0.97 * radius + reach * math.sin(t), 0, height * (0.5 + 0.3 * math.cos(t))) for t in turns
-    ]
+    handle = [(0.97 * radius + reach * math.sin(t), 0, height * (0.5 + 0.3 * math.cos(t))) for t in turns]
     bench.add(tube(handle, 0.035).rotated("z", rng.uniform(0, 2 * math.pi)), glaze)
     return Subject(with_article(f"{name} coffee mug"), height, 0.45)
 

@@ -1,6 +1,6 @@
 """Signed distance to a messy sketch.
 
-1. Each connected stroke is taken alone (`engine.strokes`): inside is where its winding number exceeds 1/2 (Jacobson et al. 2013;
+1. Each connected stroke is taken alone (`engine.sketch.strokes`): inside is where its winding number exceeds 1/2 (Jacobson et al. 2013;
    fast evaluation: Barill et al. 2018), whichever way its faces are wound. The strokes are united by the minimum of their
    distances, so that what lies inside another stroke leaves no trace.
 2. Closing by a radius r (Serra 1982): the strokes are offset outward by r, cavities that this seals off are filled, and the result
@@ -20,8 +20,8 @@ from scipy.spatial import cKDTree
 
 from engine.errors import Cancelled, InputError
 from engine.mesh import Mesh
-from engine.nearest import NearestSamples
-from engine.strokes import Stroke, closest, face_normals, inside, split_strokes, surface_samples
+from engine.sketch.nearest import NearestSamples
+from engine.sketch.strokes import Stroke, closest, face_normals, inside, split_strokes, surface_samples
 
 NEAR = 0.1
 """Distances to the strokes up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
@@ -39,9 +39,7 @@ COVERING = 0.85
 """Places on a plane are within this many lattice steps of where the lattice's edges cross it: sqrt(2 / 3) at worst, for (1, 1, 1)."""
 
 
-def sketch_sdf(
-    mesh: Mesh, points: np.ndarray, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None
-) -> np.ndarray:
+def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
     """Signed distance of a sketch at any points: float32 [N], negative inside.
 
     mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored

@@ -15,10 +15,10 @@ import numpy as np
 
 from engine.conventions import gltf_from_world, world_from_gltf
 from engine.errors import InputError, JobError
-from engine.gltf import glb_bytes, linear_to_srgb_array, srgb_to_linear_array
-from engine.gltf_read import Part, corrupt, read_gltf
+from engine.formats.gltf_read import Part, corrupt, read_gltf
+from engine.formats.gltf_write import glb_bytes, linear_to_srgb_array, srgb_to_linear_array
+from engine.formats.obj_read import read_obj
 from engine.mesh import Mesh
-from engine.obj_read import read_obj
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 LARGEST_FILE = 2**31  # bytes
@@ -141,7 +141,8 @@ def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | None = 
 
     Faces keep their order and corners exactly; vertices are doubled where uvs split. Vertex colours are written only where there is no
     albedo map. `extras` (JSON-able: seed, prompt, versions ...) become the object's custom properties. `smooth` and `factors` as in
-    `engine.gltf.glb_bytes`. The file appears whole or not at all. InputError for a folder that cannot be written, JobError for a full disk.
+    `engine.formats.gltf_write.glb_bytes`. The file appears whole or not at all. InputError for a folder that cannot be written, JobError
+    for a full disk.
     """
     write_atomically(Path(path), glb_bytes(mesh, maps or {}, name, extras or {}, smooth=smooth, factors=factors or {}))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import InputError
-from engine.gltf import srgb_to_linear_array
-from engine.gltf_read import Part, corrupt
+from engine.formats.gltf_read import Part, corrupt
+from engine.formats.gltf_write import srgb_to_linear_array
 
 
 @dataclass

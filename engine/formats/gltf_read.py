@@ -1,8 +1,8 @@
 """glTF 2.0 (.glb and .gltf) read into triangles, colours and uvs. numpy and Pillow only.
 
-Reads node transforms, instances, strided, normalised and sparse accessors, triangle lists, strips and fans, vertex colours and the
+Reads node transforms, instances, strided, normalized and sparse accessors, triangle lists, strips and fans, vertex colours and the
 base colour's factor and texture (with KHR_texture_transform). Leaves out skins, morph targets, cameras, lights; lines and points
-are counted and left out. Still in glTF's axes; `engine.meshio` turns them.
+are counted and left out. Still in glTF's axes; `engine.formats.meshio` turns them.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class _Reader:
         image = self._image(self._document["textures"][reference["index"]].get("source"))
         if image is None:
             return None
-        from engine.gltf import srgb_to_linear_array
+        from engine.formats.gltf_write import srgb_to_linear_array
 
         return srgb_to_linear_array(sample_image(image, np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1)) / 255)
 
@@ -209,7 +209,7 @@ class _Reader:
         return self._images[index]
 
     def _accessor(self, index: int) -> np.ndarray:
-        """[count, width] in the stored type, floats where normalised."""
+        """[count, width] in the stored type, floats where normalized."""
         accessor = self._document["accessors"][index]
         kind, width, count = _COMPONENTS[accessor["componentType"]], _WIDTHS[accessor["type"]], accessor["count"]
         if not 0 <= count <= LARGEST_COUNT:

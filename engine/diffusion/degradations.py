@@ -48,7 +48,7 @@ def pixelated(images: Tensor, generator: torch.Generator) -> Tensor:
     return functional.interpolate(functional.interpolate(images, size=(16, 16), mode="area"), size=size, mode="nearest")
 
 
-def posterised(images: Tensor, generator: torch.Generator) -> Tensor:
+def posterized(images: Tensor, generator: torch.Generator) -> Tensor:
     """Smoothed and reduced to four levels a channel."""
     return (blurred(images, generator) * 3).round() / 3
 
@@ -79,14 +79,14 @@ EFFECTS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "oversaturated": oversaturated,
     "smooth": blurred,
     "pixelated": pixelated,
-    "cartoon": posterised,
+    "cartoon": posterized,
     "foggy": hazed,
     "hazy": hazed,
     "blurry": blurred,
     "bad structure": warped,
     "noisy": noisy,
     "malformed": warped,
-    "painting": posterised,
+    "painting": posterized,
 }
 """Descriptor -> what it looks like."""
 

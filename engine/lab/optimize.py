@@ -1,4 +1,4 @@
-"""Images by optimising latents under a prior: the loop that all image tools share."""
+"""Images by optimizing latents under a prior: the loop that all image tools share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.prompts import check_prompt
 from engine.diffusion.schedule import sequence_timesteps
-from engine.guidance.pf_ode import BridgeSettings, Guided, bridge_direction, sample
+from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, sample
 from engine.guidance.step import distill_latents
 from engine.guidance.two_stage import TwoStage
 from engine.guidance.vsd import LoraParticles, LoraSettings
@@ -24,7 +24,7 @@ PREVIEW_SECONDS = 1.0
 
 
 @dataclass
-class Watch:
+class RunMonitor:
     """Tells the reporter how far a run is, shows it previews, and keeps frames of the first image if asked.
 
     every   a frame is kept each so many steps; 0 = none
@@ -65,7 +65,7 @@ def text_to_image(
     reporter: Reporter,
     *,
     sources: Sequence[str] | None = None,
-    watch: Watch | None = None,
+    watch: RunMonitor | None = None,
 ) -> Tensor:
     """One image [N, 3, S, S] in 0..1 for each prompt, all in one batch.
 
@@ -76,7 +76,7 @@ def text_to_image(
     target, source = prior.embed(texts), prior.embed(given)
     for note in dict.fromkeys((*target.notes, *source.notes)):
         reporter.note(note)
-    watch = watch or Watch(reporter, prior)
+    watch = watch or RunMonitor(reporter, prior)
     noise = initial_noise(prior, len(texts), generator)
     if recipe.method == "ddim":
         latents = run_sampler(prior, noise, target, recipe, watch)
@@ -93,7 +93,7 @@ def initial_noise(prior: Prior, count: int, generator: torch.Generator) -> Tenso
     return torch.randn((count, *like.shape[1:]), generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
-def run_sampler(prior: Prior, noise: Tensor, target: Conditions, recipe: Recipe, watch: Watch, from_time: int | None = None) -> Tensor:
+def run_sampler(prior: Prior, noise: Tensor, target: Conditions, recipe: Recipe, watch: RunMonitor, from_time: int | None = None) -> Tensor:
     """DDIM with `recipe.steps` intervals."""
     done = 0
 
@@ -102,7 +102,7 @@ def run_sampler(prior: Prior, noise: Tensor, target: Conditions, recipe: Recipe,
         done += 1
         watch.step("sampling", done, recipe.steps, estimate, {})
 
-    return sample(prior, noise, Guided(target, recipe.scale), recipe.steps, from_time=from_time, on_step=shown)
+    return sample(prior, noise, GuidedPrompt(target, recipe.scale), recipe.steps, from_time=from_time, on_step=shown)
 
 
 def run_plan(
@@ -112,7 +112,7 @@ def run_plan(
     source: Conditions,
     recipe: Recipe,
     generator: torch.Generator,
-    watch: Watch,
+    watch: RunMonitor,
     plan: TwoStage | None = None,
 ) -> Tensor:
     """Latents [N, ...] after all stages of the recipe, from `start`."""
@@ -135,7 +135,7 @@ def descend(
     recipe: Recipe,
     plan: TwoStage,
     generator: torch.Generator,
-    watch: Watch,
+    watch: RunMonitor,
     particles: LoraParticles | None = None,
     reference: Tensor | None = None,
 ) -> Tensor:
@@ -157,11 +157,11 @@ def descend(
     return latents.detach()
 
 
-def finish_by_bridge(prior: Prior, latents: Tensor, target: Conditions, source: Conditions, recipe: Recipe, watch: Watch) -> Tensor:
+def finish_by_bridge(prior: Prior, latents: Tensor, target: Conditions, source: Conditions, recipe: Recipe, watch: RunMonitor) -> Tensor:
     """Rounds of one whole step along psi_src - psi_tgt (arXiv 2406.09417, section 3), after the single-step directions."""
     settings = BridgeSettings(recipe.bridge_steps, recipe.bridge_reach)
     for number in range(recipe.bridge_rounds):
-        direction = bridge_direction(prior, latents, Guided(source), Guided(target, recipe.bridge_scale), settings)
+        direction = bridge_direction(prior, latents, GuidedPrompt(source), GuidedPrompt(target, recipe.bridge_scale), settings)
         latents = latents - direction
         watch.step("bridge", number + 1, recipe.bridge_rounds, latents, {"gradient": float(direction.square().mean().sqrt())})
     return latents

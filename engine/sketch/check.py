@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.mesh import Mesh
-from engine.strokes import face_areas
+from engine.sketch.strokes import face_areas
 
 LARGEST = 1e7
 """Coordinates beyond this have less than a unit of precision in single precision, and come from a broken transform."""

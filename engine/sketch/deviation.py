@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.conventions import Placement
+from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
-from engine.sdf import sketch_sdf
-from engine.strokes import closest, face_normals
+from engine.sketch.sdf import sketch_sdf
+from engine.sketch.strokes import closest, face_normals
 
 SAMPLES = 10_000
 """Samples on each surface."""
@@ -70,9 +70,9 @@ def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, generato
 
 def _visible(points: np.ndarray, sketch: Mesh) -> np.ndarray:
     """Those points on the sketch that do not lie inside the bodies that it draws (or all, where that leaves none)."""
-    placement = Placement.of(sketch.vertices)
-    local = sketch.with_vertices(placement.to_engine(sketch.vertices))
-    depth = sketch_sdf(local, placement.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING)
+    normalization = SceneNormalization.of_bounds(sketch.vertices)
+    local = sketch.with_vertices(normalization.to_engine(sketch.vertices))
+    depth = sketch_sdf(local, normalization.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING)
     shown = depth > -HIDDEN_DEPTH
     return points[shown] if shown.any() else points
 
