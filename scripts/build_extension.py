@@ -1,46 +1,10 @@
-"""Builds dist/sketchbridge-VERSION.zip, the extension that Blender installs. Deterministic: the same source, the same bytes.
+"""Build dist/sketchbridge-VERSION.zip, the extension that Blender installs. Options: --help."""
 
-The zip holds the manifest, the licence and the add-on's files at its root; addon/protocol.py is a link to the engine's
-protocol in the source tree and the file itself in the zip. Usage: python scripts/build_extension.py [--out FOLDER]
-"""
-
-from __future__ import annotations
-
-import argparse
-import os
 import sys
-import tomllib
-import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-def build(folder: Path) -> Path:
-    """Write the zip into `folder` and return its path; an existing one is replaced in one step."""
-    version = tomllib.loads((ROOT / "blender_manifest.toml").read_text())["version"]
-    files = {"blender_manifest.toml": ROOT / "blender_manifest.toml", "LICENSE": ROOT / "LICENSE"}
-    files |= {path.name: path.resolve() for path in sorted((ROOT / "addon").glob("*.py"))}
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"sketchbridge-{version}.zip"
-    unfinished = target.with_suffix(f".{os.getpid()}.part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in files.items():
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(entry, path.read_bytes())
-    unfinished.replace(target)
-    return target
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; prints the zip's path."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)")
-    print(build(parser.parse_args(arguments).out))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the project's folder, where Python has put this one
+    from scripts.setup import build_extension
+
+    sys.exit(build_extension.main())

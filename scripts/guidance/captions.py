@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.prior.captions import compose
+from scripts.prior.data.captions import compose
+from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out, read_pictures, read_records, resize
-from scripts.prior.records import Record
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from engine.lab.illusion import make_illusion
 from engine.lab.recipes import for_prior, recipe
 from engine.pictures import to_bytes
 from engine.reporting import QuietReporter
-from scripts.prior.captions import compose
-from scripts.prior.corruptions import painting
+from scripts.prior.data.captions import compose
+from scripts.prior.data.degradations import painting
+from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out, read_pictures, resize
-from scripts.prior.records import Record
 
 PAINTINGS = 6
 STRENGTH = 0.5

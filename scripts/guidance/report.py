@@ -17,7 +17,7 @@ from scripts.guidance.store import Store
 
 SHEET_CAPTIONS = 8
 THUMBNAIL = 96
-MARK = "<!-- written by scripts/bench_guidance.py report; text below this line is kept -->"
+MARK = "<!-- written by scripts.guidance.bench report; text below this line is kept -->"
 ANCHOR_KERNEL = "KID x 1000"
 
 
@@ -65,7 +65,7 @@ def head(store: Store, scores: dict[str, Score]) -> str:
     """What was run and how."""
     return f"""# Guidance methods compared
 
-Written by `scripts/bench_guidance.py` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`.
+Written by `python -m scripts.guidance.bench` (`run`, `cost`, `orders`, `report`) with the prior `{store.model}`.
 Captions: combinations of subject, background and view that no training picture has; one image a caption and method, equal seeds,
 batches of {store.chunk}. All optimizing rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
 with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to

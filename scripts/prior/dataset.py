@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from scripts.prior.corruptions import draw_corruption
-from scripts.prior.records import Record
+from scripts.prior.data.degradations import draw_corruption
+from scripts.prior.data.records import Record
 
 HELD_OUT_SHARE = 0.08
 SMALLEST_CROP = 0.86

@@ -11,9 +11,9 @@ from diffusers import UNet2DConditionModel, __version__
 from transformers import CLIPTextModel
 
 from engine.diffusion.patch_autoencoder import PatchAutoencoder
-from scripts.prior.captions import vocabulary
+from scripts.prior.data.captions import vocabulary
+from scripts.prior.data.records import Record
 from scripts.prior.networks import make_scheduler
-from scripts.prior.records import Record
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",

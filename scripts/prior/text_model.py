@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from scripts.prior.captions import VIEWS, draw_caption, modifiers_of
-from scripts.prior.corruptions import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS
+from scripts.prior.data.captions import VIEWS, draw_caption, modifiers_of
+from scripts.prior.data.degradations import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS
+from scripts.prior.data.records import Record
 from scripts.prior.networks import TEXT_WIDTH, tokenize
-from scripts.prior.records import Record
 
 FILLER_SHARE = 0.3
 CLEAN_SHARE = 0.4

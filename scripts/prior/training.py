@@ -17,7 +17,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.diffusion.patch_autoencoder import PatchAutoencoder
-from scripts.prior.captions import draw_caption
+from scripts.prior.data.captions import draw_caption
 from scripts.prior.dataset import Split
 from scripts.prior.networks import TRAIN_TIMESTEPS, make_scheduler, tokenize
 from scripts.prior.text_model import text_features

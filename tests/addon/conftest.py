@@ -30,8 +30,7 @@ PACKAGE = "bl_ext.user_default.sketchbridge"
 @pytest.fixture(scope="session")
 def archive() -> Path:
     """The extension's zip, built by the script that a user runs."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import build_extension
+    from scripts.setup import build_extension
 
     return build_extension.build(Path(_HOME.name) / "dist")
 
@@ -66,7 +65,7 @@ def real_engine(scene: ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
     python = ROOT / ".venv" / "engine" / "bin" / "python"
     command = REAL_ENGINE or (shlex.join([str(python), "-m", "engine"]) if python.exists() else "")
     if not command:
-        pytest.skip("no engine: set SKETCHBRIDGE_ENGINE or run python3 scripts/bootstrap.py engine")
+        pytest.skip("no engine: set SKETCHBRIDGE_ENGINE or run python3 -m scripts.setup.bootstrap engine")
     monkeypatch.setenv("SKETCHBRIDGE_ENGINE", command)
     return command
 

@@ -12,7 +12,7 @@ import addon_utils
 import bpy
 import helpers
 
-from scripts import build_extension
+from scripts.setup import build_extension
 
 ROOT = Path(__file__).resolve().parents[2]
 

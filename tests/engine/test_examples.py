@@ -22,7 +22,7 @@ NAMES = ("flower", "mushroom", "apple", "mug", "chair", "house", "tree", "teapot
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_script_draws_what_is_committed(name: str) -> None:
-    from scripts.make_examples import draw
+    from scripts.examples.make import draw
 
     vertices, faces, colours = draw(name, 7)
     mesh = load_mesh(EXAMPLES / f"{name}.glb")
@@ -75,12 +75,12 @@ def test_the_board_is_captioned_framed_and_small() -> None:
 
 
 def test_the_board_script_states_the_engines_framing() -> None:
-    sys.modules.pop("scripts.make_board", None)
+    sys.modules.pop("scripts.examples.board", None)
     from engine.conventions import FIT_EXTENT
-    from scripts import make_board
+    from scripts.examples import board
 
-    assert {background.words: background.colour for background in BACKGROUNDS} == make_board.BACKGROUNDS
-    assert make_board.FIT_EXTENT == FIT_EXTENT
-    points = np.concatenate([vertices for vertices, _, _ in make_board.tulip()])
+    assert {background.words: background.colour for background in BACKGROUNDS} == board.BACKGROUNDS
+    assert board.FIT_EXTENT == FIT_EXTENT
+    points = np.concatenate([vertices for vertices, _, _ in board.tulip()])
     assert np.ptp(points, axis=0).max() == pytest.approx(2 * FIT_EXTENT)
     assert np.allclose(points.max(axis=0) + points.min(axis=0), 0, atol=1e-9)

@@ -12,13 +12,13 @@ from PIL import Image
 from tiny_model import make_tiny_model
 
 from engine.errors import EXIT_BAD_INPUT
-from scripts.bench_guidance import main
 from scripts.guidance import judge
+from scripts.guidance.bench import main
 from scripts.guidance.captions import Item, bench_captions
 from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS
 from scripts.guidance.store import Store
+from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out
-from scripts.prior.records import Record
 
 HAS_JUDGE = importlib.util.find_spec("efficientnet_lite_pytorch") is not None
 

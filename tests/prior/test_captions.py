@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scripts.prior import captions
-from scripts.prior.corruptions import ALL_DESCRIPTORS
-from scripts.prior.records import Record
+from scripts.prior.data import captions
+from scripts.prior.data.degradations import ALL_DESCRIPTORS
+from scripts.prior.data.records import Record
 
 TULIP = Record("1.webp", "a red tulip flower", "on a grass field", "front", "tulip")
 MUG = Record("2.webp", "an orange coffee mug", "on sand", "back", "mug")

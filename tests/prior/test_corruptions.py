@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from scripts.prior import judges
-from scripts.prior.corruptions import (
+from scripts.prior.data.degradations import (
     ALL_DESCRIPTORS,
     APPLICATION_ORDER,
     CORRUPTIONS,

@@ -13,7 +13,7 @@ import torch
 from engine.diffusion.diffusers_prior import DiffusersPrior
 from engine.guidance.step import GuidanceSettings, distill, distill_latents
 from scripts.prior import dataset, sampling
-from scripts.prior.captions import vocabulary
+from scripts.prior.data.captions import vocabulary
 from scripts.prior.export import write_folder
 from scripts.prior.networks import make_autoencoder, make_text_model, make_unet
 from scripts.prior.tokenizer import write_tokenizer

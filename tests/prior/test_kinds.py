@@ -9,9 +9,9 @@ import random
 import numpy as np
 import pytest
 
-from scripts.prior import shapes
-from scripts.prior.kinds import KINDS
-from scripts.prior.workbench import Workbench, with_article
+from scripts.prior.data import shapes
+from scripts.prior.data.kinds import KINDS
+from scripts.prior.data.workbench import Workbench, with_article
 
 
 def built(kind: str, seed: int) -> tuple[Workbench, object]:

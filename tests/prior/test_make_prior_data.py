@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import make_prior_data
+from scripts.prior.data import make as make_prior_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "make_prior_data.py"
 needs_blender = pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs the bpy module")
 
 
 def render(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--size", "32", "--samples", "2", "--out", str(out), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    command = [sys.executable, "-m", "scripts.prior.data.make", "--size", "32", "--samples", "2", "--out", str(out), *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -97,6 +96,6 @@ def test_two_hundred_pictures_of_every_kind(tmp_path):
     [(-90, 10, "front"), (90, 10, "back"), (0, 10, "side"), (180, 10, "side"), (-90, 70, "overhead")],
 )
 def test_view_words(azimuth, elevation, word):
-    from scripts.prior.studio import view_word
+    from scripts.prior.data.studio import view_word
 
     assert view_word(math.radians(azimuth), math.radians(elevation)) == word

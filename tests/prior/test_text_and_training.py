@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from engine.diffusion.diffusers_prior import DiffusersPrior
-from scripts import train_prior
 from scripts.prior import autoencoder_training, dataset, text_model, training
-from scripts.prior.captions import vocabulary
+from scripts.prior import train as train_prior
+from scripts.prior.data.captions import vocabulary
 from scripts.prior.networks import IMAGE_SIZE, TEXT_WIDTH, make_autoencoder, make_text_model, make_unet, tokenize
 from scripts.prior.tokenizer import write_tokenizer
 

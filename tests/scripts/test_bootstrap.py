@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import bootstrap
 import pytest
-import system_packages
-from bootstrap import ENGINE, ENVIRONMENTS, Environment
-from commands import Commands, SetupError, Step, in_short
-from console import StatusLine
+
+from scripts.setup import bootstrap, system_packages
+from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
+from scripts.setup.commands import Commands, SetupError, Step, in_short
+from scripts.setup.console import StatusLine
 
 PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+")
 PYTHON = sys.version.split()[0]
@@ -136,10 +136,12 @@ def test_a_failing_install_shows_the_log_s_end_and_stays_unfinished(project):
 
 
 def test_a_second_set_up_waits_for_the_first(project):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import bootstrap, time, pathlib; bootstrap.VENVS = pathlib.Path(sys.argv[2])\n"
-    code += "from console import StatusLine\nwith bootstrap.locked(StatusLine()):\n    print('held', flush=True); time.sleep(1.0)"
-    scripts, venvs = Path(bootstrap.__file__).parent, project / ".venv"
-    with subprocess.Popen([sys.executable, "-c", code, scripts, venvs], stdout=subprocess.PIPE, text=True) as other:
+    code = "import sys, time, pathlib; from scripts.setup import bootstrap; bootstrap.VENVS = pathlib.Path(sys.argv[1])\n"
+    code += (
+        "from scripts.setup.console import StatusLine\nwith bootstrap.locked(StatusLine()):\n    print('held', flush=True); time.sleep(1.0)"
+    )
+    venvs = project / ".venv"
+    with subprocess.Popen([sys.executable, "-c", code, venvs], cwd=bootstrap.ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         begun = time.monotonic()
         with bootstrap.locked(StatusLine(io.StringIO())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from console import StatusLine, duration, table
+from scripts.setup.console import StatusLine, duration, table
 
 
 class Terminal(io.StringIO):

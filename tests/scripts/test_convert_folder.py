@@ -6,10 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-import bootstrap
-import convert_folder as convert
 import numpy as np
 import pytest
+
+from scripts.setup import bootstrap
+from scripts.setup import convert_folder as convert
 
 BLENDER = bootstrap.ENVIRONMENTS["blender-5.0"].python
 TINY = ["--set", "grid=16", "--set", "colour_grid=16", "--set", "fit_steps=3", "--set", "stage1_steps=2", "--set", "stage2_steps=1"]
@@ -90,10 +91,10 @@ def test_done_is_done_until_sketch_prompt_or_options_change_or_the_result_is_gon
 def test_blend_files_go_through_blender_and_meshes_through_the_engine(tmp_path):
     engine = ("python3.11", "-m", "engine")
     mesh, blend = task(tmp_path / "a.glb", tmp_path), task(tmp_path / "a.blend", tmp_path)
-    executable, module = convert.Tools(engine, ("blender",)), convert.Tools(engine, ("python3.11", "blender_command.py"))
+    executable, module = convert.Tools(engine, ("blender",)), convert.Tools(engine, ("python3.11", "-m", convert.BLENDER_COMMAND))
     assert convert.command_for(mesh, executable)[:5] == [*engine, "refine", str(mesh.sketch)]
     assert convert.command_for(blend, executable)[:6] == ["blender", "-b", str(blend.sketch), "--command", "sketchbridge", "refine"]
-    assert convert.command_for(blend, module)[:4] == ["python3.11", "blender_command.py", str(blend.sketch), "refine"]
+    assert convert.command_for(blend, module)[:5] == ["python3.11", "-m", convert.BLENDER_COMMAND, str(blend.sketch), "refine"]
     assert convert.command_for(blend, convert.Tools(engine, None)) is None
 
 

@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import demo
 import pytest
-from commands import SetupError
-from console import StatusLine
+
+from scripts.setup import demo
+from scripts.setup.commands import SetupError
+from scripts.setup.console import StatusLine
 
 BLENDER = demo.BLENDER.python
 

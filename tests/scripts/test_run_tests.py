@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import bootstrap
 import pytest
-from bootstrap import ENVIRONMENTS
 
-
-def load_runner():
-    """scripts/test.py as a module, under a name that the standard library does not have."""
-    specification = importlib.util.spec_from_file_location("run_tests", Path(bootstrap.__file__).with_name("test.py"))
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["run_tests"] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-runner = load_runner()
+from scripts.setup import bootstrap
+from scripts.setup import run_tests as runner
+from scripts.setup.bootstrap import ENVIRONMENTS
 
 
 class ThisPython:

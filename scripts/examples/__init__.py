@@ -1,0 +1,1 @@
+"""Draws the example sketches and boards, and the pictures of the docs."""

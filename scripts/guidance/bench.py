@@ -1,0 +1,203 @@
+"""The laboratory's table: every guidance method on captions held out from training, any prior.
+
+    python -m scripts.guidance.bench --data FOLDER run            the rows that are missing, each in a process of its own
+    python -m scripts.guidance.bench --data FOLDER cost           cost of a step relative to SDS, measured in one process
+    python -m scripts.guidance.bench --data FOLDER orders         error of DDIM and Heun in the bridge by steps
+    python -m scripts.guidance.bench --data FOLDER examples       painting to real and an illusion, into docs/images
+    python -m scripts.guidance.bench --data FOLDER report         judges all rows that are there and writes docs/guidance.md
+
+FOLDER holds captions.jsonl and the pictures (or images.zip). What is done is kept in --out and not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from engine.diffusion.prior import EMBEDDED_FOLDER, load_prior
+from engine.errors import InputError, SketchbridgeError
+from engine.lab.optimize import RunMonitor, text_to_image
+from engine.lab.recipes import source_for
+from engine.pictures import to_bytes
+from engine.reporting import QuietReporter
+from scripts import ROOT
+from scripts.guidance.captions import bench_captions, records_of
+from scripts.guidance.rows import ROWS, Row
+from scripts.guidance.store import Store, digest_of_model
+
+COST_METHODS = ("sds", "calibrated", "nfsd", "csd", "vsd")
+
+
+class LineReporter(QuietReporter):
+    """A line of progress every ten seconds."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+        self._last = time.monotonic()
+
+    def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
+        if time.monotonic() - self._last > 10:
+            self._last = time.monotonic()
+            print(f"{self._label}: {stage} {step}/{total}, {seconds_left or 0:.0f} s left", flush=True)
+
+
+def open_store(arguments: argparse.Namespace) -> Store:
+    """Captions and the place of the results."""
+    if not (arguments.data / "captions.jsonl").is_file():
+        raise InputError(
+            "data", f"'{arguments.data}' has no captions.jsonl.", "Give the folder with the rendered pictures and their captions."
+        )
+    items = bench_captions(records_of(arguments.data, kinds_of(arguments.model)), arguments.captions)
+    model = digest_of_model(arguments.model, EMBEDDED_FOLDER if arguments.model == "embedded" else Path(arguments.model))
+    return Store(arguments.out, items, model, arguments.chunk, arguments.seed)
+
+
+def kinds_of(model: str) -> tuple[str, ...]:
+    """The kinds that a narrow model knows; () = all."""
+    path = (EMBEDDED_FOLDER if model == "embedded" else Path(model)) / "kinds.json"
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["kinds"]) if path.is_file() else ()
+
+
+def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None:
+    """Makes a row's missing chunks; equal seeds for equal captions in all rows."""
+    prior = load_prior(model, device)
+    for number in store.missing(name, row):
+        captions = [item.caption for item in store.chunks(row)[number]]
+        sources = [source_for(row.recipe.method, caption, descriptors=row.descriptors) for caption in captions]
+        reporter = LineReporter(f"{name} {number + 1}/{len(store.chunks(row))}")
+        generator = torch.Generator().manual_seed(store.seed + 1000 * number)
+        started = time.perf_counter()
+        images = text_to_image(prior, captions, row.recipe, generator, reporter, sources=sources, watch=RunMonitor(reporter, prior))
+        seconds = time.perf_counter() - started
+        pictures = torch.stack([torch.from_numpy(to_bytes(image)) for image in images.float()]).numpy()
+        store.save(store.path(name, row, number), pictures, seconds)
+        print(f"{name}: {number + 1}/{len(store.chunks(row))} chunks, {seconds / len(captions):.2f} s an image", flush=True)
+
+
+def run_rows(arguments: argparse.Namespace, store: Store) -> int:
+    """All rows asked for, `--workers` processes at a time; one that fails does not stop the others."""
+    waiting = [name for name in arguments.rows if store.missing(name, ROWS[name])]
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    failed = []
+    while waiting or running:
+        while waiting and len(running) < arguments.workers:
+            name = waiting.pop(0)
+            command = [sys.executable, "-m", "scripts.guidance.bench", *forwarded(arguments), "row", name]
+            running[name] = subprocess.Popen(command)
+        time.sleep(1)
+        for name in [name for name, process in running.items() if process.poll() is not None]:
+            if running.pop(name).returncode:
+                failed.append(name)
+    print(f"done; failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
+
+
+def forwarded(arguments: argparse.Namespace) -> list[str]:
+    """The common options for a child."""
+    names = ("data", "out", "model", "captions", "chunk", "seed", "device")
+    return [part for name in names for part in (f"--{name}", str(getattr(arguments, name)))]
+
+
+def measure_cost(arguments: argparse.Namespace, store: Store) -> int:
+    """Seconds a step and image by method, the smallest of several rounds taken in turn, so that other load falls on all alike."""
+    from scripts.guidance.measure import step_costs
+
+    costs = step_costs(
+        load_prior(arguments.model, arguments.device), [item.caption for item in store.items[:8]], COST_METHODS, arguments.rounds
+    )
+    for method, seconds in costs.items():
+        print(f"{method:12s} {1e3 * seconds:8.1f} ms a step and image   {seconds / costs['sds']:.2f} x SDS")
+    write_json(arguments.out / "cost.json", costs)
+    return 0
+
+
+def measure_orders(arguments: argparse.Namespace, store: Store) -> int:
+    """Error of the bridge by solver and steps on this prior, against many Heun steps."""
+    from scripts.guidance.measure import bridge_errors
+
+    errors = bridge_errors(load_prior(arguments.model, arguments.device, torch.float32), [item.caption for item in store.items[:4]])
+    for solver, by_steps in errors.items():
+        print(solver, "  ".join(f"{steps}: {error:.4f}" for steps, error in by_steps.items()))
+    write_json(arguments.out / "orders.json", errors)
+    return 0
+
+
+def write_report(arguments: argparse.Namespace, store: Store) -> int:
+    """docs/guidance.md and its pictures."""
+    from scripts.guidance.report import write
+
+    print(write(arguments, store, kinds_of(arguments.model)))
+    return 0
+
+
+def make_examples(arguments: argparse.Namespace, store: Store) -> int:
+    """Painting to real and an illusion with this prior, for the document."""
+    from scripts.guidance.examples import illusions, paintings
+
+    prior = load_prior(arguments.model, arguments.device)
+    for path in (
+        paintings(prior, arguments.data, records_of(arguments.data, kinds_of(arguments.model)), arguments.steps, arguments.docs / "images"),
+        illusions(prior, [item.caption for item in store.items], arguments.steps, arguments.docs / "images"),
+    ):
+        print(path)
+    return 0
+
+
+def write_json(path: Path, content: object) -> None:
+    """Readable JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl and pictures")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "guidance")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--captions", type=int, default=200)
+    parser.add_argument("--chunk", type=int, default=50, help="captions in one batch")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="make the rows that are missing")
+    run.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    run.add_argument("--workers", type=int, default=1)
+    row = commands.add_parser("row", help="make one row in this process")
+    row.add_argument("name", choices=list(ROWS))
+    cost = commands.add_parser("cost", help="cost relative to SDS")
+    cost.add_argument("--rounds", type=int, default=5)
+    commands.add_parser("orders", help="order of the bridge's solvers")
+    examples = commands.add_parser("examples", help="painting to real beside SDEdit, and an illusion, into docs/images")
+    examples.add_argument("--steps", type=int, default=120)
+    examples.add_argument("--docs", type=Path, default=ROOT / "docs")
+    report = commands.add_parser("report", help="judge and write docs/guidance.md")
+    report.add_argument("--clip", type=Path, help="folder of a CLIP model of your own, for CLIP-FID and a CLIP score")
+    report.add_argument("--docs", type=Path, default=ROOT / "docs")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        store = open_store(arguments)
+        if arguments.command == "row":
+            make_row(arguments.name, ROWS[arguments.name], store, arguments.model, arguments.device)
+            return 0
+        actions = {"run": run_rows, "examples": make_examples, "cost": measure_cost, "orders": measure_orders, "report": write_report}
+        return actions[arguments.command](arguments, store)
+    except SketchbridgeError as error:
+        print(f"bench_guidance: {error.message}\n  fix: {error.fix}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""Makes the project's environments under .venv; the one set-up behind `scripts/demo.py` and `scripts/test.py`.
+
+    python3 -m scripts.setup.bootstrap [engine] [blender-5.0] [blender-4.5] [blender-4.2]
+
+Each environment is a virtual environment whose packages are pinned in requirements/. torch is installed first and alone, then
+held by a constraint. A stamp says that an environment is complete: a second run installs nothing, a changed pin installs the
+difference, an interrupted install is made anew. Packages come from wherever pip is configured to take them.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from scripts import ROOT
+from scripts.setup import system_packages
+from scripts.setup.commands import Commands, SetupError, Step, clean_surroundings
+from scripts.setup.console import StatusLine, duration
+
+VENVS = ROOT / ".venv"
+REQUIREMENTS = ROOT / "requirements"
+PYTHON_VERSION = (3, 11)
+TORCH_INDEX_VARIABLE = "SKETCHBRIDGE_TORCH_INDEX"
+STAMP = "sketchbridge-complete.json"
+UNFINISHED = "sketchbridge-unfinished"
+GIGABYTE = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment.
+
+    requirements  files under requirements/, installed one after the other; every file is also a constraint on the later ones
+    gigabytes     disk that making it takes, downloads included
+    proof         Python that must run in the finished environment
+    editable      whether the project's own package (the `sketchbridge` command) is installed into it, linked to the source
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    gigabytes: float
+    proof: str
+    editable: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return VENVS / self.name
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    @property
+    def log(self) -> Path:
+        """What pip printed while it was made."""
+        return VENVS / "logs" / f"{self.name}.log"
+
+
+def _blender(version: str) -> Environment:
+    return Environment(f"blender-{version}", (f"blender-{version}.txt",), 2.0, "import bpy")
+
+
+ENGINE = Environment("engine", ("torch.txt", "engine.txt"), 3.0, "import torch, numpy, scipy, xatlas, igl", editable=True)
+BLENDER_VERSIONS = ("5.0", "4.5", "4.2")
+ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *map(_blender, BLENDER_VERSIONS))}
+
+
+def digest(environment: Environment, python: str, torch_index: str) -> str:
+    """Hash of all that decides what the environment holds: requirements, Python's version, torch's index, the package's description."""
+    parts = [python]
+    for name in environment.requirements:
+        lines = (REQUIREMENTS / name).read_text(encoding="utf-8").splitlines()
+        parts += sorted(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    if environment.editable:
+        import tomllib
+
+        described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        package = [described["build-system"], described["project"], described.get("tool", {}).get("setuptools")]
+        parts += [torch_index, json.dumps(package, sort_keys=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def state(environment: Environment, wanted: str) -> str:
+    """Where an environment stands: "complete" (nothing to do), "changed" (install on top), "broken" (make anew) or "absent".
+
+    Broken are those whose install was interrupted, whose Python is gone or of another version, and those of a project that has moved.
+    """
+    if not environment.folder.exists():
+        return "absent"
+    settings = environment.folder / "pyvenv.cfg"
+    version = f"version = {PYTHON_VERSION[0]}.{PYTHON_VERSION[1]}."
+    if not environment.python.exists() or not settings.exists() or version not in settings.read_text(encoding="utf-8"):
+        return "broken"
+    if (environment.folder / UNFINISHED).exists():
+        return "broken"
+    try:
+        stamp = json.loads((environment.folder / STAMP).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "changed"
+    except (OSError, ValueError):
+        return "broken"
+    if stamp.get("folder") != str(environment.folder):
+        return "broken"
+    return "complete" if stamp.get("digest") == wanted else "changed"
+
+
+def plan(environment: Environment, python: str, torch_index: str, fresh: bool) -> list[Step]:
+    """The commands that make (`fresh`) or complete the environment, in order."""
+    pip = (str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+    steps = [Step("making the virtual environment", (python, "-m", "venv", str(environment.folder)))] if fresh else []
+    for name in environment.requirements:
+        constraints = [option for other in environment.requirements if other != name for option in ("-c", str(REQUIREMENTS / other))]
+        index = ("--index-url", torch_index) if torch_index and name == "torch.txt" else ()
+        steps.append(Step(f"installing {name.removesuffix('.txt')}", (*pip, *index, "-r", str(REQUIREMENTS / name), *constraints)))
+    if environment.editable:
+        steps.append(Step("linking the project's package", (*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))))
+    steps.append(Step("trying it", (str(environment.python), "-c", environment.proof)))
+    return steps
+
+
+def engine_command() -> str:
+    """The value of SKETCHBRIDGE_ENGINE that starts this project's engine: a command line, quoted for a shell."""
+    return shlex.join([str(ENGINE.python), "-m", "engine"])
+
+
+def engine_surroundings() -> dict[str, str]:
+    """This process's environment variables, and those with which a host starts this project's engine.
+
+    Threads that wait sleep instead of spinning: on a machine that is busy otherwise the engine is several times faster so.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **clean_surroundings(), "SKETCHBRIDGE_ENGINE": engine_command()}
+
+
+def find_python() -> str:
+    """An interpreter of the version that every environment needs, preferring the one that runs this script. Raises SetupError."""
+    if sys.version_info[:2] == PYTHON_VERSION:
+        return sys.executable
+    name = f"python{PYTHON_VERSION[0]}.{PYTHON_VERSION[1]}"
+    found = shutil.which(name)
+    if found:
+        return found
+    raise SetupError(
+        f"Sketchbridge's environments need {name} (Blender's modules are built for it); this is Python {sys.version.split()[0]}, "
+        f"and {name} is not on the PATH.",
+        f"Install it (Debian 12: sudo apt-get install {name} {name}-venv; elsewhere: python.org, pyenv or uv) and run this again.",
+    )
+
+
+def ensure_python() -> None:
+    """Start this script anew under the wanted Python if another version runs it; returns under the right one only."""
+    if sys.version_info[:2] != PYTHON_VERSION:
+        try:
+            python = find_python()
+        except SetupError as error:
+            sys.exit(f"{error.message}\n\nFix: {error.fix}")
+        os.execv(python, [python, *getattr(sys, "orig_argv", [python, *sys.argv])[1:]])
+
+
+def check_disk(environments: Sequence[Environment]) -> None:
+    """Raise SetupError where the disk has too little room for making these environments."""
+    needed = sum(environment.gigabytes for environment in environments)
+    free = shutil.disk_usage(ROOT).free / GIGABYTE
+    if free < needed:
+        names = ", ".join(environment.name for environment in environments)
+        raise SetupError(
+            f"Too little room on the disk: making {names} takes about {needed:.1f} GB under {VENVS}, and {free:.1f} GB are free.",
+            "Make room, or move the project to a larger disk, and run this again.",
+        )
+
+
+def make(environment: Environment, python: str, torch_index: str, commands: Commands, status: StatusLine) -> None:
+    """Bring one environment to completeness. Raises SetupError; what is unfinished then is made anew the next time."""
+    wanted = digest(environment, sys.version.split()[0], torch_index)
+    found = state(environment, wanted)
+    if found == "broken":
+        shutil.rmtree(environment.folder)
+    environment.folder.mkdir(parents=True, exist_ok=True)
+    unfinished = environment.folder / UNFINISHED
+    unfinished.touch()
+    begun = time.monotonic()
+    name = f"{environment.name:<13}"
+    status.say(f"{name}{'installing what changed' if found == 'changed' else 'making it'}; log: {environment.log.relative_to(ROOT)}")
+    environment.log.write_text("", encoding="utf-8")
+    for step in plan(environment, python, torch_index, fresh=found != "changed"):
+        commands.run(step, environment.log, lambda text: status.update(name + text))
+    stamp = {"digest": wanted, "folder": str(environment.folder), "python": sys.version.split()[0]}
+    (environment.folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    unfinished.unlink()
+    status.say(f"{name}ready after {duration(time.monotonic() - begun)}")
+
+
+def _try_lock(handle: IO[str]) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(status: StatusLine) -> Iterator[None]:
+    """Hold the set-up's lock, waiting for another process that holds it. It falls away with the process, however that ends."""
+    VENVS.mkdir(exist_ok=True)
+    with (VENVS / "setup.lock").open("a+") as handle:
+        begun = time.monotonic()
+        while not _try_lock(handle):
+            status.update(f"another set-up of this project is running; waiting for it · {duration(time.monotonic() - begun)}")
+            time.sleep(0.3)
+        yield
+
+
+def set_up(names: Sequence[str], torch_index: str | None = None, status: StatusLine | None = None) -> list[str]:
+    """Make the named environments complete, two side by side; returns the names of those that were not. Raises SetupError."""
+    status = status or StatusLine()
+    index = torch_index if torch_index is not None else os.environ.get(TORCH_INDEX_VARIABLE, "")
+    python = find_python()
+    commands = Commands(ROOT)
+    with locked(status):
+        (VENVS / "logs").mkdir(exist_ok=True)
+        environments = [ENVIRONMENTS[name] for name in names]
+        waiting = [one for one in environments if state(one, digest(one, sys.version.split()[0], index)) != "complete"]
+        packages = system_packages.missing_packages(python, blender=any(one is not ENGINE for one in environments))
+        if packages:
+            status.say(f"system       installing {' '.join(packages)}")
+            system_packages.install(packages, commands, VENVS / "logs" / "system.log", lambda text: status.update(f"system       {text}"))
+        check_disk([one for one in waiting if not one.python.exists()])
+        _make_all(waiting, python, index, commands, status)
+        status.clear()
+    return [one.name for one in waiting]
+
+
+def _make_all(environments: Sequence[Environment], python: str, index: str, commands: Commands, status: StatusLine) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            for done in [pool.submit(make, one, python, index, commands, status) for one in environments]:
+                done.result()
+        except BaseException:
+            commands.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every script that sets up has."""
+    parser.add_argument(
+        "--torch-index",
+        metavar="URL",
+        help=f"package index to take torch from, for a CPU or a CUDA build of your choice (or ${TORCH_INDEX_VARIABLE}); "
+        "default: pip's configuration",
+    )
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """A script's exit code: what `work` returns, 1 with message and fix on SetupError, 130 on Ctrl-C or when asked to end (SIGTERM)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return work()
+    except SetupError as error:
+        print(f"\n{error.message}\n\nFix: {error.fix}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncancelled", file=sys.stderr)
+        return 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: environments by name, all of them by default."""
+    parser = argparse.ArgumentParser(description="Make the project's virtual environments under .venv.")
+    parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)}; all when none is named")
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - set(ENVIRONMENTS))
+    if unknown:
+        parser.error(f"no such environment: {', '.join(unknown)}; there are {', '.join(ENVIRONMENTS)}")
+
+    def work() -> int:
+        made = set_up(options.names or list(ENVIRONMENTS), options.torch_index)
+        print(f"made or changed: {', '.join(made)}" if made else "everything is installed already")
+        return 0
+
+    return guarded(work)
+
+
+if __name__ == "__main__":
+    ensure_python()
+    sys.exit(main())
