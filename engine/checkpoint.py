@@ -31,8 +31,8 @@ def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     return digest.hexdigest()
 
 
-def cached_path(sketch: Mesh, settings: JobSettings) -> Path | None:
-    """Where an engine without an output folder keeps this job's checkpoint: the same job sent again finds it there.
+def cached_path(job: str) -> Path | None:
+    """Where an engine without an output folder keeps the checkpoint of the job with this fingerprint: sent again, it is found there.
 
     The user's cache folder, or the one named by SKETCHBRIDGE_CACHE. None where no folder can be made: the job then runs without.
     """
@@ -45,7 +45,7 @@ def cached_path(sketch: Mesh, settings: JobSettings) -> Path | None:
             path.unlink(missing_ok=True)
     except OSError:
         return None
-    return folder / f"{fingerprint(sketch, settings)[:32]}.checkpoint"
+    return folder / f"{job[:32]}.checkpoint"
 
 
 class Checkpoint:

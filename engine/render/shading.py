@@ -7,7 +7,7 @@ blended and averaged in one buffer; light adds up in linear space, alpha premult
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,20 +25,39 @@ CHANNELS = ("rgb", "mask", "normal", "depth", "albedo")
 
 @dataclass(frozen=True)
 class RenderedViews:
-    """Pictures of B views, image tensors (row 0 at the top); None where not asked for.
+    """Pictures of B views, image tensors (row 0 at the top), by channel: those that were asked for."""
 
-    rgb     [B, 3, H, W] sRGB in 0..1, over the background
-    mask    [B, 1, H, W] the covered share of each pixel, 0..1
-    normal  [B, 3, H, W] unit normals in world axes, blended with 0 at silhouettes and 0 where nothing is seen
-    depth   [B, 1, H, W] distance along the viewing direction in engine units, times the mask; 0 where nothing is seen
-    albedo  [B, 3, H, W] sRGB in 0..1 without light, over the background
-    """
+    channels: Mapping[str, Tensor]
 
-    rgb: Tensor | None
-    mask: Tensor | None
-    normal: Tensor | None
-    depth: Tensor | None
-    albedo: Tensor | None
+    @property
+    def rgb(self) -> Tensor:
+        """[B, 3, H, W] sRGB in 0..1, over the background."""
+        return self._channel("rgb")
+
+    @property
+    def mask(self) -> Tensor:
+        """[B, 1, H, W] the covered share of each pixel, 0..1."""
+        return self._channel("mask")
+
+    @property
+    def normal(self) -> Tensor:
+        """[B, 3, H, W] unit normals in world axes, blended with 0 at silhouettes and 0 where nothing is seen."""
+        return self._channel("normal")
+
+    @property
+    def depth(self) -> Tensor:
+        """[B, 1, H, W] distance along the viewing direction in engine units, times the mask; 0 where nothing is seen."""
+        return self._channel("depth")
+
+    @property
+    def albedo(self) -> Tensor:
+        """[B, 3, H, W] sRGB in 0..1 without light, over the background."""
+        return self._channel("albedo")
+
+    def _channel(self, name: str) -> Tensor:
+        if name not in self.channels:
+            raise ValueError(f"The views have no '{name}', only {', '.join(self.channels)}: ask for it in `want`.")
+        return self.channels[name]
 
 
 @dataclass(frozen=True)
@@ -189,4 +208,4 @@ def _finish(image: dict[str, Tensor], background: Tensor | None, want: Collectio
     if light is None and "albedo" in encoded:
         encoded["rgb"] = encoded["albedo"]
     every = {**image, **encoded}
-    return RenderedViews(**{name: every[name] if name in want else None for name in CHANNELS})
+    return RenderedViews({name: every[name] for name in CHANNELS if name in want})

@@ -19,13 +19,17 @@ from typing import Any
 
 import torch
 
-from engine.checkpoint import Checkpoint
+import torch
+
 from engine.config import JobSettings
+from engine.conventions import SceneNormalization
+from engine.diffusion.prior import Prior, load_prior
+from engine.distillation import Distillation, PromptPair
 from engine.formats.meshio import load_mesh
-from engine.job import fitted_subject, make_optimizer, open_work, take_step, two_stage
-from engine.reporting import QuietReporter, StageTimer
+from engine.job import fitted_subject, select_device, sketch_surface
+from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
-from scripts import ROOT
+from engine.subject import Subject
 
 PARTS = ("extraction", "raster", "shading", "encode", "prior", "backward", "optimizer", "rest")
 
@@ -49,37 +53,46 @@ class Stopwatch:
         return timed
 
 
-def instrument(watch: Stopwatch, subject: Any, work: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Put the stopwatch around the parts of a step; the product's code stays as it is."""
-    import engine.job as job
+class Timed:
+    """Another object with the stopwatch around some of its methods; the object itself stays as it is."""
 
-    subject.geometry = watch.wrap("extraction", subject.geometry)
-    work.rasterizer.rasterize = watch.wrap("raster", work.rasterizer.rasterize)
-    job.render = watch.wrap("shading", job.render)
-    work.prior.encode = watch.wrap("encode", work.prior.encode)
-    work.prior.predict_noise = watch.wrap("prior", work.prior.predict_noise)
-    torch.Tensor.backward = watch.wrap("backward", torch.Tensor.backward)  # type: ignore[method-assign]
-    optimizer.step = watch.wrap("optimizer", optimizer.step)  # type: ignore[method-assign]
+    def __init__(self, inner: Any, watch: Stopwatch, **parts: str) -> None:
+        self._inner = inner
+        self._methods = {method: watch.wrap(part, getattr(inner, method)) for method, part in parts.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return self._methods[name] if name in self._methods else getattr(self._inner, name)
+
+
+class TimedDistillation(Distillation):
+    """The product's step with the stopwatch around its parts."""
+
+    def __init__(self, subject: Subject, prior: Prior, rasterizer: Rasterizer, *arguments: Any, watch: Stopwatch) -> None:
+        timed_prior = Timed(prior, watch, encode="encode", predict_noise="prior")
+        super().__init__(
+            Timed(subject, watch, geometry="extraction"), timed_prior, Timed(rasterizer, watch, rasterize="raster"), *arguments
+        )
+        self.optimizer = Timed(self.optimizer, watch, step="optimizer")
+        self.render = watch.wrap("shading", self.render)
+        self.backward = watch.wrap("backward", self.backward)
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, float]]:
     """Seconds by part, one dictionary a cycle of steps, after warm-up steps that are thrown away."""
     settings = JobSettings(prompt="a red tulip flower", model=arguments.model, preset=arguments.preset)
-    numbers = settings.resolve()
+    numbers, device = settings.resolve(), select_device(settings.device)
     mesh, _ = check_sketch(load_mesh(arguments.example))
-    reporter = QuietReporter()
-    work = open_work(mesh, settings, reporter, StageTimer(reporter, {}), Checkpoint(None, ""))
-    subject = fitted_subject(mesh.with_vertices(work.normalization.to_engine(mesh.vertices)), work)
-    optimizer = make_optimizer(subject, numbers)
-    plan = two_stage(numbers)
-    assert plan is not None
-    watch = Stopwatch()
-    instrument(watch, subject, work, optimizer)
+    local = mesh.with_vertices(SceneNormalization.of_bounds(mesh.vertices).to_engine(mesh.vertices))
+    rasterizer, generator, watch = select_rasterizer(device), torch.Generator().manual_seed(settings.seed), Stopwatch()
+    surface = sketch_surface(local, numbers, device)
+    subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator)
+    prior, prompts = load_prior(settings.model, device), PromptPair(settings.prompt)
+    distillation = TimedDistillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, watch=watch)
     rows = []
-    for step in range(arguments.warmup + arguments.steps):
+    for _ in range(arguments.warmup + arguments.steps):
         watch.seconds.clear()
         start = time.perf_counter()
-        take_step(subject, optimizer, plan.at(step % plan.steps)[1], work, step)
+        distillation.step()
         total = time.perf_counter() - start
         rows.append({**watch.seconds, "rest": total - sum(watch.seconds.values()), "total": total})
     return cycles(rows[arguments.warmup :], numbers.geometry_every)

@@ -60,11 +60,11 @@ def test_the_fingerprint_follows_the_settings_and_the_sketch() -> None:
 
 def test_the_cache_finds_the_same_job_again_and_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKETCHBRIDGE_CACHE", str(tmp_path))
-    paths = [cached_path(TRIANGLE, JobSettings(prompt="a mug", seed=seed)) for seed in range(KEPT + 3)]
+    paths = [cached_path(fingerprint(TRIANGLE, JobSettings(prompt="a mug", seed=seed))) for seed in range(KEPT + 3)]
     for path in paths:
         assert path is not None
         Checkpoint(path, "job").save({"step": 1})
-    assert cached_path(TRIANGLE, JobSettings(prompt="a mug", seed=0)) == paths[0]
+    assert cached_path(fingerprint(TRIANGLE, JobSettings(prompt="a mug", seed=0))) == paths[0]
     assert len(list(paths[0].parent.glob("*.checkpoint"))) == KEPT  # type: ignore[union-attr]
     monkeypatch.setenv("SKETCHBRIDGE_CACHE", "/proc/nowhere")
-    assert cached_path(TRIANGLE, JobSettings(prompt="a mug")) is None
+    assert cached_path("0123456789abcdef") is None

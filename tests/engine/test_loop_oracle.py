@@ -5,6 +5,7 @@ The prior is the true score of a set of renders, one a camera, so a failure here
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -13,19 +14,19 @@ import pytest
 import torch
 from torch import Tensor
 
-import engine.job as job
 from engine.camera import Cameras, orbit
-from engine.checkpoint import Checkpoint
-from engine.config import JobSettings
+from engine.config import PRESETS
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
+from engine.distillation import Distillation, PromptPair
+from engine.job import fitted_subject, sketch_surface
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.shading import render_views
-from engine.reporting import QuietReporter, StageTimer
 from engine.sketch.deviation import deviation
 from engine.view_batch import ViewBatch
 
 SIZE = 48
+CPU = torch.device("cpu")
 GREY = 0.6
 
 
@@ -85,7 +86,7 @@ def distance_percent(vertices: Tensor, faces: Tensor) -> float:
 
 
 @pytest.mark.slow
-def test_the_loop_recovers_a_known_object_from_its_coarse_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_recovers_a_known_object_from_its_coarse_sketch() -> None:
     seen, unseen = pool(48, seed=1), pool(12, seed=2)
     truth = (torch.from_numpy(TRUTH.vertices), torch.from_numpy(TRUTH.faces))
     with torch.no_grad():
@@ -93,39 +94,20 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch(monkeypatch: py
     angles = zip(seen.azimuth.tolist(), seen.elevation.tolist(), strict=True)
     prior = EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1)
 
-    def from_pool(numbers: object, generator: torch.Generator, device: torch.device) -> ViewBatch:
+    def from_pool(generator: torch.Generator) -> ViewBatch:
         chosen = torch.randperm(len(seen), generator=generator)[:4]
         return ViewBatch(seen.select(chosen), None, torch.full((4, 3), GREY), [""] * 4)
 
-    monkeypatch.setattr(job, "sample_view_batch", from_pool)
-    monkeypatch.setattr(job, "load_prior", lambda name, device: prior)
-    settings = JobSettings(
-        prompt="a ball",
-        adherence=0.3,
-        closing=0.0,
-        overrides={
-            "grid": 32,
-            "colour_grid": 32,
-            "fit_steps": 10,
-            "stage1_steps": 250,
-            "stage2_steps": 0,
-            "guidance_scale": 1.0,
-            "sdf_lr": 3e-3,
-            "smoothness": 0.01,
-        },
-    )
-    reporter = QuietReporter()
-    work = job.open_work(SKETCH, settings, reporter, StageTimer(reporter, {}), Checkpoint(None, ""))
-    work.normalization = job.SceneNormalization((0.0, 0.0, 0.0), 1.0)
-    subject = job.fitted_subject(SKETCH, work)
+    numbers = dataclasses.replace(PRESETS["draft"], grid=32, colour_grid=32, closing=0.0, fit_steps=10, stage1_steps=250, stage2_steps=0,
+                                  geometry_every=4, guidance_scale=1.0, sdf_lr=3e-3, smoothness=0.01)  # fmt: skip
+    rasterizer, generator = select_rasterizer(CPU), torch.Generator().manual_seed(0)
+    subject = fitted_subject(sketch_surface(SKETCH, numbers, CPU), SKETCH, numbers, 0.3, rasterizer, generator)
     with torch.no_grad():
         before = subject.geometry()
         start = distance_percent(*before), psnr(look(*before, subject.colour, unseen), goal)
-    optimizer = job.make_optimizer(subject, work.numbers)
-    plan = job.two_stage(work.numbers)
-    assert plan is not None
-    for step in range(plan.steps):
-        job.take_step(subject, optimizer, plan.at(step)[1], work, step)
+    distillation = Distillation(subject, prior, rasterizer, numbers, PromptPair("a ball"), 0.3, generator, sample_views=from_pool)
+    while not distillation.finished:
+        distillation.step()
     with torch.no_grad():
         after = subject.geometry()
         end = distance_percent(*after), psnr(look(*after, subject.colour, unseen), goal)

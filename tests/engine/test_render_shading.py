@@ -134,7 +134,7 @@ def test_normals_and_depth_of_a_sphere_are_analytic() -> None:
     vertices, faces = sphere(90, 0.8)
     camera = orbit(50.0, 25.0, 3.0, 40.0)
     views = render_views(warp, vertices, faces, camera, 49, None, want=("normal", "depth", "mask"))
-    assert views.rgb is None and views.albedo is None
+    assert set(views.channels) == {"normal", "depth", "mask"}
     # the polygons' chords lie at most r (1 - cos(pi / 180)) = 1.2e-4 inside of the sphere
     assert views.depth[0, 0, 24, 24].item() == pytest.approx(2.2, abs=3e-4)
     torch.testing.assert_close(views.normal[0, :, 24, 24], functional.normalize(camera.eye[0], dim=0), atol=2e-3, rtol=0)
@@ -170,7 +170,9 @@ def test_colours_are_evaluated_at_covered_points_only_and_only_when_wanted() -> 
     assert views.mask.sum() * 4 == pytest.approx(len(asked[0]), rel=0.05)
     only_mask = render_views(warp, vertices, faces, fixed_ring(2), 16, colour, supersample=2, want=("mask",))
     assert len(asked) == 1
-    assert only_mask.rgb is None and only_mask.normal is None and only_mask.depth is None
+    assert list(only_mask.channels) == ["mask"]
+    with pytest.raises(ValueError, match="have no 'rgb', only mask"):
+        _ = only_mask.rgb
     torch.testing.assert_close(only_mask.mask, views.mask)
 
 

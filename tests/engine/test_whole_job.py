@@ -18,6 +18,7 @@ from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.formats.meshio import load_mesh
 from engine.mesh import Mesh
 from engine.reporting import STAGES, QuietReporter
+from engine.subject import max_offset
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3,
@@ -161,13 +162,7 @@ def test_the_surface_stays_within_reach_of_the_sketch_whatever_the_guidance_does
     with contextlib.suppress(JobError):  # at this absurd rate nothing may be left; the bound holds all the same
         job.run_job(sketch, settings, QuietReporter())
     (subject,) = subjects
-    assert float((subject.surface.sdf - subject.fitted).detach().abs().max()) <= job_reach(0.9) + 1e-6
-
-
-def job_reach(adherence: float) -> float:
-    from engine.subject import reach
-
-    return reach(adherence)
+    assert float((subject.surface.sdf - subject.fitted).detach().abs().max()) <= max_offset(0.9) + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,239 @@
+"""What a job optimizes and how one step of it is taken: look at the subject, ask the prior, descend.
+
+Nothing here reports, measures time or writes files: `engine.job`, the step benchmark and the loop's oracle drive the same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.config import Hyperparameters
+from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.prompts import check_prompt, source_prompt, target_prompt
+from engine.guidance.step import GuidanceSettings, distill
+from engine.guidance.two_stage import TwoStage
+from engine.render.base import Rasterizer
+from engine.render.shading import RenderedViews, render_views
+from engine.subject import Subject, colour_weight
+from engine.view_batch import ViewBatch, sample_view_batch
+
+LONGEST_WORDS = "on a white background, overhead view"
+"""The longest words that `engine.view_batch` adds to a prompt: one that fits together with these fits with all others."""
+
+ViewSampler = Callable[[torch.Generator], ViewBatch]
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """What the subject should become, and what it looks like now.
+
+    prompt  y_tgt without the words of a view
+    source  y_src likewise; None builds it from the prompt with the paper's descriptors of a poor render
+    """
+
+    prompt: str
+    source: str | None = None
+
+    def target_for(self, words: str) -> str:
+        """y_tgt of a view that is described by these words."""
+        return target_prompt(self.prompt, words)
+
+    def source_for(self, words: str) -> str:
+        """y_src of a view that is described by these words."""
+        return target_prompt(self.source, words) if self.source else source_prompt(self.prompt, words)
+
+    def notes(self, prior: Prior) -> tuple[str, ...]:
+        """What the prior will not understand of either prompt. InputError for one that cannot be used."""
+        checked = PromptPair(check_prompt(self.prompt), self.source)
+        return prior.embed([checked.target_for(LONGEST_WORDS), checked.source_for(LONGEST_WORDS)]).notes
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that was taken.
+
+    stage          1 or 2; `done` of its `total` steps are taken
+    vertices, faces, rgb  [V, 3], int32 [F, 3] in engine space and [B, 3, S, S] sRGB 0..1 as the step saw them
+    figures        see `engine.guidance.step.distill`
+    """
+
+    stage: int
+    done: int
+    total: int
+    vertices: Tensor
+    faces: Tensor
+    rgb: Tensor
+    figures: dict[str, float]
+
+
+class Distillation:
+    """Two-stage score distillation of a subject under a prior. `step` until `finished`.
+
+    subject     what is optimized; its parameters change in place
+    generator   a CPU generator; with it, every step is determined
+    sample_views  draws the views of a step; by default `engine.view_batch.sample_view_batch` with these hyperparameters
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        prior: Prior,
+        rasterizer: Rasterizer,
+        hyperparameters: Hyperparameters,
+        prompts: PromptPair,
+        adherence: float,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        sample_views: ViewSampler | None = None,
+    ) -> None:
+        self.subject = subject
+        self.prior = prior
+        self.rasterizer = rasterizer
+        self.hyperparameters = hyperparameters
+        self.prompts = prompts
+        self.generator = generator
+        self.steps = hyperparameters.stage1_steps + hyperparameters.stage2_steps
+        self.optimizer = torch.optim.Adam(subject.parameter_groups(hyperparameters), betas=(0.9, 0.99), fused=True)
+        self.taken = 0
+        self._schedule = schedule(hyperparameters)
+        self._colour_weight = colour_weight(adherence)
+        self._sample_views = sample_views or (lambda drawn: sample_view_batch(hyperparameters, drawn, torch.device(device)))
+        self._seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.taken >= self.steps
+
+    @property
+    def stage(self) -> int:
+        """The stage, 1 or 2, that the next step belongs to."""
+        return 1 if self.taken < self.hyperparameters.stage1_steps else 2
+
+    @property
+    def moves(self) -> bool:
+        """Whether the next step extracts the surface and moves it. Only then is `state_dict` all that the next step depends on."""
+        return self.taken % self.hyperparameters.geometry_every == 0
+
+    def step(self) -> Step:
+        """Look, render, ask the prior, descend.
+
+        The surface is extracted and moved at every `geometry_every`-th step; between them the colours are learnt on it as it was
+        seen last, which costs neither extraction nor silhouette gradients.
+        """
+        if self._schedule is None or self.finished:
+            raise ValueError(f"All {self.steps} steps are taken.")
+        stage, guidance = self._schedule.at(self.taken)
+        view_batch = self._sample_views(self.generator)
+        moves = self.moves
+        if moves or self._seen is None:
+            self._seen = self.subject.geometry()
+        vertices, faces = self._seen
+        colours = RecordedColours(self.subject)
+        views = self.render(vertices, faces, colours, view_batch)
+        loss, figures = self.guide(views, view_batch, guidance)
+        pixels = self.hyperparameters.supersample**2 * self.hyperparameters.views
+        loss = loss + self._colour_weight * colours.colour_loss() / pixels
+        if moves:
+            loss = loss + self.subject.regularization(self.hyperparameters)
+        self.backward(loss)
+        self.optimizer.step()
+        if moves:
+            self.subject.project()
+            self._seen = vertices.detach(), faces
+        self.taken += 1
+        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures)
+
+    def _progress(self, stage: int) -> tuple[int, int]:
+        """Steps of a stage that are taken, and all of them."""
+        first = self.hyperparameters.stage1_steps
+        return (self.taken, first) if stage == 1 else (self.taken - first, self.steps - first)
+
+    def render(self, vertices: Tensor, faces: Tensor, colour: Callable[[Tensor], Tensor], view_batch: ViewBatch) -> RenderedViews:
+        """The surface as the views see it, at the prior's size."""
+        return render_views(
+            self.rasterizer,
+            vertices,
+            faces,
+            view_batch.cameras,
+            self.prior.image_size,
+            colour,
+            view_batch.light,
+            view_batch.background,
+            supersample=self.hyperparameters.supersample,
+            want=("rgb",),
+        )
+
+    def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
+        """The guidance's loss for the views, a scalar, and its figures."""
+        target, source = self.conditions(view_batch)
+        return distill(self.prior, views.rgb, target, source, guidance, self.generator, step=self.taken)
+
+    def conditions(self, view_batch: ViewBatch) -> tuple[Conditions, Conditions]:
+        """Target and source conditions, one a view."""
+        target = [self.prompts.target_for(words) for words in view_batch.words]
+        source = [self.prompts.source_for(words) for words in view_batch.words]
+        return self.prior.embed(target, view_batch.cameras), self.prior.embed(source, view_batch.cameras)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the loss in the subject's parameters."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, where it `moves` or all are taken: tensors and plain data."""
+        return {
+            "step": self.taken,
+            "subject": self.subject.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from where a distillation of the same job was."""
+        self.subject.load_state_dict(state["subject"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.taken = int(state["step"])
+        self._seen = None
+
+
+class RecordedColours:
+    """The subject's colours as the renderer asks for them, remembering where and what, so that they can be held to the artist's."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._points: Tensor | None = None
+        self._colours: Tensor | None = None
+
+    def __call__(self, points: Tensor) -> Tensor:
+        self._points, self._colours = points.detach(), self._subject.colour(points.detach())
+        return self._colours
+
+    def colour_loss(self) -> Tensor | float:
+        """Half the squared departure from the artist's colours, summed over pixels, in the guidance's units (-1..1); 0 without any."""
+        original = None if self._points is None else self._subject.original_colour(self._points)
+        if original is None or self._colours is None:
+            return 0.0
+        return 0.5 * (2 * (self._colours - original)).square().sum()
+
+
+def schedule(hyperparameters: Hyperparameters) -> TwoStage | None:
+    """The stages of a job by step, None where it has no steps.
+
+    The gradient is weighted so that it is a difference of images ("x0"): then it is bounded at every noise level, and the
+    weights of the regularizers keep their meaning.
+    """
+    steps = hyperparameters.stage1_steps + hyperparameters.stage2_steps
+    if steps == 0:
+        return None
+    times: dict[str, Any] = {"t_low": hyperparameters.t_low, "t_high": hyperparameters.t_high, "weighting": "x0"}
+    first = GuidanceSettings("sds", guidance_scale=hyperparameters.guidance_scale, **times)
+    strength = hyperparameters.stage2_weight
+    second = GuidanceSettings(hyperparameters.stage2_method, guidance_scale=strength, weight=strength, **times)  # type: ignore[arg-type]
+    return TwoStage(steps, hyperparameters.stage1_steps, first, second, hyperparameters.t_high_end)
