@@ -19,8 +19,6 @@ from typing import Any
 
 import torch
 
-import torch
-
 from engine.config import JobSettings
 from engine.conventions import SceneNormalization
 from engine.diffusion.prior import Prior, load_prior
@@ -30,6 +28,7 @@ from engine.job import fitted_subject, select_device, sketch_surface
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
 from engine.subject import Subject
+from scripts import ROOT
 
 PARTS = ("extraction", "raster", "shading", "encode", "prior", "backward", "optimizer", "rest")
 
