@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 import bpy
 
-from . import jobs
+from . import files, jobs
 from .panels import time_text
 from .session import Phase, Session
 
@@ -137,10 +136,7 @@ def _prepare_target(out: Path | None) -> Path:
     _keep_open_file(out)
     folder = out.parent if out.suffix.lower() in (".blend", ".glb") else out
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".sketchbridge-{os.getpid()}"
-        probe.write_bytes(bytes(1024))
-        probe.unlink()
+        files.prepare_folder(folder)
     except OSError as error:
         raise _Usage(f"'{folder}' cannot be written to: {error.strerror or error}. Choose another place with --out.") from error
     return out
@@ -168,9 +164,7 @@ def _save(target: Path, result: bpy.types.Object) -> list[Path]:
     _export(paths[0], result)
     _save_blend(paths[1])
     stored = {key.removeprefix("sketchbridge_"): result[key] for key in result.keys() if key.startswith("sketchbridge_")}  # noqa: SIM118
-    unfinished = paths[2].with_suffix(".part")
-    unfinished.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(paths[2])
+    files.write_atomically(paths[2], (json.dumps(stored, indent=2) + "\n").encode())
     return paths
 
 
@@ -184,9 +178,8 @@ def _export(path: Path, result: bpy.types.Object) -> None:
     selected = [obj for obj in layer.objects if obj.select_get()]
     for obj in layer.objects:
         obj.select_set(obj == result)
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    bpy.ops.export_scene.gltf(filepath=str(unfinished), export_format="GLB", use_selection=True, export_extras=True, export_apply=True)
-    unfinished.replace(path)
+    with files.replacing(path) as unfinished:
+        bpy.ops.export_scene.gltf(filepath=str(unfinished), export_format="GLB", use_selection=True, export_extras=True, export_apply=True)
     for obj in layer.objects:
         obj.select_set(obj in selected)
 

@@ -13,6 +13,7 @@ import torch
 
 from engine.config import JobSettings
 from engine.errors import JobError
+from engine.formats.files import replacing
 from engine.mesh import Mesh
 from engine.results import versions
 
@@ -79,12 +80,10 @@ class Checkpoint:
         """Write the state beside the file and move it into place. JobError where the folder cannot be written."""
         if self._path is None:
             return
-        partial = self._path.with_suffix(self._path.suffix + ".part")
         try:
-            torch.save({"job": self._job, "state": state}, partial)
-            os.replace(partial, self._path)
+            with replacing(self._path) as unfinished:
+                torch.save({"job": self._job, "state": state}, unfinished)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             raise JobError(
                 "cannot_write",
                 f"The checkpoint '{self._path}' could not be written: {error}.",

@@ -13,9 +13,8 @@ from types import FrameType
 
 from engine.config import DEVICES, PRESETS, JobSettings
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError
+from engine.formats import SUFFIXES
 from engine.reporting import ConsoleReporter
-
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 class InterruptibleReporter(ConsoleReporter):
@@ -76,10 +75,10 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     """`sketchbridge refine` and `sketchbridge texture`."""
     settings = settings_from(arguments, mode)
     source, folder = Path(arguments.input), Path(arguments.out)
-    if source.suffix.lower() not in MESH_SUFFIXES:
+    if source.suffix.lower() not in SUFFIXES:
         raise InputError(
             "unsupported_file",
-            f"'{source.name}' is not one of {', '.join(MESH_SUFFIXES)}.",
+            f"'{source.name}' is not one of {', '.join(SUFFIXES)}.",
             "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...",
         )
     from engine.formats.meshio import load_mesh
@@ -134,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("texture", "texture a mesh; vertices, faces and UVs stay as they are"),
     ):
         command = commands.add_parser(mode, help=text)
-        command.add_argument("input", help=f"mesh file: {' '.join(MESH_SUFFIXES)}")
+        command.add_argument("input", help=f"mesh file: {' '.join(SUFFIXES)}")
         command.add_argument("--out", required=True, help="folder for the results")
         add_job_arguments(command)
         command.set_defaults(run=_job_runner(mode))

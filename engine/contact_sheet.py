@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.camera import Cameras, orbit
-from engine.conventions import SceneNormalization, linear_to_srgb, srgb_to_linear
+from engine.conventions import SceneNormalization
+from engine.errors import writing
+from engine.formats.files import write_atomically
 from engine.formats.gltf_write import vertex_normals
-from engine.formats.meshio import write_atomically
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
+from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.surface_ops import to_image
 
 AZIMUTHS = (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)
@@ -34,7 +36,8 @@ def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, albedo: np
 
     buffer = io.BytesIO()
     Image.fromarray(contact_sheet(sketch, result, albedo, tile)).save(buffer, format="PNG")
-    write_atomically(Path(path), buffer.getvalue())
+    with writing(Path(path)):
+        write_atomically(Path(path), buffer.getvalue())
 
 
 def contact_sheet(sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, tile: int = 256) -> np.ndarray:

@@ -1,17 +1,18 @@
-"""The one place that states axes, spaces, row order, winding and colour encoding. Everything converts here.
+"""The one place that states axes, spaces, row order, winding and colour encoding. Arrays are converted here, tensors in
+`engine.render.images`.
 
 World space     Blender's: right-handed, +Z up, metres; an object's front faces -Y.
 Engine space    World axes, moved and uniformly scaled so that the sketch fits a cube of half-extent `FIT_EXTENT`
                 around the origin; the working volume is [-1, 1]^3. See `SceneNormalization`.
 Clip space      OpenGL's and nvdiffrast's: x right, y up, z in [-w, w], near plane at z = -w; right-handed eye looks along -Z.
 Image tensors   [B, C, H, W] float32 in 0..1 with row 0 at the TOP. The rasterizer's buffers are [B, H, W, C] with row 0 at
-                the BOTTOM (as nvdiffrast's); `image_from_raster` is the only conversion.
+                the BOTTOM (as nvdiffrast's); `engine.render.images.image_from_raster` is the only conversion.
 UV              u right, v up, origin at the lower left (Blender's). Texture maps in memory are [H, W, C] with row 0 at the TOP,
                 as in an image file; texel row r of H covers v = 1 - (r + 0.5) / H.
 Faces           Triangles, int32, counter-clockwise seen from outside.
 Colours         Albedo is stored sRGB-encoded in 0..1 (what an artist sees in a colour picker and a PNG holds);
                 light adds up in linear space: `srgb_to_linear`, shade, `linear_to_srgb`.
-glTF            +Y up, front +Z, v down: converted on reading and writing only.
+glTF            +Y up, front +Z, v down, colours linear: converted on reading and writing only.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 FIT_EXTENT = 0.8
 """Half of the longest side of the sketch's bounding box in engine space; the rest of [-1, 1] is room to grow."""
@@ -53,21 +52,16 @@ class SceneNormalization:
         return (np.asarray(engine, dtype=np.float64) / self.scale + np.asarray(self.centre)).astype(np.float32)
 
 
-def image_from_raster(raster: Tensor) -> Tensor:
-    """[B, H, W, C] with row 0 at the bottom -> [B, C, H, W] with row 0 at the top."""
-    return raster.flip(1).permute(0, 3, 1, 2)
+def srgb_to_linear(colours: np.ndarray) -> np.ndarray:
+    """sRGB-encoded values, clipped to 0..1 -> linear float64 (IEC 61966-2-1)."""
+    colours = np.clip(np.asarray(colours, dtype=np.float64), 0, 1)
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
 
-def srgb_to_linear(colour: Tensor) -> Tensor:
-    """sRGB-encoded values in 0..1 -> linear (IEC 61966-2-1)."""
-    safe = colour.clamp(min=0.04045)
-    return torch.where(colour <= 0.04045, colour / 12.92, ((safe + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(light: Tensor) -> Tensor:
-    """Linear light in 0..1 -> sRGB-encoded (IEC 61966-2-1). Finite gradient at 0."""
-    safe = light.clamp(min=0.0031308)
-    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * safe ** (1 / 2.4) - 0.055)
+def linear_to_srgb(light: np.ndarray) -> np.ndarray:
+    """Linear light, clipped to 0..1 -> sRGB-encoded float64 (IEC 61966-2-1)."""
+    light = np.clip(np.asarray(light, dtype=np.float64), 0, 1)
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 def gltf_from_world(vectors: np.ndarray) -> np.ndarray:

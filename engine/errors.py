@@ -5,6 +5,11 @@ Every failure that leaves the engine is one of these; anything else is a bug and
 
 from __future__ import annotations
 
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -41,3 +46,21 @@ class JobError(SketchbridgeError):
 
 class Cancelled(Exception):
     """The user cancelled; not a failure. The caller reports it and leaves nothing half-written."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError of the block, which writes `path` whole or not at all, into the error for the user: a place that cannot take
+    the file is bad input, a disk that fails is a failed job."""
+    try:
+        yield
+    except OSError as error:
+        message = f"'{path}' could not be written: {error.strerror or error}. Nothing was written there."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobError("disk_full", message, "The disk is full: free some space or choose another output folder.") from error
+        if error.errno in _OF_THE_PATH:
+            raise InputError("cannot_write", message, "Choose an output folder that you may write to.") from error
+        raise JobError("cannot_write", message, "Check the disk or choose another output folder.") from error
+
+
+_OF_THE_PATH = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)

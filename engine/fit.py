@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from engine.camera import Cameras, orbit
-from engine.conventions import image_from_raster
 from engine.mesh import Mesh
 from engine.regularizers import dead_zone_loss, laplacian
 from engine.render.base import Rasterizer
+from engine.render.images import image_from_raster
 from engine.render.shading import RenderedViews, render_views
 from engine.surface import Surface
 from engine.texture.field import ColourField

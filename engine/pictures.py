@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import InputError, JobError
+from engine.errors import InputError, writing
+from engine.formats.files import replacing
 
 MAX_SIDE = 16_384
 PNG_SUFFIX, GIF_SUFFIX = ".png", ".gif"
@@ -104,12 +105,5 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def _replace(path: Path, save: Callable[[Path], None]) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        save(part)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise JobError(
-            "output", f"'{path}' could not be written ({error.strerror or error}).", "Free some space or choose another place."
-        ) from error
+    with writing(path), replacing(path) as unfinished:
+        save(unfinished)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import InputError
+from engine.errors import InputError, writing
+from engine.formats import files
 from engine.mesh import Mesh
 
 
@@ -44,11 +43,7 @@ def versions() -> dict[str, str]:
 def prepare_folder(folder: Path) -> None:
     """Make the output folder and prove that it can be written to, before an hour of work. InputError otherwise."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(1024))
-            probe.flush()
-            os.fsync(probe.fileno())
+        files.prepare_folder(folder)
     except OSError as error:
         raise InputError(
             "cannot_write",
@@ -60,10 +55,11 @@ def prepare_folder(folder: Path) -> None:
 def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> list[Path]:
     """Write NAME.glb, NAME.png (before and after) and NAME.json into `folder`; each file is whole or absent. Returns their paths."""
     from engine.contact_sheet import write_contact_sheet
-    from engine.formats.meshio import save_glb, write_atomically
+    from engine.formats.meshio import save_glb
 
     paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
     save_glb(paths[0], result.mesh, result.maps, name, extras=result.report)
     write_contact_sheet(paths[1], sketch, result.mesh, result.maps["albedo"])
-    write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())
+    with writing(paths[2]):
+        files.write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())
     return paths

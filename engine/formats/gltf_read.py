@@ -18,7 +18,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from engine.conventions import srgb_to_linear
 from engine.errors import InputError
+from engine.formats.textures import sample_image
 
 _COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -174,8 +176,6 @@ class _Reader:
         return colours
 
     def _sample(self, reference: dict[str, Any], attributes: dict[str, int]) -> np.ndarray | None:
-        from engine.texture.bake import sample_image
-
         transform = reference.get("extensions", {}).get("KHR_texture_transform", {})
         channel = f"TEXCOORD_{transform.get('texCoord', reference.get('texCoord', 0))}"
         if channel not in attributes:
@@ -187,9 +187,7 @@ class _Reader:
         image = self._image(self._document["textures"][reference["index"]].get("source"))
         if image is None:
             return None
-        from engine.formats.gltf_write import srgb_to_linear_array
-
-        return srgb_to_linear_array(sample_image(image, np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1)) / 255)
+        return srgb_to_linear(sample_image(image, np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1)) / 255)
 
     def _image(self, index: int | None) -> np.ndarray | None:
         """uint8 [H, W, 3], or None with a note where it cannot be read: colours are a hint, not a condition."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.conventions import gltf_from_world
+from engine.conventions import gltf_from_world, srgb_to_linear
 from engine.mesh import Mesh
 
 _FLOAT, _UINT, _USHORT = 5126, 5125, 5123
@@ -40,7 +40,7 @@ def glb_bytes(
     if uvs is not None:
         attributes["TEXCOORD_0"] = writer.array(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1), "VEC2", _ARRAY_BUFFER)
     if mesh.colours is not None and "albedo" not in maps:  # a base colour texture would be multiplied by vertex colours
-        linear = srgb_to_linear_array(mesh.colours)[source]
+        linear = srgb_to_linear(mesh.colours)[source]
         rgba = np.concatenate([linear, np.ones((len(linear), 1))], axis=1)
         attributes["COLOR_0"] = writer.array(np.rint(rgba * 65535).astype(np.uint16), "VEC4", _ARRAY_BUFFER, normalized=True)
     index_type = np.uint16 if len(source) < 65535 else np.uint32
@@ -81,18 +81,6 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
             total[:, axis] += np.bincount(faces[:, corner], weights=doubled[:, axis], minlength=len(vertices))
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 1e-30, total / np.maximum(length, 1e-30), [0.0, 0.0, 1.0]).astype(np.float32)
-
-
-def srgb_to_linear_array(colours: np.ndarray) -> np.ndarray:
-    """sRGB-encoded 0..1 -> linear, numpy (IEC 61966-2-1)."""
-    colours = np.clip(np.asarray(colours, dtype=np.float64), 0, 1)
-    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb_array(light: np.ndarray) -> np.ndarray:
-    """Linear 0..1 -> sRGB-encoded, numpy (IEC 61966-2-1)."""
-    light = np.clip(np.asarray(light, dtype=np.float64), 0, 1)
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
 class _Writer:

@@ -5,22 +5,20 @@ Axes are those that Blender's importers assume by default: glTF and OBJ are +Y u
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.conventions import gltf_from_world, world_from_gltf
-from engine.errors import InputError, JobError
+from engine.conventions import gltf_from_world, linear_to_srgb, srgb_to_linear, world_from_gltf
+from engine.errors import InputError, JobError, writing
+from engine.formats import SUFFIXES
+from engine.formats.files import write_atomically
 from engine.formats.gltf_read import Part, corrupt, read_gltf
-from engine.formats.gltf_write import glb_bytes, linear_to_srgb_array, srgb_to_linear_array
+from engine.formats.gltf_write import glb_bytes
 from engine.formats.obj_read import read_obj
 from engine.mesh import Mesh
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 LARGEST_FILE = 2**31  # bytes
 
 
@@ -94,7 +92,7 @@ def _read_with_trimesh(path: Path) -> list[Part]:
             raise corrupt(path.name, f"a face refers to vertex {faces.max() + 1} of {len(vertices)}")
         colours = None
         if geometry.visual.kind in ("vertex", "face"):
-            colours = srgb_to_linear_array(np.asarray(geometry.visual.vertex_colors)[:, :3] / 255)
+            colours = srgb_to_linear(np.asarray(geometry.visual.vertex_colors)[:, :3] / 255)
         parts.append(Part(owner, gltf_from_world(vertices), faces, colours, None))
     return parts
 
@@ -119,7 +117,7 @@ def _merge(parts: list[Part]) -> Mesh:
     if colours is not None:
         count = np.bincount(inverse, minlength=len(first))[:, None]
         total = np.stack([np.bincount(inverse, weights=colours[:, channel], minlength=len(first)) for channel in range(3)], axis=-1)
-        colours = linear_to_srgb_array(total / count).astype(np.float32)
+        colours = linear_to_srgb(total / count).astype(np.float32)
     return Mesh(np.ascontiguousarray(vertices[first]), inverse[faces].astype(np.int32), colours, uvs)
 
 
@@ -144,40 +142,6 @@ def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | None = 
     `engine.formats.gltf_write.glb_bytes`. The file appears whole or not at all. InputError for a folder that cannot be written, JobError
     for a full disk.
     """
-    write_atomically(Path(path), glb_bytes(mesh, maps or {}, name, extras or {}, smooth=smooth, factors=factors or {}))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a neighbouring temporary file, then rename it: a reader sees the old file, the new one, or none, never half of one."""
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files private
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise _write_error(path, error, len(data)) from error
-
-
-def _write_error(path: Path, error: OSError, size: int) -> InputError | JobError:
-    import errno
-
-    reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JobError("disk_full", f"The disk is full: '{path.name}' needs {size / 1e6:.1f} MB in '{path.parent}'. Nothing was written.",
-                        "Free some space or choose another output folder.")  # fmt: skip
-    of_the_path = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG)
-    if error.errno in of_the_path:
-        return InputError("cannot_write", f"Cannot write '{path}': {reason}. Nothing was written.",
-                          "Choose an output folder that you may write to.")  # fmt: skip
-    return JobError("cannot_write", f"Writing '{path}' failed: {reason}. Nothing was written.",
-                    "Check the disk or choose another output folder.")  # fmt: skip
+    data = glb_bytes(mesh, maps or {}, name, extras or {}, smooth=smooth, factors=factors or {})
+    with writing(Path(path)):
+        write_atomically(Path(path), data)

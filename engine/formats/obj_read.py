@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.conventions import srgb_to_linear
 from engine.errors import InputError
 from engine.formats.gltf_read import Part, corrupt
-from engine.formats.gltf_write import srgb_to_linear_array
+from engine.formats.textures import sample_image
 
 
 @dataclass
@@ -91,7 +92,7 @@ def _parts(path: Path, objects: list[_Object], positions: list[list[float]], tex
         raise corrupt(path.name, "a vertex has fewer than three coordinates")
     points = np.array([row[:3] for row in positions], dtype=np.float64)
     painted = all(len(row) >= 6 for row in positions)
-    vertex_colours = srgb_to_linear_array(np.array([row[3:6] for row in positions])) if painted else None
+    vertex_colours = srgb_to_linear(np.array([row[3:6] for row in positions])) if painted else None
     coordinates = np.array(texture, dtype=np.float32).reshape(-1, 2)
     parts = []
     for owner, entry in enumerate(objects):
@@ -133,11 +134,9 @@ def _material_colours(colours: np.ndarray | None, uvs: np.ndarray | None, which:
 def _sample(texture: Path, uvs: np.ndarray, notes: list[str]) -> np.ndarray | None:
     from PIL import Image
 
-    from engine.texture.bake import sample_image
-
     try:
         with Image.open(texture) as image:
-            return srgb_to_linear_array(sample_image(np.asarray(image.convert("RGB")), uvs) / 255)
+            return srgb_to_linear(sample_image(np.asarray(image.convert("RGB")), uvs) / 255)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         notes.append(f"The texture '{texture.name}' could not be read ({error}); its colours are left out.")
         return None

@@ -1,7 +1,7 @@
 """The rasterizer's interface, nvdiffrast's four primitives, and the choice of a back end for a device.
 
 Buffers follow nvdiffrast: [batch, height, width, channels], row 0 at the BOTTOM, float32; faces int32 [F, 3].
-`engine.conventions.image_from_raster` turns them into image tensors.
+`engine.render.images.image_from_raster` turns them into image tensors.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.camera import Cameras
-from engine.conventions import linear_to_srgb, srgb_to_linear
 from engine.errors import InputError
 from engine.render.base import Rasterizer
+from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.surface_ops import surface_at, to_image, vertex_normals
 
 CHANNELS = ("rgb", "mask", "normal", "depth", "albedo")

@@ -99,20 +99,6 @@ def rasterize_layout(uvs: np.ndarray, size: int, step: Step | None = None) -> La
     return layout
 
 
-def sample_image(image: np.ndarray, uvs: np.ndarray) -> np.ndarray:
-    """Bilinear samples float64 [N, C] of an image [H, W, C] (row 0 at the top) at uvs [N, 2] (v up), wrapping."""
-    height, width = image.shape[:2]
-    x, y = uvs[:, 0] * width - 0.5, (1 - uvs[:, 1]) * height - 0.5
-    x, y = np.nan_to_num(x), np.nan_to_num(y)
-    left, top = np.floor(x), np.floor(y)
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
-    columns = [np.mod(left + offset, width).astype(np.int64) for offset in (0, 1)]
-    rows = [np.mod(top + offset, height).astype(np.int64) for offset in (0, 1)]
-    above = (1 - fx) * image[rows[0], columns[0]] + fx * image[rows[0], columns[1]]
-    below = (1 - fx) * image[rows[1], columns[0]] + fx * image[rows[1], columns[1]]
-    return (1 - fy) * above + fy * below
-
-
 def _wrapped(uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(corners float64 [N, 3, 2], face [N]): every face moved by whole tiles into 0..1, once for each tile that it touches."""
     corners = np.nan_to_num(uvs.astype(np.float64))

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.formats.files import replacing
+
 if TYPE_CHECKING:
     import bpy
 
@@ -264,10 +266,9 @@ def _save_png(picture: np.ndarray, path: Path) -> None:
     image = bpy.data.images.new("Contact sheet", picture.shape[1], picture.shape[0])
     try:
         image.pixels.foreach_set(np.ascontiguousarray(picture[::-1], dtype=np.float32).ravel())
-        partial = path.with_name(path.stem + ".part.png")
         image.file_format = "PNG"
-        image.save(filepath=str(partial))
-        os.replace(partial, path)
+        with replacing(path) as unfinished:
+            image.save(filepath=str(unfinished))
     finally:
         bpy.data.images.remove(image)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engine.formats.files import replacing
 from scripts.guidance.captions import Item
 from scripts.guidance.rows import Row
 
@@ -46,9 +46,8 @@ class Store:
     def save(self, path: Path, pictures: np.ndarray, seconds: float) -> None:
         """Whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, pictures=pictures, seconds=seconds)
-        os.replace(part, path)
+        with replacing(path) as unfinished:
+            np.savez_compressed(unfinished, pictures=pictures, seconds=seconds)
 
     def missing(self, name: str, row: Row) -> list[int]:
         """Chunks that are still to be made."""

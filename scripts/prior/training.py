@@ -17,6 +17,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.diffusion.patch_autoencoder import PatchAutoencoder
+from engine.formats.files import replacing
 from scripts.prior.data.captions import draw_caption
 from scripts.prior.dataset import Split
 from scripts.prior.networks import TRAIN_TIMESTEPS, make_scheduler, tokenize
@@ -259,9 +260,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "progress": {**asdict(progress), "losses": list(progress.losses)},
         }
-        partial = folder / f"{CHECKPOINT_NAME}.partial"
-        torch.save(content, partial)
-        partial.replace(folder / CHECKPOINT_NAME)
+        with replacing(folder / CHECKPOINT_NAME) as unfinished:
+            torch.save(content, unfinished)
         figures = {
             "step": progress.step,
             "samples": progress.samples,

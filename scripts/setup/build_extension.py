@@ -1,17 +1,17 @@
 """Builds dist/sketchbridge-VERSION.zip, the extension that Blender installs. Deterministic: the same source, the same bytes.
 
-The zip holds the manifest, the licence and the add-on's files at its root; addon/protocol.py is a link to the engine's
-protocol in the source tree and the file itself in the zip. Usage: python scripts/build_extension.py [--out FOLDER]
+The zip holds the manifest, the licence and the add-on's files at its root; what addon/ shares with the engine is a
+link in the source tree and the file itself in the zip. Usage: python scripts/build_extension.py [--out FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tomllib
 import zipfile
 from pathlib import Path
 
+from engine.formats.files import replacing
 from scripts import ROOT
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -24,13 +24,11 @@ def build(folder: Path) -> Path:
     files |= {path.name: path.resolve() for path in sorted((ROOT / "addon").glob("*.py"))}
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"sketchbridge-{version}.zip"
-    unfinished = target.with_suffix(f".{os.getpid()}.part")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in files.items():
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(entry, path.read_bytes())
-    unfinished.replace(target)
     return target
 
 

@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.formats import SUFFIXES
 from scripts import ROOT
 from scripts.setup import bootstrap
 from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError
 from scripts.setup.console import duration, table
 
-MESH_TYPES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 BLENDER_TYPES = (".blend",)
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 RECORD = "done.json"
@@ -84,7 +84,7 @@ class Outcome:
 def find_sketches(folder: Path) -> list[Path]:
     """The sketches of a folder, by name; hidden files and Blender's back-ups are none."""
     files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return sorted(path for path in files if path.suffix.lower() in MESH_TYPES + BLENDER_TYPES)
+    return sorted(path for path in files if path.suffix.lower() in SUFFIXES + BLENDER_TYPES)
 
 
 def result_folder(out: Path, sketch: Path) -> Path:
@@ -114,7 +114,7 @@ def prompt_for(sketch: Path, prompts: dict[str, str], default: str) -> str:
 def command_for(task: Task, tools: Tools) -> list[str] | None:
     """The command line that does a task; None for a .blend without a Blender."""
     arguments = ["--prompt", task.prompt, "--out", str(task.folder), *task.options]
-    if task.sketch.suffix.lower() in MESH_TYPES:
+    if task.sketch.suffix.lower() in SUFFIXES:
         return [*tools.engine, task.mode, str(task.sketch), *arguments]
     if tools.blender is None:
         return None
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such folder: {options.sketches}")
     sketches = find_sketches(options.sketches)
     if not sketches:
-        parser.error(f"no sketches in {options.sketches}; expected files of type {' '.join(MESH_TYPES + BLENDER_TYPES)}")
+        parser.error(f"no sketches in {options.sketches}; expected files of type {' '.join(SUFFIXES + BLENDER_TYPES)}")
     beside = options.sketches / "prompts.toml"
     try:
         prompts = read_prompts(options.prompts) if options.prompts else read_prompts(beside) if beside.is_file() else {}

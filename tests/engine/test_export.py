@@ -12,10 +12,10 @@ from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
 from engine.export import finish, finish_texture, remove_loose_parts, smooth
 from engine.formats.meshio import load_mesh, save_glb
+from engine.formats.textures import sample_image
 from engine.mesh import Mesh
 from engine.reporting import QuietReporter
 from engine.texture.atlas import grid_layout, is_closed
-from engine.texture.bake import sample_image
 from engine.texture.field import ColourField
 
 PLACEMENT = SceneNormalization((10.0, -4.0, 2.0), 0.05)

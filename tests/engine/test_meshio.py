@@ -16,9 +16,9 @@ import trimesh
 
 from engine.conventions import gltf_from_world
 from engine.errors import InputError, JobError
-from engine.formats import meshio
+from engine.formats.files import write_atomically
 from engine.formats.gltf_write import split_seams, vertex_normals
-from engine.formats.meshio import load_mesh, save_glb, write_atomically
+from engine.formats.meshio import load_mesh, save_glb
 from engine.mesh import Mesh
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -369,7 +369,7 @@ def test_a_failure_while_writing_leaves_the_old_file(
     def fail(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(meshio.os, "fsync", fail)  # where a full disk is noticed at the latest
+    monkeypatch.setattr(os, "fsync", fail)  # where a full disk is noticed at the latest
     with pytest.raises(kind) as caught:
         save_glb(tmp_path / "a.glb", tetrahedron(uvs=random_uvs(4)))
     assert caught.value.code == code

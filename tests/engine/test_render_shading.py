@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.camera import fixed_ring, orbit
-from engine.conventions import linear_to_srgb, srgb_to_linear
 from engine.errors import InputError
+from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.reference import ReferenceRasterizer
 from engine.render.shading import Light, render_views, sample_light
 from engine.render.surface_ops import surface_at, to_image, vertex_normals

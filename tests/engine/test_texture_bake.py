@@ -11,9 +11,10 @@ import trimesh
 
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
+from engine.formats.textures import sample_image
 from engine.mesh import Mesh
 from engine.texture.atlas import grid_layout, unwrap
-from engine.texture.bake import bake, rasterize_layout, sample_image
+from engine.texture.bake import bake, rasterize_layout
 from engine.texture.field import ColourField
 
 SLOPE = 2.0

@@ -41,6 +41,18 @@ def test_light_modules_load_nothing_heavy(module):
     assert loaded_after(f"import {module}") == set()
 
 
+@pytest.mark.parametrize("module", ["engine.formats", "engine.formats.meshio", "engine.formats.gltf_write", "engine.conventions"])
+def test_reading_and_writing_files_loads_nothing_heavy(module):
+    assert loaded_after(f"import {module}") == set()
+
+
+def test_a_mesh_comes_and_goes_without_torch(tmp_path):
+    code = "from engine.formats.meshio import load_mesh, save_glb\n"
+    code += f"save_glb({str(tmp_path / 'a.glb')!r}, load_mesh('examples/flower.glb'))\n"
+    code += f"open({str(tmp_path / 'a.obj')!r}, 'w').write('v 0 0 0\\nv 1 0 0\\nv 0 1 0\\nf 1 2 3')\nload_mesh({str(tmp_path / 'a.obj')!r})"
+    assert loaded_after(code) == set()
+
+
 def test_the_command_line_answers_for_help_without_loading_torch():
     code = "import contextlib, io, engine.cli\nwith contextlib.redirect_stdout(io.StringIO()):\n"
     code += "    try: engine.cli.main(['--help'])\n    except SystemExit as end: assert not end.code, end.code"
@@ -67,8 +79,10 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
     assert not {file: names for file, names in offending.items() if names}
 
 
-def test_the_addon_s_protocol_is_the_engine_s():
-    assert (ROOT / "addon" / "protocol.py").read_bytes() == (ROOT / "engine" / "protocol.py").read_bytes()
+@pytest.mark.parametrize("name", ["protocol.py", "formats/files.py"])
+def test_what_addon_and_engine_share_is_one_file(name):
+    assert (ROOT / "addon" / Path(name).name).read_bytes() == (ROOT / "engine" / name).read_bytes()
+    assert {found.split(".")[0] for found in imported_by("engine")[f"engine/{name}"]} <= {*sys.stdlib_module_names, "numpy"}
 
 
 def test_nothing_in_the_engine_prints_on_import():

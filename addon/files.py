@@ -1,0 +1,1 @@
+../engine/formats/files.py
