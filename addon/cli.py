@@ -18,12 +18,12 @@ from typing import Any
 import bpy
 
 from . import files, jobs
+from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED
 from .panels import time_text
+from .scene_read import READABLE
 from .session import Phase, Session
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
 LINE_SECONDS = 5.0
-_READABLE = ("MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "GREASEPENCIL", "GPENCIL")
 
 
 class _Usage(Exception):
@@ -73,11 +73,10 @@ def _run(arguments: argparse.Namespace) -> int:
         settings = _settings(arguments)
     except _Usage as error:
         return _complain(str(error), EXIT_BAD_INPUT)
-    if jobs.begin(bpy.context, arguments.mode, settings):
+    outcome = jobs.begin(bpy.context, arguments.mode, settings)
+    if outcome is None:
         with _interrupt_cancels():
-            jobs.run_blocking(bpy.context, _Teller().tell)
-    outcome = jobs.last
-    assert outcome is not None
+            outcome = jobs.run_blocking(bpy.context, _Teller().tell)
     for note in outcome.notes:
         print(f"note: {note}", file=sys.stderr)
     if outcome.phase is not Phase.DONE:
@@ -111,11 +110,11 @@ def _select(names: Sequence[str]) -> None:
     layer = bpy.context.view_layer
     missing = [name for name in names if name not in layer.objects]
     if missing:
-        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if obj.type in _READABLE)
+        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if obj.type in READABLE)
         raise _Usage(f"There is no object '{missing[0]}' in the file's view layer. Readable objects there: {there or 'none'}.")
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    visible = [obj for obj in layer.objects if obj.type in _READABLE and obj.visible_get()]
+    visible = [obj for obj in layer.objects if obj.type in READABLE and obj.visible_get()]
     chosen = [layer.objects[name] for name in names] or [obj for obj in visible if obj.select_get()] or visible
     for obj in layer.objects:
         obj.select_set(obj in chosen)

@@ -18,6 +18,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .engine_log import log_tail
+from .errors import JobError
 from .protocol import PROTOCOL_VERSION, Bye, Connection, Hello, LocalProtocolError, Message, ProtocolError, Refused, Role
 
 ENGINE_VARIABLE = "SKETCHBRIDGE_ENGINE"
@@ -28,17 +30,13 @@ LEAVE_SECONDS = 2.5
 """An engine that has not ended this long after it should is killed."""
 _QUEUE_MESSAGES = 64
 _READ_BYTES = 1 << 20
-_TAIL_BYTES = 2000
-_TAIL_LINES = 6
 
 
-class EngineError(Exception):
-    """The engine cannot be started, died, or speaks nonsense. `message` and `fix` are for the user."""
+class EngineError(JobError):
+    """The engine cannot be started, died, or speaks nonsense."""
 
     def __init__(self, message: str, fix: str) -> None:
-        super().__init__(f"{message} {fix}")
-        self.message = message
-        self.fix = fix
+        super().__init__("engine", message, fix)
 
 
 def find_command(preference: str = "", environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -234,18 +232,6 @@ def silent_engine(seconds: float, log: Path) -> EngineError:
 def hello() -> Hello:
     """The host's greeting."""
     return Hello(PROTOCOL_VERSION, "sketchbridge add-on")
-
-
-def log_tail(log: Path) -> str:
-    """The last lines of the log, empty where there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    except OSError:
-        return ""
-    return " | ".join(line.strip() for line in lines[-_TAIL_LINES:] if line.strip())
 
 
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -15,10 +15,10 @@ SINGULAR_CONDITION = 1e7
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Triangles of one object or stroke in world space.
+    """Triangles of one object or stroke, or of a whole sketch; whoever makes one says in which space.
 
-    vertices float64 [V, 3]; faces int32 [F, 3], counter-clockwise from outside; colours float32 [V, 3], sRGB-encoded 0..1, or None;
-    uvs float32 [F, 3, 2] or None
+    vertices float64 [V, 3], or float32 where they are sent; faces int32 [F, 3], counter-clockwise from outside;
+    colours float32 [V, 3], sRGB-encoded 0..1, or None; uvs float32 [F, 3, 2] or None
     """
 
     vertices: np.ndarray

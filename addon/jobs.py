@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
+import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import bpy
 
-from . import engine_process, preferences, properties, scene_read, scene_write
-from .engine_process import EngineError
-from .scene_read import Reading, SceneError
-from .session import JobInput, Phase, Problem, Session
+from . import engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write
+from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, SketchbridgeError
+from .protocol import Submit
+from .scene_read import Reading
+from .session import Phase, Problem, Session
 
-EXIT_BAD_INPUT = 2
-KEPT_LOGS = 8
 WAIT_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the last job ended, for the panel and for exit codes."""
+    """How a job ended, for the panel and for exit codes."""
 
     phase: Phase
     text: str
@@ -51,31 +49,34 @@ class Job:
 
 running: Job | None = None
 last: Outcome | None = None
+"""What the panel shows of the job before; written by `_ended` alone."""
 
 
-def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None) -> bool:
+def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None) -> Outcome | None:
     """Read the selection and start the engine, with the scene's settings or those given (engine.config.JobSettings).
 
-    False, with `last` saying why, where that fails; the scene is as before.
+    None where the job has begun, else why it has not; the scene is as before.
     """
     global running, last
     if running is not None:
-        return _refuse("A job is already running.", "Wait for it or press Cancel.")
+        return _refused("A job is already running.", "Wait for it or press Cancel.")
     try:
         settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else {**settings, "mode": mode}
     except ValueError as error:
-        return _refuse(f"The overrides cannot be read as JSON: {error}.", 'Write them as {"stage1_steps": 100} or leave them empty.')
+        return _refused(f"The overrides cannot be read as JSON: {error}.", 'Write them as {"stage1_steps": 100} or leave them empty.')
     try:
         reading = scene_read.read_sketch(context) if mode == "refine" else scene_read.read_texture_target(context)
-        command, log = engine_process.find_command(preferences.engine_command(context)), new_log()
-    except (SceneError, EngineError) as error:
-        return _refuse(error.message, error.fix)
-    session = Session(command, JobInput(settings, reading.vertices, reading.faces, reading.colours, reading.uvs), log)
+        command = engine_process.find_command(preferences.engine_command(context))
+        log = engine_log.new_log(preferences.log_folder())
+    except SketchbridgeError as error:
+        return _refused(error.message, error.fix)
+    sent = reading.part
+    session = Session(command, Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs), log)
     if session.problem is not None:
-        return _refuse(session.problem.message, session.problem.fix, session.problem.exit_code)
+        return _refused(session.problem.message, session.problem.fix, session.problem.exit_code)
     session.notes.extend(reading.notes)
     running, last = Job(mode, settings, reading, session), None
-    return True
+    return None
 
 
 def step(context: bpy.types.Context) -> bool:
@@ -93,48 +94,44 @@ def step(context: bpy.types.Context) -> bool:
         return False
     mesh = job.session.take_mesh()
     if mesh is not None and job.mode == "refine" and len(mesh.faces):
-        scene_write.show_preview(context, job.reading, mesh)
+        scene_preview.show(context, job.reading, mesh)
     return False
 
 
 def finish(context: bpy.types.Context) -> Outcome:
     """Take the preview away and apply the result in one undo step; afterwards no job runs. Never raises for a job's failure."""
-    global running, last
-    job = running
-    assert job is not None, "no job runs"
-    scene_write.remove_preview()
-    try:
-        if job.session.phase is Phase.DONE:
-            try:
-                bpy.ops.sketchbridge.apply_result("EXEC_DEFAULT", True)
-            except RuntimeError as error:  # the operator's own report
-                last = Outcome(Phase.FAILED, str(error).removeprefix("Error: ").strip(), "Try again.", 1)
-        elif job.session.phase is Phase.CANCELLED:
-            last = Outcome(Phase.CANCELLED, "Cancelled; nothing was changed.", exit_code=130)
-        else:
-            problem = job.session.problem or Problem("internal", "The job ended without a result.", "Try again.")
-            last = Outcome(Phase.FAILED, problem.message, problem.fix, problem.exit_code, notes=tuple(job.session.notes))
-    finally:
-        running = None
-    assert last is not None
-    return last
+    global running
+    assert running is not None, "no job runs"
+    job, running = running, None
+    scene_preview.remove()
+    if job.session.phase is Phase.DONE:
+        return _ended(_applied(context, job))
+    if job.session.phase is Phase.CANCELLED:
+        return _ended(Outcome(Phase.CANCELLED, "Cancelled; nothing was changed.", exit_code=EXIT_CANCELLED))
+    problem = job.session.problem or Problem("internal", "The job ended without a result.", "Try again.")
+    return _ended(Outcome(Phase.FAILED, problem.message, problem.fix, problem.exit_code, notes=tuple(job.session.notes)))
 
 
-def apply_result(context: bpy.types.Context) -> str:
-    """Write the finished job's result into the scene; the body of the operator that makes the undo step. Returns the object's name."""
-    global last
-    job = running
-    assert job is not None and job.session.result is not None, "no finished job"
+def _applied(context: bpy.types.Context, job: Job) -> Outcome:
+    """Write a finished job's result into the scene. Broad on purpose: a result that cannot be written is told, and nothing of it stays."""
     done = job.session.result
+    assert done is not None, "no finished job"
     write = scene_write.apply_refined if job.mode == "refine" else scene_write.apply_textured
-    obj = write(context, job.reading, done, provenance(job.settings, done.report))
+    try:
+        obj = write(context, job.reading, done, provenance(job.settings, done.report))
+    except SketchbridgeError as error:
+        return Outcome(Phase.FAILED, error.message, error.fix, EXIT_FAILED)
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome(Phase.FAILED, f"The result cannot be put into the scene: {error}.", "Try again.", EXIT_FAILED)
+    if bpy.ops.ed.undo_push.poll():
+        bpy.ops.ed.undo_push(message="Sketchbridge Result")
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
     text = f"Made '{obj.name}' from {', '.join(scene_read.named_now(job.reading).names)}."
     if job.mode == "refine" and "deviation_mean_percent" in figures:
         text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
         text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %." if "deviation_p95_percent" in figures else "."
-    last = Outcome(Phase.DONE, text, result=obj.name, notes=tuple(job.session.notes), figures=figures)
-    return obj.name
+    return Outcome(Phase.DONE, text, result=obj.name, notes=tuple(job.session.notes), figures=figures)
 
 
 def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | None = None) -> Outcome:
@@ -167,6 +164,15 @@ def windowed(context: bpy.types.Context) -> Iterator[None]:
             yield
 
 
+def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The result that the active object is, or that was made from it, or that the last job made."""
+    active = context.view_layer.objects.active
+    found = scene_show.result_of(active) if active is not None else None
+    if found is None and last is not None and last.result:
+        found = bpy.data.objects.get(last.result)
+    return found
+
+
 def has_result() -> bool:
     """True while a finished result waits for the user to come back to Object Mode."""
     return running is not None and running.session.phase is Phase.DONE
@@ -181,14 +187,14 @@ def cancel() -> None:
 
 def abandon(*_: object) -> None:
     """End the running job without touching more of the scene than its preview: Blender quits or the add-on goes."""
-    global running, last
+    global running
     if running is None:
         return
     job, running = running, None
     job.session.close()
-    last = Outcome(Phase.CANCELLED, "The job was ended; nothing was changed.", exit_code=130)
+    _ended(Outcome(Phase.CANCELLED, "The job was ended; nothing was changed.", exit_code=EXIT_CANCELLED))
     if hasattr(bpy.data, "objects"):  # not while Blender starts or quits
-        scene_write.remove_preview()
+        scene_preview.remove()
 
 
 def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
@@ -196,33 +202,6 @@ def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, An
     kept = {name: settings[name] for name in ("mode", "prompt", "source", "model", "preset", "seed", "adherence") if name in settings}
     told = {name: report[name] for name in ("deviation_mean_percent", "deviation_p95_percent", "versions") if report.get(name) is not None}
     return {**kept, **told, "blender": bpy.app.version_string, "settings": json.dumps(settings)}
-
-
-def new_log() -> Path:
-    """A file for the engine's standard error, in the extension's own folder; the oldest ones are removed.
-
-    EngineError where it cannot be made.
-    """
-    try:
-        return _made_log()
-    except OSError as error:
-        raise EngineError(
-            f"The engine's log cannot be written: {error}.", "Free space on that disk, or make the folder writable, and try again."
-        ) from error
-
-
-def _made_log() -> Path:
-    try:
-        folder = Path(bpy.utils.extension_path_user(__package__, path="logs"))  # its own create=True hides the reason of a failure
-    except ValueError:  # not installed as an extension
-        folder = Path(tempfile.gettempdir()) / "sketchbridge-logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    logs = sorted(folder.glob("engine-*.log"), key=lambda log: log.stat().st_mtime)
-    for old in logs[: -KEPT_LOGS + 1]:
-        old.unlink(missing_ok=True)
-    handle, path = tempfile.mkstemp(".log", "engine-", folder)
-    os.close(handle)
-    return Path(path)
 
 
 @bpy.app.handlers.persistent
@@ -235,24 +214,28 @@ def before_load(*_: object) -> None:
 def after_load(*_: object) -> None:
     """A preview that a crash left in the file is removed."""
     if running is None:
-        scene_write.remove_preview()
+        scene_preview.remove()
 
 
 @bpy.app.handlers.persistent
 def before_save(*_: object) -> None:
     """The preview is not saved; the next mesh brings it back."""
     if running is not None:
-        scene_write.remove_preview()
+        scene_preview.remove()
 
 
 @bpy.app.handlers.persistent
 def after_undo(*_: object) -> None:
     """Undo may bring back a preview that was in the scene when the user did something else."""
     if running is None:
-        scene_write.remove_preview()
+        scene_preview.remove()
 
 
-def _refuse(message: str, fix: str, exit_code: int = EXIT_BAD_INPUT) -> bool:
+def _refused(message: str, fix: str, exit_code: int = EXIT_BAD_INPUT) -> Outcome:
+    return _ended(Outcome(Phase.FAILED, message, fix, exit_code))
+
+
+def _ended(outcome: Outcome) -> Outcome:
     global last
-    last = Outcome(Phase.FAILED, message, fix, exit_code)
-    return False
+    last = outcome
+    return outcome

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import bpy
 
-from . import doctor, engine_process, jobs, preferences, scene_write
-from .engine_process import EngineError
+from . import doctor, engine_log, engine_process, jobs, preferences, scene_show
+from .errors import SketchbridgeError
+from .jobs import Outcome
 from .session import Phase
 
 TICK_SECONDS = 0.1
@@ -31,15 +32,14 @@ class _JobOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         with jobs.windowed(context):
-            if jobs.begin(context, self.mode):
-                jobs.run_blocking(context)
-            return self._told(context)
+            return self._told(context, jobs.begin(context, self.mode) or jobs.run_blocking(context))
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or context.window is None:
             return self.execute(context)
-        if not jobs.begin(context, self.mode):
-            return self._told(context)
+        refusal = jobs.begin(context, self.mode)
+        if refusal is not None:
+            return self._told(context, refusal)
         self._timer = context.window_manager.event_timer_add(TICK_SECONDS, window=context.window)
         _timers.append(self._timer)
         context.window_manager.modal_handler_add(self)
@@ -55,13 +55,12 @@ class _JobOperator:
             redraw(context)
             if not jobs.step(context):
                 return {"PASS_THROUGH"}
-            if jobs.running is not None:  # not ended by another file or the add-on going
-                jobs.finish(context)
+            outcome = jobs.last if jobs.running is None else jobs.finish(context)  # the former: another file, the add-on going
         except BaseException:
             self.cancel(context)
             raise
         self._stop_timer(context)
-        return self._told(context)
+        return self._told(context, outcome)
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Blender ends the modal: the window closes, another file is opened."""
@@ -74,10 +73,10 @@ class _JobOperator:
             _timers.remove(self._timer)
             self._timer = None
 
-    def _told(self, context: bpy.types.Context) -> set[str]:
+    def _told(self, context: bpy.types.Context, outcome: Outcome | None) -> set[str]:
         redraw(context)
-        outcome = jobs.last
-        assert outcome is not None
+        if outcome is None:
+            return {"CANCELLED"}
         for note in outcome.notes:
             self.report({"INFO"}, note)  # type: ignore[attr-defined]
         kind = {Phase.DONE: "INFO", Phase.CANCELLED: "WARNING"}.get(outcome.phase, "ERROR")
@@ -101,26 +100,6 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
     bl_label = "Texture"
     bl_options: ClassVar[set[str]] = {"REGISTER"}
     mode = "texture"
-
-
-class SKETCHBRIDGE_OT_apply_result(bpy.types.Operator):
-    """Put the finished job's result into the scene, as one undo step"""
-
-    bl_idname = "sketchbridge.apply_result"
-    bl_label = "Sketchbridge Result"
-    bl_options: ClassVar[set[str]] = {"UNDO", "INTERNAL"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return jobs.running is not None and jobs.running.session.result is not None
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        try:
-            jobs.apply_result(context)
-        except RuntimeError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
 
 
 class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
@@ -149,12 +128,12 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return find_result(context) is not None
+        return jobs.find_result(context) is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        result = find_result(context)
+        result = jobs.find_result(context)
         assert result is not None
-        scene_write.toggle(result)
+        scene_show.toggle(result)
         return {"FINISHED"}
 
 
@@ -168,8 +147,12 @@ class SKETCHBRIDGE_OT_test_connection(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
             with waiting(context):
-                answer = engine_process.greet(engine_process.find_command(preferences.engine_command(context)), jobs.new_log(), 20.0)
-        except EngineError as error:
+                command, log = (
+                    engine_process.find_command(preferences.engine_command(context)),
+                    engine_log.new_log(preferences.log_folder()),
+                )
+                answer = engine_process.greet(command, log, 20.0)
+        except SketchbridgeError as error:
             self.report({"ERROR"}, f"{error.message} {error.fix}")
             return {"CANCELLED"}
         shown = ", ".join(f"{name} {value}" for name, value in answer.info.items() if name != "process")
@@ -188,7 +171,7 @@ class SKETCHBRIDGE_OT_doctor(bpy.types.Operator):
         try:
             with waiting(context):
                 text, healthy = doctor.examine(engine_process.find_command(preferences.engine_command(context)))
-        except EngineError as error:
+        except SketchbridgeError as error:
             self.report({"ERROR"}, f"{error.message} {error.fix}")
             return {"CANCELLED"}
         for line in text.splitlines():
@@ -201,15 +184,6 @@ class SKETCHBRIDGE_OT_doctor(bpy.types.Operator):
 def is_modal() -> bool:
     """True while one of the job operators waits for its timer."""
     return bool(_timers)
-
-
-def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
-    """The result that the active object is, or that was made from it, or that the last job made."""
-    active = context.view_layer.objects.active
-    found = scene_write.result_of(active) if active is not None else None
-    if found is None and jobs.last is not None and jobs.last.result:
-        found = bpy.data.objects.get(jobs.last.result)
-    return found
 
 
 @contextlib.contextmanager
@@ -234,6 +208,6 @@ def redraw(context: bpy.types.Context) -> None:
 
 MODAL_CLASSES = (SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture)
 CLASSES = (
-    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_apply_result, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_toggle,
+    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_toggle,
     SKETCHBRIDGE_OT_test_connection, SKETCHBRIDGE_OT_doctor,
 )  # fmt: skip

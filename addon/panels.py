@@ -9,7 +9,7 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import jobs, operators
+from . import jobs
 from .session import Phase, Session
 
 _CHARACTER_PIXELS = 7.0  # of the interface's font at scale 1, on average
@@ -46,7 +46,7 @@ class SKETCHBRIDGE_PT_main(bpy.types.Panel):
             draw_outcome(layout, jobs.last, columns(context))
         else:
             draw_progress(layout, job.session, columns(context))
-        result = operators.find_result(context)
+        result = jobs.find_result(context)
         if result is not None and job is None:
             draw_result(layout, result)
 

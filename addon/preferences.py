@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import bpy
 from bpy.props import StringProperty
 
@@ -29,6 +32,14 @@ def engine_command(context: bpy.types.Context) -> str:
     """The command typed by the user, empty where there is none."""
     addon = context.preferences.addons.get(__package__)
     return "" if addon is None or addon.preferences is None else addon.preferences.engine_command
+
+
+def log_folder() -> Path:
+    """Where the engine's logs go: the extension's own folder, not made yet."""
+    try:
+        return Path(bpy.utils.extension_path_user(__package__, path="logs"))  # its own create=True hides the reason of a failure
+    except ValueError:  # not installed as an extension
+        return Path(tempfile.gettempdir()) / "sketchbridge-logs"
 
 
 CLASSES = (SketchbridgePreferences,)

@@ -1,53 +1,46 @@
 """Evaluated objects of the scene -> arrays: world-space triangles, sRGB-encoded vertex colours, UVs of the corners.
 
-Reading changes nothing in the file. Meshes, curves, surfaces, text and metaballs come with their modifiers; strokes
-without thickness (hair curves, curves without bevel, Grease Pencil) become tubes.
+Meshes, curves, surfaces, text and metaballs come with their modifiers; strokes without thickness (hair curves, curves
+without bevel, Grease Pencil) become tubes. Reading leaves the file as it found it; to unwrap, a copy is linked for a
+moment, and mode and selection are put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import bpy
 import numpy as np
 
-from . import geometry, scene_colours
+from . import geometry, scene_colours, scene_strokes
+from .errors import InputError
 from .geometry import Part
 
 MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")
-GREASE_PENCIL = ("GREASEPENCIL", "GPENCIL")
-LEGACY_PIXEL_RADIUS = 0.0005
-"""Blender units that one pixel of a legacy Grease Pencil stroke's width is worth, as a radius; Blender's own conversion."""
-LINE_SHARE = 0.01
-"""Radius, as a share of the object's diagonal, of lines that have no thickness of their own."""
+READABLE = (*MESH_LIKE, "CURVES", *scene_strokes.GREASE_PENCIL)
+"""Types of objects that can be read."""
 
 
-class SceneError(Exception):
-    """The selection cannot be used. `message` and `fix` are for the user."""
+class SceneError(InputError):
+    """The selection cannot be used."""
 
     def __init__(self, message: str, fix: str) -> None:
-        super().__init__(f"{message} {fix}")
-        self.message = message
-        self.fix = fix
+        super().__init__("selection", message, fix)
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What is sent, and what is needed to put the answer back.
 
-    vertices float32 [V, 3], world axes, relative to `origin` so that nothing is lost far from the world's centre;
+    `part` float32, world axes, relative to `origin` so that nothing is lost far from the world's centre;
     `names` the objects read, `uids` their session ids, which outlive a renaming;
     `active` the one whose transform, parent and collections the result takes;
     `matrix` [4, 4] that object's world matrix when it was read; `new_uvs` float32 [corners, 2] of its mesh where it had none
     """
 
-    vertices: np.ndarray
-    faces: np.ndarray
-    colours: np.ndarray | None
-    uvs: np.ndarray | None
+    part: Part
     origin: np.ndarray
     names: tuple[str, ...]
     uids: tuple[int, ...]
@@ -131,9 +124,9 @@ def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part |
     if obj.type in MESH_LIKE:
         part = _read_mesh_like(obj, evaluated, depsgraph)
     elif obj.type == "CURVES":
-        part = _tubes(_hair_strokes(evaluated))
-    elif obj.type in GREASE_PENCIL:
-        part = _tubes(_drawn_strokes(obj, evaluated))
+        part = scene_strokes.tubes(scene_strokes.hair_strokes(evaluated))
+    elif obj.type in scene_strokes.GREASE_PENCIL:
+        part = scene_strokes.tubes(scene_strokes.drawn_strokes(obj, evaluated))
     else:
         return None
     if part is None:
@@ -207,11 +200,13 @@ def _reading(part: Part, names: tuple[str, ...], active: str, notes: tuple[str, 
     origin = (part.vertices.min(axis=0) + part.vertices.max(axis=0)) / 2
     matrix = np.array(bpy.data.objects[active].matrix_world, dtype=np.float64)
     uids = tuple(bpy.data.objects[name].session_uid for name in names)
-    vertices = np.ascontiguousarray(part.vertices - origin, dtype=np.float32)
-    uvs = None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32)
-    return Reading(
-        vertices, np.ascontiguousarray(part.faces, dtype=np.int32), part.colours, uvs, origin, names, uids, active, matrix, notes, new_uvs
+    sent = Part(
+        np.ascontiguousarray(part.vertices - origin, dtype=np.float32),
+        np.ascontiguousarray(part.faces, dtype=np.int32),
+        part.colours,
+        None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32),
     )
+    return Reading(sent, origin, names, uids, active, matrix, notes, new_uvs)
 
 
 def _read_mesh_like(obj: bpy.types.Object, evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
@@ -224,7 +219,8 @@ def _read_mesh_like(obj: bpy.types.Object, evaluated: bpy.types.Object, depsgrap
         vertices = vertices.reshape(-1, 3).astype(np.float64)
         if len(mesh.polygons):
             return _triangles(mesh, vertices, evaluated)
-        return _tubes(_edge_strokes(mesh, vertices)) if obj.type in ("CURVE", "FONT") and len(mesh.edges) else None
+        open_lines = obj.type in ("CURVE", "FONT") and len(mesh.edges)
+        return scene_strokes.tubes(scene_strokes.edge_strokes(mesh, vertices)) if open_lines else None
     finally:
         evaluated.to_mesh_clear()
 
@@ -240,105 +236,3 @@ def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
     slots = [slot.material for slot in evaluated.material_slots]
     return Part(vertices, faces, scene_colours.vertex_colours(mesh, slots, faces, polygons, uvs), uvs)
-
-
-@dataclass(frozen=True, eq=False)
-class _Stroke:
-    """points [N, 3] and radii [N] in the object's space; colours [N, 3] sRGB-encoded, or None."""
-
-    points: np.ndarray
-    radii: np.ndarray
-    cyclic: bool = False
-    colours: np.ndarray | None = None
-
-
-def _tubes(strokes: Sequence[_Stroke]) -> Part | None:
-    parts = []
-    for stroke in strokes:
-        if len(stroke.points):
-            vertices, faces, owner = geometry.tube(stroke.points, stroke.radii, stroke.cyclic)
-            parts.append(Part(vertices, faces, None if stroke.colours is None else stroke.colours[owner]))
-    return geometry.join(parts) if parts else None
-
-
-def _edge_strokes(mesh: bpy.types.Mesh, vertices: np.ndarray) -> list[_Stroke]:
-    edges = np.empty(len(mesh.edges) * 2, np.int32)
-    mesh.edges.foreach_get("vertices", edges)
-    radius = LINE_SHARE * float(np.linalg.norm(np.ptp(vertices, axis=0)))
-    found = geometry.chains(edges.reshape(-1, 2), len(vertices))
-    return [_Stroke(vertices[path], np.full(len(path), radius), closed) for path, closed in found]
-
-
-def _hair_strokes(evaluated: bpy.types.Object) -> list[_Stroke]:
-    curves = evaluated.data
-    points = _attribute(curves, "position", "vector", 3)
-    if points is None:
-        return []
-    radii = _attribute(curves, "radius", "value", 1)
-    radius = LINE_SHARE * float(np.linalg.norm(np.ptp(points, axis=0)))
-    widths = np.full(len(points), radius) if radii is None or not radii.any() else radii[:, 0]
-    offsets = np.empty(len(curves.curve_offset_data), np.int32)
-    curves.curve_offset_data.foreach_get("value", offsets)
-    cyclic = _attribute(curves, "cyclic", "value", 1)
-    spans = pairwise(offsets)
-    return [_Stroke(points[a:b], widths[a:b], bool(cyclic is not None and cyclic[index, 0])) for index, (a, b) in enumerate(spans)]
-
-
-def _drawn_strokes(obj: bpy.types.Object, evaluated: bpy.types.Object) -> list[_Stroke]:
-    if obj.type == "GPENCIL":
-        return [stroke for layer in evaluated.data.layers if not layer.hide for stroke in _legacy_strokes(layer, evaluated)]
-    # The geometry set, which owns what its modifiers made, must live as long as that is read.
-    modified = evaluated.evaluated_geometry() if hasattr(evaluated, "evaluated_geometry") else None
-    data = (modified and modified.grease_pencil) or evaluated.data
-    return [stroke for layer in data.layers if not layer.hide for stroke in _layer_strokes(layer, evaluated)]
-
-
-def _layer_strokes(layer: bpy.types.GreasePencilLayer, evaluated: bpy.types.Object) -> list[_Stroke]:
-    frame = layer.current_frame()
-    if frame is None:
-        return []
-    drawing = frame.drawing
-    points = _attribute(drawing, "position", "vector", 3)
-    if points is None:
-        return []
-    points = geometry.transform(np.array(layer.matrix_local), points)
-    radii = _attribute(drawing, "radius", "value", 1)
-    widths = np.full(len(points), 0.01) if radii is None else radii[:, 0]
-    offsets = np.array([offset.value for offset in drawing.curve_offsets], dtype=np.int64)
-    cyclic, material = _attribute(drawing, "cyclic", "value", 1), _attribute(drawing, "material_index", "value", 1)
-    tint = _attribute(drawing, "vertex_color", "color", 4)
-    strokes = []
-    for index, (a, b) in enumerate(pairwise(offsets)):
-        base = scene_colours.stroke_colour(evaluated, 0 if material is None else int(material[index, 0]))
-        colours = scene_colours.tinted(base, np.zeros((b - a, 4)) if tint is None else tint[a:b])
-        strokes.append(_Stroke(points[a:b], widths[a:b], bool(cyclic is not None and cyclic[index, 0]), colours))
-    return strokes
-
-
-def _legacy_strokes(layer: bpy.types.GPencilLayer, evaluated: bpy.types.Object) -> list[_Stroke]:
-    """Of Blender 4.2, whose drawings are made of stroke.points."""
-    if layer.active_frame is None:
-        return []
-    strokes, pixel = [], LEGACY_PIXEL_RADIUS * evaluated.data.pixel_factor
-    for stroke in layer.active_frame.strokes:
-        count = len(stroke.points)
-        points, pressure, tint = np.empty(count * 3, np.float32), np.empty(count, np.float32), np.empty(count * 4, np.float32)
-        stroke.points.foreach_get("co", points)
-        stroke.points.foreach_get("pressure", pressure)
-        stroke.points.foreach_get("vertex_color", tint)
-        placed = geometry.transform(np.array(layer.matrix_layer), points.reshape(-1, 3))
-        colours = scene_colours.tinted(scene_colours.stroke_colour(evaluated, stroke.material_index), tint.reshape(-1, 4))
-        radii = pixel * max(stroke.line_width + layer.line_change, 1) * pressure
-        strokes.append(_Stroke(placed, radii, stroke.use_cyclic, colours))
-    return strokes
-
-
-def _attribute(owner: object, name: str, field: str, width: int) -> np.ndarray | None:
-    """A named attribute [N, width] in float64, None where it is missing."""
-    attribute = owner.attributes.get(name)  # type: ignore[attr-defined]
-    if attribute is None or not len(attribute.data):
-        return None
-    kind = {"INT": np.int32, "BOOLEAN": bool}.get(attribute.data_type, np.float32)
-    values = np.empty(len(attribute.data) * width, kind)
-    attribute.data.foreach_get(field, values)
-    return values.reshape(-1, width).astype(np.float64)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import enum
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,21 +50,10 @@ class Problem:
         return f"{self.message} {self.fix}".strip()
 
 
-@dataclass(frozen=True, eq=False)
-class JobInput:
-    """What is submitted: settings of engine.config.JobSettings, arrays as in protocol.Submit."""
-
-    settings: dict[str, Any]
-    vertices: np.ndarray
-    faces: np.ndarray
-    colours: np.ndarray | None = None
-    uvs: np.ndarray | None = None
-
-
 class Session:
     """One engine process doing one job; the process ends with the job, so that all its memory is free again."""
 
-    def __init__(self, command: Sequence[str], job: JobInput, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, command: Sequence[str], submit: protocol.Submit, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.phase = Phase.STARTING
         self.progress: protocol.Progress | None = None
         self.preview: np.ndarray | None = None
@@ -77,7 +64,7 @@ class Session:
         self.quiet = False
         self.engine: protocol.Hello | None = None
         self._mesh: protocol.MeshUpdate | None = None
-        self._job, self._id, self._log, self._clock = job, uuid.uuid4().hex[:12], log, clock
+        self._submit, self._log, self._clock = submit, log, clock
         self._started = self._heard = self._pinged = clock()
         self._cancel_asked: float | None = None
         self._process: EngineProcess | None = None
@@ -146,7 +133,7 @@ class Session:
         submitted, self.phase = self.phase is Phase.RUNNING, Phase.CANCELLING
         self._cancel_asked = self._clock()
         if submitted and self._process is not None:
-            self._process.send(protocol.Cancel(self._id))
+            self._process.send(protocol.Cancel(self._submit.job))
         else:
             self._finish(Phase.CANCELLED)
 
@@ -169,8 +156,7 @@ class Session:
             case protocol.Hello():
                 self.engine = message
                 self._process_send(hello())
-                job = self._job
-                self._process_send(protocol.Submit(self._id, job.settings, job.vertices, job.faces, job.colours, job.uvs))
+                self._process_send(self._submit)
                 self.phase = Phase.RUNNING
             case protocol.Progress():
                 self.progress = message

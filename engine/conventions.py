@@ -2,7 +2,9 @@
 `engine.render.images`.
 
 World space     Blender's: right-handed, +Z up, metres; an object's front faces -Y.
-Engine space    World axes, moved and uniformly scaled so that the sketch fits a cube of half-extent `FIT_EXTENT`
+Host space      What a host submits and gets back: world axes with an origin of its own. The add-on's is the centre of the sketch's
+                bounding box (Reading.origin, float64), so that float32 loses nothing far from the world's; a file's is its own.
+Engine space    World axes, moved and uniformly scaled from host space so that the sketch fits a cube of half-extent `FIT_EXTENT`
                 around the origin; the working volume is [-1, 1]^3. See `SceneNormalization`.
 Clip space      OpenGL's and nvdiffrast's: x right, y up, z in [-w, w], near plane at z = -w; right-handed eye looks along -Z.
 Image tensors   [B, C, H, W] float32 in 0..1 with row 0 at the TOP. The rasterizer's buffers are [B, H, W, C] with row 0 at

@@ -7,7 +7,7 @@ pieces of any size, into messages; both check the one table of legal transitions
 
 all little-endian. The header is {"type": name, "fields": {...}, "arrays": [{"name", "dtype", "shape"}, ...]}. Nothing is
 ever pickled, and nothing larger than the limits below is accepted. Standard library and numpy only: the add-on carries
-a copy of this file, and the version in `Hello` keeps two copies that differ from talking past each other.
+a copy of this file and of errors.py, and the version in `Hello` keeps two copies that differ from talking past each other.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .errors import SketchbridgeError
+
 PROTOCOL_VERSION = 1
 MAGIC = b"SKBR"
 MAX_HEADER_BYTES = 1 << 20
@@ -31,13 +33,11 @@ DTYPES = ("<f4", "<i4", "|u1")
 _PREFIX = struct.Struct("<4sIQ")
 
 
-class ProtocolError(Exception):
-    """The rules of this file were broken; `fix` tells the user what to do about it."""
+class ProtocolError(SketchbridgeError):
+    """The rules of this file were broken."""
 
     def __init__(self, message: str, fix: str = "This is a bug in Sketchbridge; please report it.") -> None:
-        super().__init__(f"{message} {fix}")
-        self.message = message
-        self.fix = fix
+        super().__init__("protocol", message, fix)
 
 
 class LocalProtocolError(ProtocolError):
@@ -87,7 +87,11 @@ class Hello:
 
 @dataclass(frozen=True, eq=False)
 class Submit:
-    """Host: do this. Space is the world's (+Z up); colours sRGB-encoded 0..1; uvs per face corner, v up."""
+    """Host: do this.
+
+    Space is the host's (engine.conventions): right-handed, +Z up, any origin and scale; all answers are in the same.
+    Colours sRGB-encoded 0..1; uvs per face corner, v up.
+    """
 
     job: str
     settings: dict[str, Any]

@@ -175,18 +175,18 @@ def run_until(jobs: ModuleType, moment: Callable[[], object], seconds: float = 1
 @pytest.mark.parametrize("moment", ["at once", "greeted", "first progress", "preview shown", "late"])
 @pytest.mark.parametrize("how", ["cancel", "kill"])
 def test_stopped_at_any_moment_everything_is_as_before(scene: ModuleType, moment: str, how: str) -> None:
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     cube = add_cube()
     other = add_object("Bystander", CUBE, [[0, 1, 3, 2]])
     other.hide_set(True)
     select(cube)
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
     before = helpers.fingerprint()
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     session = jobs.running.session
     run_until(jobs, {
         "at once": lambda: True, "greeted": lambda: session.engine, "first progress": lambda: session.progress,
-        "preview shown": lambda: write.PREVIEW_NAME in bpy.data.objects, "late": lambda: session.progress and session.progress.step > 60,
+        "preview shown": lambda: preview.PREVIEW_NAME in bpy.data.objects, "late": lambda: session.progress and session.progress.step > 60,
     }[moment])  # fmt: skip
     if how == "cancel":
         assert bpy.ops.sketchbridge.cancel() == {"FINISHED"}
@@ -211,7 +211,7 @@ def test_a_second_job_is_refused_while_one_runs(scene: ModuleType) -> None:
     jobs = part(scene, "jobs")
     add_cube()
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     assert "already running" in refused(bpy.ops.sketchbridge.refine)
     assert jobs.running is not None
     jobs.cancel()
@@ -240,18 +240,18 @@ def test_edit_mode_is_refused(scene: ModuleType) -> None:
 
 @pytest.mark.parametrize(("mode", "name"), [("EDIT", "Edit Mode"), ("SCULPT", "Sculpt Mode"), ("VERTEX_PAINT", "Vertex Paint")])
 def test_a_result_waits_until_the_user_is_back_in_object_mode(scene: ModuleType, mode: str, name: str) -> None:
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     sketch, other = add_cube(), add_cube("Other")
     select(sketch)
     bpy.context.scene.sketchbridge.prompt = "steps 20"
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     session = jobs.running.session
     select(other)
     bpy.ops.object.mode_set(mode=mode)
     run_until(jobs, lambda: session.finished)
     for _ in range(3):
         assert not jobs.step(bpy.context)
-        assert write.PREVIEW_NAME not in bpy.data.objects and not sketch.hide_get() and other.mode == mode
+        assert preview.PREVIEW_NAME not in bpy.data.objects and not sketch.hide_get() and other.mode == mode
     assert jobs.has_result() and part(scene, "panels").waiting_text(bpy.context) == f"Finished: leave {name} to receive the result"
     bpy.ops.object.mode_set(mode="OBJECT")
     assert jobs.step(bpy.context)
@@ -259,22 +259,22 @@ def test_a_result_waits_until_the_user_is_back_in_object_mode(scene: ModuleType,
 
 
 def test_in_edit_mode_the_preview_stands_still_and_a_failure_is_told_at_once(scene: ModuleType) -> None:
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     sketch, other = add_cube(), add_cube("Other")
     select(sketch)
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     session = jobs.running.session
-    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects)
+    run_until(jobs, lambda: preview.PREVIEW_NAME in bpy.data.objects)
     select(other)
     bpy.ops.object.mode_set(mode="EDIT")
-    shown = helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data)
+    shown = helpers.mesh_bytes(bpy.data.objects[preview.PREVIEW_NAME].data)
     run_until(jobs, lambda: session._mesh is not None)  # a newer mesh has come and is kept for later
     assert not jobs.step(bpy.context)
-    assert helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data) == shown
+    assert helpers.mesh_bytes(bpy.data.objects[preview.PREVIEW_NAME].data) == shown
     bpy.ops.object.mode_set(mode="OBJECT")
     assert not jobs.step(bpy.context)
-    assert helpers.mesh_bytes(bpy.data.objects[write.PREVIEW_NAME].data) != shown
+    assert helpers.mesh_bytes(bpy.data.objects[preview.PREVIEW_NAME].data) != shown
     select(other)
     bpy.ops.object.mode_set(mode="EDIT")
     os.kill(session.pid, signal.SIGKILL)
@@ -290,7 +290,7 @@ def test_a_result_that_waits_can_be_given_up(scene: ModuleType) -> None:
     jobs = part(scene, "jobs")
     add_cube()
     before = helpers.fingerprint()
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     bpy.ops.object.mode_set(mode="EDIT")
     run_until(jobs, jobs.has_result)
     assert bpy.ops.sketchbridge.cancel() == {"FINISHED"}
@@ -301,29 +301,29 @@ def test_a_result_that_waits_can_be_given_up(scene: ModuleType) -> None:
 
 @pytest.mark.parametrize("mode", ["refine", "texture"])
 def test_an_object_renamed_during_the_job_is_found_again(scene: ModuleType, mode: str) -> None:
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     sketch = add_cube()
     sketch.location = (3, 2, 1)
     bpy.context.scene.sketchbridge.prompt = "steps 20"
-    assert jobs.begin(bpy.context, mode)
+    assert not jobs.begin(bpy.context, mode)
     session = jobs.running.session
-    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects if mode == "refine" else session.progress)
+    run_until(jobs, lambda: preview.PREVIEW_NAME in bpy.data.objects if mode == "refine" else session.progress)
     sketch.name = "Tulip"
     bystander = add_cube()  # has the name that the sketch had
     assert bystander.name == "Sketch"
     outcome = jobs.run_blocking(bpy.context)
     assert outcome.result == ("Tulip refined" if mode == "refine" else "Tulip textured") and "from Tulip." in outcome.text
     result = bpy.data.objects[outcome.result]
-    assert tuple(result.location) == (3, 2, 1) and write.sources_of(result) == [sketch]
+    assert tuple(result.location) == (3, 2, 1) and part(scene, "scene_show").sources_of(result) == [sketch]
     assert sketch.hide_get() and sketch.hide_render and not bystander.hide_get() and not bystander.hide_render
 
 
 def test_an_object_renamed_under_the_preview_is_shown_again(scene: ModuleType) -> None:
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     sketch = add_cube()
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    assert jobs.begin(bpy.context, "refine")
-    run_until(jobs, lambda: write.PREVIEW_NAME in bpy.data.objects)
+    assert not jobs.begin(bpy.context, "refine")
+    run_until(jobs, lambda: preview.PREVIEW_NAME in bpy.data.objects)
     assert sketch.hide_get()
     sketch.name = "Tulip"
     jobs.cancel()
@@ -333,12 +333,12 @@ def test_an_object_renamed_under_the_preview_is_shown_again(scene: ModuleType) -
 
 def test_a_preview_of_another_process_is_removed_by_names(scene: ModuleType) -> None:
     """Blender was killed after it had saved the file by itself: the session ids in it may be those of other objects."""
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
     sketch, other = add_cube(), add_cube("Other")
     other.hide_set(True)
     select(sketch)
-    preview = write._new_preview(bpy.context, part(scene, "scene_read").read_sketch(bpy.context))
-    preview["sketchbridge_preview"] = json.dumps({"process": 0, "names": ["Sketch"], "uids": [other.session_uid]})
+    shown = preview._new_preview(bpy.context, part(scene, "scene_read").read_sketch(bpy.context))
+    shown["sketchbridge_preview"] = json.dumps({"process": 0, "names": ["Sketch"], "uids": [other.session_uid]})
     assert sketch.hide_get()
     jobs.after_load()
     assert helpers.no_preview() and not sketch.hide_get() and other.hide_get()
@@ -351,8 +351,8 @@ def test_disabling_the_extension_ends_the_job(scene: ModuleType) -> None:
     add_cube()
     before = helpers.fingerprint()
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    assert jobs.begin(bpy.context, "refine")
-    run_until(jobs, lambda: part(scene, "scene_write").PREVIEW_NAME in bpy.data.objects)
+    assert not jobs.begin(bpy.context, "refine")
+    run_until(jobs, lambda: part(scene, "scene_preview").PREVIEW_NAME in bpy.data.objects)
     session = jobs.running.session
     addon_utils.disable(helpers.PACKAGE)
     try:
@@ -377,7 +377,7 @@ def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path
         jobs = importlib.import_module(helpers.PACKAGE + ".jobs")
         helpers.add_cube()
         bpy.context.scene.sketchbridge.prompt = "deaf"
-        assert jobs.begin(bpy.context, "refine")
+        assert not jobs.begin(bpy.context, "refine")
         while jobs.running.session.progress is None:
             jobs.step(bpy.context); time.sleep(0.02)
         print("ENGINE", jobs.running.session.pid, flush=True)
@@ -429,4 +429,4 @@ def test_a_mesh_far_from_the_origin_keeps_its_detail(scene: ModuleType) -> None:
     plate.location = (1e5, 0, 0)
     bpy.context.view_layer.update()
     reading = part(scene, "scene_read").read_sketch(bpy.context)
-    assert np.ptp(reading.vertices, axis=0) == pytest.approx([1, 1, 0.001], rel=1e-5)
+    assert np.ptp(reading.part.vertices, axis=0) == pytest.approx([1, 1, 0.001], rel=1e-5)

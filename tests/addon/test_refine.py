@@ -179,15 +179,15 @@ def test_meshes_are_streamed_into_the_scene_and_leave_no_trace(scene: ModuleType
     cube = add_cube()
     cube.location = (5, 6, 7)
     bpy.context.scene.sketchbridge.prompt = "steps 100"
-    seen, write, jobs = [], part(scene, "scene_write"), part(scene, "jobs")
-    shown = write.show_preview
+    seen, preview, jobs = [], part(scene, "scene_preview"), part(scene, "jobs")
+    shown = preview.show
 
     def watched(context: bpy.types.Context, reading: object, update: object) -> None:
         shown(context, reading, update)
-        preview = bpy.data.objects[write.PREVIEW_NAME]
-        seen.append((np.ptp(world_vertices(preview), axis=0).max(), world_vertices(preview).mean(axis=0), cube.hide_get()))
+        placed = world_vertices(bpy.data.objects[preview.PREVIEW_NAME])
+        seen.append((np.ptp(placed, axis=0).max(), placed.mean(axis=0), cube.hide_get()))
 
-    monkeypatch.setattr(jobs.scene_write, "show_preview", watched)
+    monkeypatch.setattr(jobs.scene_preview, "show", watched)
     bpy.ops.sketchbridge.refine()
     sizes = [size for size, _, _ in seen]
     assert len(seen) >= 2 and sizes == sorted(sizes, reverse=True) and all(hidden for _, _, hidden in seen)
@@ -198,9 +198,9 @@ def test_meshes_are_streamed_into_the_scene_and_leave_no_trace(scene: ModuleType
 def test_the_preview_is_neither_saved_nor_kept_when_the_file_changes(scene: ModuleType, tmp_path: object) -> None:
     add_cube()
     bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    jobs, write = part(scene, "jobs"), part(scene, "scene_write")
-    assert jobs.begin(bpy.context, "refine")
-    while write.PREVIEW_NAME not in bpy.data.objects:
+    jobs, preview = part(scene, "jobs"), part(scene, "scene_preview")
+    assert not jobs.begin(bpy.context, "refine")
+    while preview.PREVIEW_NAME not in bpy.data.objects:
         assert not jobs.step(bpy.context)
         jobs.running.session.wait(0.05)
     session = jobs.running.session
@@ -239,7 +239,7 @@ def test_the_original_may_be_renamed_or_deleted_meanwhile(scene: ModuleType) -> 
     cube.matrix_world = POSES["stretched and mirrored"]
     bpy.context.view_layer.update()
     wanted, before = np.array(cube.matrix_world), world_vertices(cube)
-    assert jobs.begin(bpy.context, "refine")
+    assert not jobs.begin(bpy.context, "refine")
     bpy.data.objects.remove(cube)
     assert jobs.run_blocking(bpy.context).phase.value == "done"
     bpy.context.view_layer.update()
@@ -272,3 +272,18 @@ def test_a_model_folder_beside_the_file(scene: ModuleType, tmp_path: Path) -> No
     assert os.path.normpath(job_settings(settings, "refine")["model"]) == str(tmp_path / "models" / "flowers")
     settings.model = "owner/model"
     assert job_settings(settings, "refine")["model"] == "owner/model"
+
+
+def test_a_result_is_one_undo_step(scene: ModuleType) -> None:
+    cube = add_cube()
+    bpy.ops.ed.undo_push(message="drawn")
+    bpy.ops.sketchbridge.refine()
+    name, corners = result().name, len(result().data.vertices)
+    bpy.ops.ed.undo()
+    cube = bpy.data.objects["Sketch"]
+    assert name not in bpy.data.objects and not cube.hide_get() and not cube.hide_render and cube.select_get()
+    bpy.ops.ed.redo()
+    made = bpy.data.objects[name]
+    shader = next(node for node in made.material_slots[0].material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    assert len(made.data.vertices) == corners and shader.inputs["Base Color"].links[0].from_node.image.packed_file is not None
+    assert bpy.data.objects["Sketch"].hide_get()

@@ -29,7 +29,7 @@ def sorted_rows(points: np.ndarray) -> np.ndarray:
 
 
 def signed_volume(reading: object) -> float:
-    a, b, c = (reading.vertices.astype(np.float64)[reading.faces[:, corner]] for corner in range(3))
+    a, b, c = (reading.part.vertices.astype(np.float64)[reading.part.faces[:, corner]] for corner in range(3))
     return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
 
 
@@ -39,7 +39,7 @@ def test_positions_are_the_worlds_and_faces_look_outward(scene: ModuleType, scal
     cube.matrix_world = matrix((5, 6, 7), (0.3, 0.5, -0.7), scale)
     bpy.context.view_layer.update()
     reading = read(scene)
-    np.testing.assert_allclose(sorted_rows(reading.vertices + reading.origin), sorted_rows(helpers.world_vertices(cube)), atol=1e-5)
+    np.testing.assert_allclose(sorted_rows(reading.part.vertices + reading.origin), sorted_rows(helpers.world_vertices(cube)), atol=1e-5)
     assert signed_volume(reading) == pytest.approx(8 * 6, rel=1e-5)
 
 
@@ -47,7 +47,7 @@ def test_modifiers_are_applied_and_ngons_become_triangles(scene: ModuleType) -> 
     cube = add_cube()
     cube.modifiers.new("Array", "ARRAY").count = 3
     reading = read(scene)
-    assert len(reading.vertices) == 24 and len(reading.faces) == 36 and signed_volume(reading) == pytest.approx(24)
+    assert len(reading.part.vertices) == 24 and len(reading.part.faces) == 36 and signed_volume(reading) == pytest.approx(24)
 
 
 def test_several_objects_are_joined_and_useless_ones_named(scene: ModuleType) -> None:
@@ -56,7 +56,7 @@ def test_several_objects_are_joined_and_useless_ones_named(scene: ModuleType) ->
     second.location = (10, 0, 0)
     select(second, first, wire)
     reading = read(scene)
-    assert reading.names == ("Second", "First") and reading.active == "Second" and len(reading.faces) == 24
+    assert reading.names == ("Second", "First") and reading.active == "Second" and len(reading.part.faces) == 24
     assert len(reading.notes) == 1 and "'Wire'" in reading.notes[0]
 
 
@@ -68,7 +68,9 @@ def test_colour_attributes_arrive_srgb_encoded(scene: ModuleType, kind: str, dom
     values = np.tile(np.array([0.2, 0.5, 0.8, 1.0], np.float32), (len(attribute.data), 1))
     attribute.data.foreach_set("color", values.ravel())
     # Byte colours hold 8 bits of the encoded value: half a step is 0.002.
-    np.testing.assert_allclose(read(scene).colours, [[srgb(0.2), srgb(0.5), srgb(0.8)]] * 6, atol=1e-5 if kind == "FLOAT_COLOR" else 2.1e-3)
+    np.testing.assert_allclose(
+        read(scene).part.colours, [[srgb(0.2), srgb(0.5), srgb(0.8)]] * 6, atol=1e-5 if kind == "FLOAT_COLOR" else 2.1e-3
+    )
 
 
 def test_corner_colours_are_averaged_at_shared_vertices(scene: ModuleType) -> None:
@@ -77,7 +79,7 @@ def test_corner_colours_are_averaged_at_shared_vertices(scene: ModuleType) -> No
     values = np.zeros((8, 4), np.float32)
     values[:4, 0] = 1.0  # the first face is red, the second black
     attribute.data.foreach_set("color", values.ravel())
-    np.testing.assert_allclose(read(scene).colours[:, 0], [1, srgb(0.5), srgb(0.5), 1, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(read(scene).part.colours[:, 0], [1, srgb(0.5), srgb(0.5), 1, 0, 0], atol=1e-5)
 
 
 def principled(name: str, colour: tuple[float, float, float]) -> tuple[bpy.types.Material, bpy.types.NodeSocket]:
@@ -95,7 +97,7 @@ def test_materials_colour_their_faces(scene: ModuleType) -> None:
     quads.data.materials.append(principled("Red", (0.5, 0, 0))[0])
     quads.data.materials.append(principled("Blue", (0, 0, 0.5))[0])
     quads.data.polygons[1].material_index = 1
-    colours = read(scene).colours
+    colours = read(scene).part.colours
     np.testing.assert_allclose(colours[[0, 3]], [[srgb(0.5), 0, 0]] * 2, atol=1e-5)
     np.testing.assert_allclose(colours[[4, 5]], [[0, 0, srgb(0.5)]] * 2, atol=1e-5)
     assert colours[1, 0] > 0 and colours[1, 2] > 0  # shared by both faces
@@ -112,14 +114,14 @@ def test_a_base_colour_texture_is_sampled(scene: ModuleType) -> None:
     texture.image = image
     material.node_tree.links.new(texture.outputs["Color"], socket)
     quads.data.materials.append(material)
-    colours = part(scene, "scene_read").read_sketch(bpy.context).colours
+    colours = part(scene, "scene_read").read_sketch(bpy.context).part.colours
     # An 8-bit image holds encoded values: what was painted is what arrives, to its step of 1/255.
     np.testing.assert_allclose(colours[[0, 4]], [[1, 0.5, 0], [0, 0.25, 1]], atol=3e-3)
 
 
 def test_without_colours_none_are_sent(scene: ModuleType) -> None:
     add_cube()
-    assert read(scene).colours is None
+    assert read(scene).part.colours is None
 
 
 def test_a_curve_without_bevel_becomes_a_tube(scene: ModuleType) -> None:
@@ -133,10 +135,10 @@ def test_a_curve_without_bevel_becomes_a_tube(scene: ModuleType) -> None:
 def test_a_bevelled_curve_and_text_come_as_they_look(scene: ModuleType) -> None:
     bpy.ops.curve.primitive_bezier_circle_add(radius=2)
     bpy.context.object.data.bevel_depth = 0.25
-    np.testing.assert_allclose(np.ptp(read(scene).vertices, axis=0), [4.5, 4.5, 0.5], atol=0.02)
+    np.testing.assert_allclose(np.ptp(read(scene).part.vertices, axis=0), [4.5, 4.5, 0.5], atol=0.02)
     bpy.ops.object.text_add()
     bpy.context.object.data.extrude = 0.1
-    assert np.ptp(read(scene).vertices[:, 2]) == pytest.approx(0.2)
+    assert np.ptp(read(scene).part.vertices[:, 2]) == pytest.approx(0.2)
 
 
 def test_hair_curves_become_tubes(scene: ModuleType) -> None:
@@ -186,7 +188,7 @@ def test_a_drawn_stroke_becomes_a_tube_of_its_own_thickness(scene: ModuleType) -
     reading = read(scene)
     octagon = 0.5 * 8 * np.sin(np.pi / 4) * 0.05**2
     assert signed_volume(reading) == pytest.approx(octagon * 3 * 8, rel=1e-3)
-    assert reading.colours is not None
+    assert reading.part.colours is not None
 
 
 def test_hidden_layers_are_left_out(scene: ModuleType) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from addon import engine_process
 from addon.engine_process import EngineError, EngineProcess, find_command, greet
-from addon.session import CANCEL_SECONDS, JobInput, Phase, Session
+from addon.protocol import Submit
+from addon.session import CANCEL_SECONDS, Phase, Session
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]
@@ -30,7 +31,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     sessions: list[Session] = []
 
     def start_session(prompt: str, command: list[str] = COMMAND, **settings: object) -> Session:
-        job = JobInput({"prompt": prompt, **settings}, VERTICES, FACES)
+        job = Submit("a", {"prompt": prompt, **settings}, VERTICES, FACES)
         sessions.append(Session(command, job, tmp_path / "engine.log"))
         return sessions[-1]
 
@@ -88,7 +89,7 @@ def test_cancel_at_any_moment(start: Start, delay: float) -> None:
 def test_an_engine_that_does_not_hear_cancel_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     shift = [0.0]
-    session = Session(COMMAND, JobInput({"prompt": "deaf"}, VERTICES, FACES), tmp_path / "log", lambda: time.monotonic() + shift[0])
+    session = Session(COMMAND, Submit("a", {"prompt": "deaf"}, VERTICES, FACES), tmp_path / "log", lambda: time.monotonic() + shift[0])
     run(session, lambda session: session.progress)
     session.cancel()
     session.poll()
@@ -143,7 +144,7 @@ def test_a_command_that_is_no_engine(start: Start, command: list[str], words: st
 def test_an_engine_that_never_greets(tmp_path: Path) -> None:
     shift = [0.0]
     command = [sys.executable, "-c", "import sys, time; print('password:', file=sys.stderr, flush=True); time.sleep(60)"]
-    session = Session(command, JobInput({}, VERTICES, FACES), tmp_path / "log", lambda: time.monotonic() + shift[0])
+    session = Session(command, Submit("a", {}, VERTICES, FACES), tmp_path / "log", lambda: time.monotonic() + shift[0])
     time.sleep(0.5)
     session.poll()
     assert session.phase is Phase.STARTING
@@ -167,7 +168,7 @@ def test_a_child_that_never_reads_does_not_block_the_host(tmp_path: Path, monkey
         "sys.stdout.buffer.write(b''.join(p.encode(p.Hello(p.PROTOCOL_VERSION, 'deaf')))); sys.stdout.flush(); time.sleep(60)"
     )
     big = np.zeros((3_000_000, 3), np.float32)
-    session = Session([sys.executable, "-c", code], JobInput({}, big, FACES), tmp_path / "log")
+    session = Session([sys.executable, "-c", code], Submit("a", {}, big, FACES), tmp_path / "log")
     run(session, lambda session: session.phase is Phase.RUNNING)
     started = time.monotonic()
     session.poll()

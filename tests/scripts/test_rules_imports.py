@@ -79,7 +79,7 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
     assert not {file: names for file, names in offending.items() if names}
 
 
-@pytest.mark.parametrize("name", ["protocol.py", "formats/files.py"])
+@pytest.mark.parametrize("name", ["protocol.py", "errors.py", "formats/files.py"])
 def test_what_addon_and_engine_share_is_one_file(name):
     assert (ROOT / "addon" / Path(name).name).read_bytes() == (ROOT / "engine" / name).read_bytes()
     assert {found.split(".")[0] for found in imported_by("engine")[f"engine/{name}"]} <= {*sys.stdlib_module_names, "numpy"}
