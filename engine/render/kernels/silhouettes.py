@@ -114,6 +114,48 @@ def side(a: wp.vec2, b: wp.vec2, c: wp.vec2) -> float:
 
 
 @wp.func
+def leave_face(p0: wp.vec2, p1: wp.vec2, p2: wp.vec2):
+    """Which edge the path leaves the face by, and where. Returns (edge, along), or (NO_EDGE, -BEHIND_EYE) where it misses the face."""
+    exit_edge = int(NO_EDGE)
+    along = float(-BEHIND_EYE)
+    above0 = p0[1] >= 0.0
+    above1 = p1[1] >= 0.0
+    above2 = p2[1] >= 0.0
+    if above0 != above1:
+        exit_edge = 0
+        along = crossing(p0, p1)
+    if above1 != above2:
+        here = crossing(p1, p2)
+        if here > along:
+            exit_edge = 1
+            along = here
+    if above2 != above0:
+        here = crossing(p2, p0)
+        if here > along:
+            exit_edge = 2
+            along = here
+    return exit_edge, along
+
+
+@wp.func
+def vertex_beyond(tri: wp.array2d(dtype=wp.int32), face: int, ia: int, ib: int) -> int:
+    """The vertex of a face that is neither of the two."""
+    j = tri[face, 0]
+    if j == ia or j == ib:
+        j = tri[face, 1]
+        if j == ia or j == ib:
+            j = tri[face, 2]
+    return j
+
+
+@wp.func
+def parts_pixels_along(a: wp.vec2, b: wp.vec2, axis: int) -> bool:
+    """Whether the edge is one that this axis blends: each edge is blended along the axis that it stands more across."""
+    lean = wp.abs(b[1] - a[1]) - wp.abs(b[0] - a[0])
+    return lean > 0.0 or (lean == 0.0 and axis == 0)
+
+
+@wp.func
 def follow_surface(
     view: int,
     start: int,
@@ -128,32 +170,12 @@ def follow_surface(
     """Follow the surface for one pixel. Returns (3 * face + edge, position 0..1) of the silhouette, or NO_EDGE or OCCLUDED."""
     face = int(start)
     for _ in range(MAX_STEPS):
-        i0 = tri[face, 0]
-        i1 = tri[face, 1]
-        i2 = tri[face, 2]
-        p0 = to_path(screen[view, i0], origin, axis, sign)
-        p1 = to_path(screen[view, i1], origin, axis, sign)
-        p2 = to_path(screen[view, i2], origin, axis, sign)
+        p0 = to_path(screen[view, tri[face, 0]], origin, axis, sign)
+        p1 = to_path(screen[view, tri[face, 1]], origin, axis, sign)
+        p2 = to_path(screen[view, tri[face, 2]], origin, axis, sign)
         if wp.max(wp.max(wp.abs(p0[0]), wp.abs(p1[0])), wp.abs(p2[0])) > 0.5 * BEHIND_EYE:
             return int(NO_EDGE), 0.0
-        above0 = p0[1] >= 0.0
-        above1 = p1[1] >= 0.0
-        above2 = p2[1] >= 0.0
-        exit_edge = int(NO_EDGE)
-        along = float(-BEHIND_EYE)
-        if above0 != above1:
-            exit_edge = 0
-            along = crossing(p0, p1)
-        if above1 != above2:
-            here = crossing(p1, p2)
-            if here > along:
-                exit_edge = 1
-                along = here
-        if above2 != above0:
-            here = crossing(p2, p0)
-            if here > along:
-                exit_edge = 2
-                along = here
+        exit_edge, along = leave_face(p0, p1, p2)
         if exit_edge == NO_EDGE:
             return int(NO_EDGE), 0.0
         if along >= PATH_END:
@@ -161,33 +183,21 @@ def follow_surface(
         a = p0
         b = p1
         c = p2
-        ia = i0
-        ib = i1
         if exit_edge == 1:
             a = p1
             b = p2
             c = p0
-            ia = i1
-            ib = i2
         if exit_edge == 2:
             a = p2
             b = p0
             c = p1
-            ia = i2
-            ib = i0
         beyond = neighbours[face, exit_edge]
         ends = beyond == BOUNDARY
         if not ends:
-            j = tri[beyond, 0]
-            if j == ia or j == ib:
-                j = tri[beyond, 1]
-                if j == ia or j == ib:
-                    j = tri[beyond, 2]
-            d = to_path(screen[view, j], origin, axis, sign)
-            ends = side(a, b, c) * side(a, b, d) > 0.0
+            j = vertex_beyond(tri, beyond, tri[face, exit_edge], tri[face, (exit_edge + 1) % 3])
+            ends = side(a, b, c) * side(a, b, to_path(screen[view, j], origin, axis, sign)) > 0.0
         if ends:
-            lean = wp.abs(b[1] - a[1]) - wp.abs(b[0] - a[0])
-            if lean > 0.0 or (lean == 0.0 and axis == 0):
+            if parts_pixels_along(a, b, axis):
                 return 3 * face + exit_edge, wp.clamp(along, 0.0, 1.0)
             return int(NO_EDGE), 0.0
         if beyond == goal:
