@@ -32,7 +32,7 @@ class _Usage(Exception):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options; those of the job are the same as the engine's own command line has."""
-    parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=str(__doc__).splitlines()[0])
     commands = parser.add_subparsers(dest="mode", required=True)
     texts = {"refine": "refine a sketch: geometry and texture", "texture": "texture an object; vertices, faces and UVs stay as they are"}
     for mode, text in texts.items():

@@ -386,7 +386,7 @@ def encode(message: Message) -> list[bytes | memoryview]:
         header = json.dumps({"type": _NAMES[type(message)], "fields": fields, "arrays": described}, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise LocalProtocolError(f"Message '{_NAMES[type(message)]}' cannot be written as JSON: {error}.") from error
-    payload = [memoryview(np.ascontiguousarray(array)).cast("B") if array.size else memoryview(b"") for array in arrays.values()]
+    payload = [np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"") for array in arrays.values()]
     total = sum(len(piece) for piece in payload)
     if len(header) > MAX_HEADER_BYTES or total > MAX_PAYLOAD_BYTES or len(arrays) > MAX_ARRAYS:
         raise LocalProtocolError(

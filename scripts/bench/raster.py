@@ -182,7 +182,7 @@ def compare(faces: int, size: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--size", type=int, default=512, help="pixels a side (512)")
     parser.add_argument("--rounds", type=int, default=25, help="timed rounds (25)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")

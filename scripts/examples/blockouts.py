@@ -32,7 +32,7 @@ def refine_blockout(name: str, prompt: str, model: str, out: Path) -> int:
 def main() -> int:
     """Run the command; the number of failures."""
     prompts = tomllib.loads((EXAMPLES / "prompts.toml").read_text("utf-8"))
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", default=sorted(prompts), metavar="NAME", help=", ".join(prompts))
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "blockouts")

@@ -62,7 +62,7 @@ class Pictures:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of renders")
     parser.add_argument("--model", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parser.add_argument("--count", type=int, default=220, help="pictures to draw")

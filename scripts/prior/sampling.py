@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48, seed: int = 0, **options: float) -> np.ndarray:
+def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48, seed: int = 0, **options: Any) -> np.ndarray:
     """``sample`` in batches; uint8 [N, 64, 64, 3]."""
     parts = [sample(models, prompts[start : start + batch], seed=seed + start, **options) for start in range(0, len(prompts), batch)]
     return np.concatenate(parts)

@@ -39,7 +39,7 @@ DEFAULT_KINDS = "tulip,daisy,rose,sunflower,mushroom,apple,mug,chair,house,tree,
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train, or go on training")
     decoder = commands.add_parser("decoder", help="teach the autoencoder's decoder further")

@@ -118,8 +118,8 @@ class TextFeatures:
     @torch.no_grad()
     def __call__(self, captions: list[str]) -> torch.Tensor:
         """float32 [B, 64, 192] for B captions."""
-        found = {caption: self._known.get(caption) for caption in captions}
-        fresh = [caption for caption, features in found.items() if features is None]
+        found = {caption: self._known[caption] for caption in captions if caption in self._known}
+        fresh = [caption for caption in dict.fromkeys(captions) if caption not in found]
         if fresh:
             ids = tokenize(self.tokenizer, fresh, self.device)
             found.update(zip(fresh, text_features(self.model, ids).half(), strict=True))

@@ -34,7 +34,7 @@ def build(folder: Path) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; prints the zip's path."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the zip (default: dist)")
     print(build(parser.parse_args(arguments).out))
     return 0

@@ -27,7 +27,7 @@ REPORT_EVERY = 25
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="pictures in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--size", type=int, default=128, help="pixels a side")

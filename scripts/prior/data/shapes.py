@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Point = Sequence[float]
+Point = Sequence[float] | np.ndarray
+Points = Sequence[Point] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def joined(*meshes: Mesh) -> Mesh:
     return Mesh(np.concatenate([mesh.vertices for mesh in meshes]), faces)
 
 
-def spline(points: Sequence[Point], steps: int = 6) -> np.ndarray:
+def spline(points: Points, steps: int = 6) -> np.ndarray:
     """A Catmull-Rom curve through the points, [(N - 1) * steps + 1, D]."""
     given = np.asarray(points, float)
     padded = np.concatenate([given[:1], given, given[-1:]])
@@ -88,7 +89,7 @@ def _grid_faces(rows: int, columns: int, closed: bool) -> list[tuple[int, ...]]:
 
 
 def lathe(
-    profile: Sequence[Point],
+    profile: Points,
     segments: int = 40,
     radius: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Mesh:
@@ -105,7 +106,7 @@ def lathe(
     return Mesh(vertices, _grid_faces(len(table), segments, closed=True))
 
 
-def smooth_lathe(profile: Sequence[Point], segments: int = 40, steps: int = 6, **options) -> Mesh:
+def smooth_lathe(profile: Points, segments: int = 40, steps: int = 6, **options) -> Mesh:
     """``lathe`` of the spline through the profile."""
     return lathe(spline(profile, steps), segments, **options)
 
@@ -145,7 +146,7 @@ def box(width: float, depth: float, height: float) -> Mesh:
     return Mesh(np.array(corners), faces)
 
 
-def tube(points: Sequence[Point], radius: float | Sequence[float], segments: int = 12) -> Mesh:
+def tube(points: Points, radius: float | Sequence[float] | np.ndarray, segments: int = 12) -> Mesh:
     """A closed tube along a line of points, its rings carried along without twist."""
     path = np.asarray(points, float)
     radii = np.broadcast_to(np.asarray(radius, float), (len(path),))
@@ -184,7 +185,7 @@ def oval(width: float, height: float, segments: int = 24, power: float = 2.0) ->
     return np.column_stack([np.zeros(segments), y, z])
 
 
-def extruded(outline: Sequence[Point], depth: float) -> Mesh:
+def extruded(outline: Points, depth: float) -> Mesh:
     """A plate: an outline of (x, z), given depth about y = 0."""
     flat = np.asarray(outline, float)
     sides = [np.column_stack([flat[:, 0], np.full(len(flat), y), flat[:, 1]]) for y in (-1, 1)]

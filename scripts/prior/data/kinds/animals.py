@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from scripts.prior.data.palette import COLOURS
+from scripts.prior.data.palette import COLOURS, dimmed
 from scripts.prior.data.shapes import Mesh, ball, cone, extruded, joined, loft, oval, tube
 from scripts.prior.data.workbench import Material, Subject, Workbench, with_article
 
@@ -60,7 +60,7 @@ def bird(bench: Workbench) -> Subject:
     bench.add(_along_y(tail), feathers, smooth=False)
     for side in (-1, 1):
         wing = ball(1).scaled(0.24, 0.04, 0.12).rotated("y", -0.5).moved(-0.06, side * 0.18, 0.43)
-        bench.add(_along_y(wing), bench.natural(tuple(0.6 * c for c in colour), 0.85, 0.5, 30))
+        bench.add(_along_y(wing), bench.natural(dimmed(colour, 0.6), 0.85, 0.5, 30))
         leg = tube([(0, side * 0.07, 0.28), (0.02, side * 0.07, 0.0)], 0.012, 8)
         toes = tube([(-0.04, side * 0.07, 0.01), (0.1, side * 0.07, 0.01)], 0.01, 8)
         bench.add(_along_y(joined(leg, toes)), Material((0.4, 0.2, 0.05)))

@@ -147,7 +147,7 @@ def rocket(bench: Workbench) -> Subject:
     bench.add(hole, bench.metal("gold"))
     pane = ball(0.055).scaled(1, 0.4, 1).moved(0, -width, 0.55)
     bench.add(pane, GLASS)
-    bench.add(cylinder(0.5 * width, 0.06).moved(z=0.05), Material((0.05,) * 3, metallic=0.8))
+    bench.add(cylinder(0.5 * width, 0.06).moved(z=0.05), Material((0.05, 0.05, 0.05), metallic=0.8))
     return Subject(with_article(f"{name} rocket"), 1.02, 0.36)
 
 

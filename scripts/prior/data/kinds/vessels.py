@@ -141,7 +141,7 @@ def candle(bench: Workbench) -> Subject:
     wax = lathe([(0.001, 0.02), (width, 0.02), *edge, (0.001, foot + height - 0.03)])
     bench.add(wax, Material(colour, roughness=0.4, subsurface=0.5))
     top = foot + height
-    bench.add(tube([(0, 0, top - 0.04), (0.005, 0, top + 0.05)], 0.008), Material((0.02,) * 3))
+    bench.add(tube([(0, 0, top - 0.04), (0.005, 0, top + 0.05)], 0.008), Material((0.02, 0.02, 0.02)))
     flame = smooth_lathe([(0.001, 0), (0.028, 0.04), (0.022, 0.09), (0.001, 0.17)], 20)
     fire = Material((1.0, 0.5, 0.1), glow=12.0)
     bench.add(flame.moved(z=top + 0.02), fire)
