@@ -27,7 +27,8 @@ def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     """A digest of everything that decides a job's result: a checkpoint of another job is never taken."""
     described = {"format": FORMAT, "version": versions()["sketchbridge"], **settings.to_dict()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
-    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs):
+    paint = (None, None) if sketch.paint is None else (sketch.paint.points, sketch.paint.colours)
+    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, *paint):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
 

@@ -20,6 +20,7 @@ from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.surface_ops import to_image
+from engine.texture.artist import paint_between
 
 AZIMUTHS = (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)
 ELEVATION, DISTANCE = 18.0, 6.0  # degrees, engine units
@@ -94,16 +95,22 @@ def _shade(mesh: Mesh, rasterizer: Rasterizer, rast: Tensor, camera: Cameras, fa
 
 
 def _albedo(mesh: Mesh, texture: np.ndarray | None, rasterizer: Rasterizer, rast: Tensor) -> Tensor:
-    """sRGB [1, H, W, 3] from the texture where there is one, else vertex colours, else grey."""
+    """sRGB [1, H, W, 3] from the texture where there is one, else the artist's colours, else grey."""
     if texture is not None and mesh.uvs is not None:
         corners = torch.arange(3 * len(mesh.faces), dtype=torch.int32).view(-1, 3)
         uvs, _ = rasterizer.interpolate(torch.from_numpy(mesh.uvs.reshape(-1, 2).astype(np.float32)), rast, corners)
         upright = torch.from_numpy(np.ascontiguousarray(texture[::-1, :, :3])).float().div(255)[None]
         return rasterizer.texture(upright, uvs.contiguous())
-    if mesh.colours is None:
-        return torch.tensor(PLAIN).expand(*rast.shape[:3], 3)
+    plain = torch.tensor(PLAIN).expand(*rast.shape[:3], 3)
     faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
-    return rasterizer.interpolate(torch.from_numpy(mesh.colours.astype(np.float32)), rast, faces)[0]
+    if mesh.paint is not None:
+        places = rasterizer.interpolate(torch.from_numpy(mesh.vertices), rast, faces)[0].reshape(-1, 3)
+        seen = torch.from_numpy(paint_between(mesh, places.numpy())).view(*rast.shape[:3], 3)
+    elif mesh.colours is not None:
+        seen = rasterizer.interpolate(torch.from_numpy(mesh.colours.astype(np.float32)), rast, faces)[0]
+    else:
+        return plain
+    return torch.where(seen.isfinite(), seen, plain)
 
 
 def _labelled(rows: list[np.ndarray], names: tuple[str, str]) -> np.ndarray:

@@ -217,10 +217,10 @@ class RecordedColours:
 
     def colour_loss(self) -> Tensor | float:
         """Half the squared departure from the artist's colours, summed over pixels, in the guidance's units (-1..1); 0 without any."""
-        original = None if self._points is None else self._subject.original_colour(self._points)
-        if original is None or self._colours is None:
+        if self._subject.artist is None or self._points is None or self._colours is None:
             return 0.0
-        return 0.5 * (2 * (self._colours - original)).square().sum()
+        original, known = self._subject.artist(self._points)
+        return 0.5 * ((2 * (self._colours - original)).square() * known).sum()
 
 
 def schedule(hyperparameters: Hyperparameters) -> TwoStage | None:

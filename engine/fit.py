@@ -21,7 +21,8 @@ from engine.render.base import Rasterizer
 from engine.render.images import image_from_raster
 from engine.render.shading import RenderedViews, render_views
 from engine.surface import Surface
-from engine.texture.field import ColourField
+from engine.texture.artist import paint_between
+from engine.texture.field import GREY, ColourField
 
 RINGS = ((-30.0, 6), (10.0, 10), (45.0, 6), (80.0, 2))
 """Elevations in degrees and how many views look from each."""
@@ -35,9 +36,6 @@ SLACK = 1.0
 SDF_LR, DEFORM_LR, COLOUR_LR = 0.005, 0.05, 0.02
 """Adam's rates: of the field in grid steps, of the raw deformation, of the colours. The field is right to begin with: the grid's own
 vertices do most of the fitting."""
-
-GREY = 0.6
-"""sRGB colour of a sketch without colours."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,10 @@ class SketchViews:
 
     @classmethod
     def render(cls, sketch: Mesh, rasterizer: Rasterizer, size: int, device: torch.device) -> SketchViews:
-        """Render a sketch in engine space from all round, its faces seen from both sides, its vertex colours (or grey) unlit."""
+        """Render a sketch in engine space from all round, its faces seen from both sides, its colours (or grey) unlit."""
         vertices = torch.from_numpy(sketch.vertices).to(device)
         faces = torch.from_numpy(sketch.faces).to(device)
-        colours = torch.full_like(vertices, GREY) if sketch.colours is None else torch.from_numpy(sketch.colours).to(device)
+        colours = torch.full_like(vertices, GREY) if sketch.colours is None else _known(torch.from_numpy(sketch.colours).to(device))
         cameras = ring_cameras().to(device)
         with torch.no_grad():
             views = render_views(rasterizer, vertices, faces, cameras, size, None, want=("mask", "normal", "depth"), two_sided=True)
@@ -88,8 +86,19 @@ class SketchViews:
         seen = image_from_raster(seen)
         hit = image_from_raster(rast)[:, 3:] > 0
         solid = hit & (views.mask > 0.99)
+        if sketch.paint is not None:
+            seen[:, 3:].permute(0, 2, 3, 1)[hit[:, 0]] = _painted(sketch, seen[:, :3].permute(0, 2, 3, 1)[hit[:, 0]])
         flat = seen.permute(0, 2, 3, 1)[hit[:, 0]]
         return cls(cameras, views.mask, views.normal, views.depth, seen[:, 3:], solid, flat[:, :3], flat[:, 3:])
+
+
+def _known(colours: Tensor) -> Tensor:
+    return torch.where(colours.isfinite(), colours, GREY)
+
+
+def _painted(sketch: Mesh, places: Tensor) -> Tensor:
+    """What is painted at places [N, 3] on the sketch, sRGB [N, 3]."""
+    return _known(torch.from_numpy(paint_between(sketch, places.cpu().numpy())).to(places.device))
 
 
 def ring_cameras() -> Cameras:
@@ -120,7 +129,9 @@ def fit_to_sketch(
     """
     start = time.monotonic()
     views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device)
-    if len(views.points):
+    if sketch.paint is not None:
+        colour_field.initialize(sketch.paint.points, sketch.paint.colours)  # denser than what the views' pixels show
+    elif len(views.points):
         colour_field.initialize(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
     initial = surface.sdf.detach().clone()
     optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)

@@ -33,7 +33,8 @@ from engine.sketch.deviation import deviation
 from engine.sketch.sdf import sketch_sdf
 from engine.subject import RefineSubject, Subject, TextureSubject
 from engine.surface import Surface
-from engine.texture.field import ColourField, surface_samples
+from engine.texture.artist import ArtistColours, painted_points
+from engine.texture.field import ColourField
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
@@ -73,7 +74,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     prompts = PromptPair(settings.prompt, settings.source)
     _tell(reporter, prompts.notes(prior))
     normalization = SceneNormalization.of_bounds(mesh.vertices)
-    local = mesh.with_vertices(normalization.to_engine(mesh.vertices))
+    local = mesh.mapped(normalization.to_engine)
     generator = torch.Generator().manual_seed(settings.seed)
 
     subject: Subject
@@ -131,9 +132,8 @@ def select_device(name: str) -> torch.device:
 
 def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device) -> TextureSubject:
     """Texture mode: the mesh (engine space) as it is, its own colours as the start, neutral grey where it has none."""
-    places, colours = surface_samples(local)
     colour = ColourField(numbers.colour_grid).to(device)
-    colour.initialize(places, np.full_like(places, 0.6) if colours is None else colours)
+    colour.initialize(*painted_points(local))
     return TextureSubject(local, colour, device)
 
 
@@ -157,7 +157,7 @@ def fitted_subject(
     """Refine mode: the surface and its colours, fitted to renders of the sketch (engine space)."""
     colour = ColourField(numbers.colour_grid).to(surface.sdf.device)
     fit_to_sketch(surface, colour, local, rasterizer, numbers.fit_steps, generator, on_step=on_step)
-    return RefineSubject(surface, colour, adherence, keep_colours=local.colours is not None)
+    return RefineSubject(surface, colour, adherence, ArtistColours.of(colour, local))
 
 
 def _distil(distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, reporter: Reporter) -> None:

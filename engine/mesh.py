@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Mesh:
-    """A triangle mesh with optional vertex colours and per-corner texture coordinates.
+class Paint:
+    """The artist's colours at points all over a surface: what a texture says between the vertices.
 
-    vertices  float32 [V, 3], world space unless said otherwise
+    points   float32 [N, 3], in the space of the mesh's vertices
+    colours  float32 [N, 3], sRGB-encoded 0..1; a row of NaN where nobody chose a colour
+    """
+
+    points: np.ndarray
+    colours: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh with optional colours and per-corner texture coordinates.
+
+    vertices  float32 [V, 3], world space about `origin` unless said otherwise
     faces     int32 [F, 3], indices into vertices, counter-clockwise from outside
-    colours   float32 [V, 3], sRGB-encoded 0..1, or None
+    colours   float32 [V, 3], sRGB-encoded 0..1, a row of NaN where nobody chose a colour, or None where nobody chose any
     uvs       float32 [F, 3, 2], one pair a face corner, v up, or None
+    paint     what the colours are between the vertices, where that is more than their interpolation, or None
+    origin    where the vertices' (0, 0, 0) lies in the world, in double precision: single would blur a mesh far from the world's centre
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray | None = None
     uvs: np.ndarray | None = None
+    paint: Paint | None = None
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def diagonal(self) -> float:
@@ -29,8 +46,13 @@ class Mesh:
         return float(np.linalg.norm(points.max(axis=0) - points.min(axis=0)))
 
     def with_vertices(self, vertices: np.ndarray) -> Mesh:
-        """The same mesh with its vertices [V, 3] moved."""
-        return replace(self, vertices=np.ascontiguousarray(vertices, dtype=np.float32))
+        """The same mesh with its vertices [V, 3] moved, without its paint, whose places are no longer known."""
+        return replace(self, vertices=np.ascontiguousarray(vertices, dtype=np.float32), paint=None)
+
+    def mapped(self, move: Callable[[np.ndarray], np.ndarray]) -> Mesh:
+        """The mesh after a map of space, [N, 3] -> [N, 3], which takes vertices and paint along."""
+        paint = None if self.paint is None else replace(self.paint, points=move(self.paint.points))
+        return replace(self, vertices=np.ascontiguousarray(move(self.vertices), dtype=np.float32), paint=paint)
 
     def corner_vertices(self) -> np.ndarray:
         """float32 [F, 3, 3]: the positions of each face's corners."""

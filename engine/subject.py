@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from engine.config import Hyperparameters
 from engine.mesh import Mesh
 from engine.surface import Surface
+from engine.texture.artist import ArtistColours
 from engine.texture.field import ColourField
 
 MIN_OFFSET, MAX_OFFSET = 0.01, 0.25
@@ -37,9 +37,8 @@ class Subject(Protocol):
         """Regularization of the geometry as it was last extracted, a scalar."""
         ...
 
-    def original_colour(self, points: Tensor) -> Tensor | None:
-        """sRGB [N, 3] that the artist gave the places [N, 3]; None where there are no colours to keep."""
-        ...
+    artist: ArtistColours | None
+    """What the artist's colours were, None where there are none to keep."""
 
     def project(self) -> None:
         """Bring the parameters back within their bounds after an optimizer step."""
@@ -67,19 +66,16 @@ def colour_weight(adherence: float) -> float:
 class RefineSubject(nn.Module):
     """A fitted surface that may leave the sketch by at most `max_offset(adherence)`, and its colours.
 
-    keep_colours  whether the colours that the field has now are the artist's, to be kept in mind
+    artist  the artist's colours, to be kept in mind
     """
 
-    def __init__(self, surface: Surface, colour: ColourField, adherence: float, keep_colours: bool) -> None:
+    def __init__(self, surface: Surface, colour: ColourField, adherence: float, artist: ArtistColours | None) -> None:
         super().__init__()
         self.surface = surface
         self.colour = colour
         self.register_buffer("fitted", surface.sdf.detach().clone())
-        self._original = _frozen(colour) if keep_colours else None
+        self.artist = artist
         self._max_offset = max_offset(adherence)
-
-    def original_colour(self, points: Tensor) -> Tensor | None:
-        return None if self._original is None else self._original(points)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self.surface.extract()
@@ -109,12 +105,9 @@ class TextureSubject(nn.Module):
     def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:
         super().__init__()
         self.colour = colour
-        self._original = _frozen(colour) if mesh.colours is not None else None
+        self.artist = ArtistColours.of(colour, mesh)
         self._vertices = torch.from_numpy(mesh.vertices).to(device)
         self._faces = torch.from_numpy(mesh.faces).to(device)
-
-    def original_colour(self, points: Tensor) -> Tensor | None:
-        return None if self._original is None else self._original(points)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self._vertices, self._faces
@@ -127,7 +120,3 @@ class TextureSubject(nn.Module):
 
     def project(self) -> None:
         pass
-
-
-def _frozen(colour: ColourField) -> ColourField:
-    return copy.deepcopy(colour).requires_grad_(False)

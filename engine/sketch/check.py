@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from engine.errors import InputError
@@ -93,23 +95,24 @@ def _refuse_scale(mesh: Mesh) -> None:
 def _finite_colours(mesh: Mesh, mended: list[str]) -> Mesh:
     if mesh.colours is None:
         return mesh
-    bad = ~np.isfinite(mesh.colours).all(axis=1)
-    outside = int(((mesh.colours < 0) | (mesh.colours > 1)).any(axis=1).sum())
+    unknown = np.isnan(mesh.colours).all(axis=1)
+    bad = ~np.isfinite(mesh.colours).all(axis=1) & ~unknown
+    outside = int((((mesh.colours < 0) | (mesh.colours > 1)).any(axis=1) & ~bad).sum())
     if not bad.any() and not outside:
         return mesh
     if bad.any():
-        mended.append(f"{int(bad.sum())} colours that are no numbers became grey")
+        mended.append(f"{int(bad.sum())} colours that are no numbers are taken as unknown")
     if outside:
         mended.append(f"{outside} colours outside of 0..1 were clipped")
-    colours = np.where(bad[:, None], np.float32(0.6), mesh.colours).clip(0, 1)
-    return Mesh(mesh.vertices, mesh.faces, colours.astype(np.float32), mesh.uvs)
+    colours = np.where(bad[:, None], np.float32(np.nan), mesh.colours).clip(0, 1)
+    return replace(mesh, colours=colours.astype(np.float32))
 
 
 def _merged(mesh: Mesh, mended: list[str]) -> Mesh:
     """One vertex where several of the same colour lie at the same place."""
     key = mesh.vertices + np.float32(0)  # -0 is 0
     if mesh.colours is not None:
-        key = np.concatenate([key, mesh.colours], axis=1)
+        key = np.concatenate([key, np.where(np.isnan(mesh.colours), np.float32(-1), mesh.colours)], axis=1)
     _, first, own = np.unique(key, axis=0, return_index=True, return_inverse=True)
     if len(first) == len(mesh.vertices):
         return mesh
@@ -119,7 +122,7 @@ def _merged(mesh: Mesh, mended: list[str]) -> Mesh:
     keep = first[order]
     mended.append(f"{len(mesh.vertices) - len(keep)} duplicate vertices were merged")
     faces = rank[own.reshape(-1)][mesh.faces].astype(np.int32)
-    return Mesh(mesh.vertices[keep], faces, None if mesh.colours is None else mesh.colours[keep], mesh.uvs)
+    return replace(mesh, vertices=mesh.vertices[keep], faces=faces, colours=None if mesh.colours is None else mesh.colours[keep])
 
 
 def _without_bad_faces(mesh: Mesh, mended: list[str]) -> Mesh:
@@ -144,7 +147,7 @@ def _without_bad_faces(mesh: Mesh, mended: list[str]) -> Mesh:
     if not (flat | again).any():
         return mesh
     keep = ~(flat | again)
-    return Mesh(mesh.vertices, mesh.faces[keep], mesh.colours, None if mesh.uvs is None else mesh.uvs[keep])
+    return replace(mesh, faces=mesh.faces[keep], uvs=None if mesh.uvs is None else mesh.uvs[keep])
 
 
 def _without_loose_vertices(mesh: Mesh, mended: list[str]) -> Mesh:
@@ -154,4 +157,6 @@ def _without_loose_vertices(mesh: Mesh, mended: list[str]) -> Mesh:
         return mesh
     mended.append(f"{int((~used).sum())} vertices that belong to no face were dropped")
     number = (np.cumsum(used) - 1).astype(np.int32)
-    return Mesh(mesh.vertices[used], number[mesh.faces], None if mesh.colours is None else mesh.colours[used], mesh.uvs)
+    return replace(
+        mesh, vertices=mesh.vertices[used], faces=number[mesh.faces], colours=None if mesh.colours is None else mesh.colours[used]
+    )

@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.mesh import Mesh
+from engine.surface_samples import sample_surface
 
 COARSEST = 8
+GREY = 0.6
+"""sRGB of a place whose colour nobody chose."""
 DARKEST = 0.02
 """Colours are held inside DARKEST..1 - DARKEST when a field is initialized, so that the sigmoid keeps a gradient."""
 
@@ -66,15 +69,16 @@ class ColourField(nn.Module):
 
     @torch.no_grad()
     def initialize(self, points: np.ndarray | Tensor, colours: np.ndarray | Tensor) -> None:
-        """Give every place the colour of the nearest of `points` [N, 3] (engine space), colours [N, 3] sRGB-encoded 0..1.
+        """Give every place the colour of the nearest of `points` [N, 3] (engine space), colours [N, 3] sRGB-encoded 0..1, NaN for grey.
 
-        For a mesh take `surface_samples`. Every grid vertex is covered, however far from any point (more coarsely there);
-        borders between colours are softened over about one cell. Coarse levels hold the smooth part, the finest one the rest,
-        so that their sum is the target at its vertices.
+        For a mesh take `engine.texture.artist.painted_points`. Every grid vertex is covered, however far from any point (there more
+        coarsely); borders between colours are softened over about one cell. Coarse levels hold the smooth part, the finest one the
+        rest, so that their sum is the target at its vertices.
         """
         places, values = _as_array(points), _as_array(colours)
         if len(places) == 0 or places.shape != values.shape:
             raise ValueError(f"Expected as many points as colours, at least one; got {places.shape} and {values.shape}.")
+        values = np.where(np.isfinite(values), values, np.float32(GREY))
         target = _smooth(_nearest_colours(self.resolution, places, values))
         target = torch.logit(target.clamp(DARKEST, 1 - DARKEST))
         rest = target
@@ -88,20 +92,12 @@ class ColourField(nn.Module):
 def surface_samples(mesh: Mesh, count: int = 40_000) -> tuple[np.ndarray, np.ndarray | None]:
     """Points float32 [N, 3] spread evenly by area over a mesh, after its own vertices, and their colours (None where it has none).
 
-    What `ColourField.initialize` should be given: the vertices alone leave out the middle of every long stroke. Deterministic:
-    equal steps along the faces' accumulated area, places within a face by the R2 sequence (Roberts 2018).
+    The vertices alone would leave out the middle of every long stroke.
     """
-    corners = mesh.corner_vertices().astype(np.float64)
-    area = 0.5 * np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    total = np.cumsum(area)
-    if len(total) == 0 or total[-1] <= 0:
+    face, weights = sample_surface(mesh.corner_vertices(), count)
+    if len(face) == 0:
         return mesh.vertices, mesh.colours
-    index = np.arange(count)
-    face = np.searchsorted(total, (index + 0.5) / count * total[-1], side="right").clip(max=len(total) - 1)
-    plane = np.mod(np.outer(index, (0.7548776662466927, 0.5698402909980532)), 1)
-    plane = np.where(plane.sum(1, keepdims=True) > 1, 1 - plane, plane)
-    weights = np.concatenate([1 - plane.sum(1, keepdims=True), plane], axis=1)
-    points = np.einsum("nk,nkd->nd", weights, corners[face]).astype(np.float32)
+    points = np.einsum("nk,nkd->nd", weights, mesh.corner_vertices()[face].astype(np.float64)).astype(np.float32)
     colours = None
     if mesh.colours is not None:
         colours = np.einsum("nk,nkd->nd", weights, mesh.colours[mesh.faces[face]]).astype(np.float32)

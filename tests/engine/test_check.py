@@ -132,10 +132,11 @@ def test_loose_vertices_are_dropped_and_do_not_count_for_the_size():
 
 def test_bad_colours_are_mended():
     colours = np.full((8, 3), 0.5, dtype=np.float32)
-    colours[0], colours[1] = np.nan, 2.0
+    colours[0], colours[1], colours[2] = np.inf, 2.0, np.nan
     mesh, mended = check_sketch(Mesh(BOX.vertices, BOX.faces, colours))
-    assert np.isfinite(mesh.colours).all() and mesh.colours.min() >= 0 and mesh.colours.max() <= 1
-    assert mended == ["1 colours that are no numbers became grey", "1 colours outside of 0..1 were clipped"]
+    assert np.isnan(mesh.colours[[0, 2]]).all() and np.isfinite(mesh.colours[[1, 3, 4, 5, 6, 7]]).all()
+    assert np.nanmin(mesh.colours) >= 0 and np.nanmax(mesh.colours) <= 1
+    assert mended == ["1 colours that are no numbers are taken as unknown", "1 colours outside of 0..1 were clipped"]
 
 
 def test_colours_follow_their_vertices():
