@@ -15,9 +15,11 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import job_object
 from .engine_log import log_tail
 from .errors import JobError
 from .protocol import PROTOCOL_VERSION, Bye, Connection, Hello, LocalProtocolError, Message, ProtocolError, Refused, Role
@@ -26,8 +28,8 @@ ENGINE_VARIABLE = "SKETCHBRIDGE_ENGINE"
 LOG_VARIABLE = "SKETCHBRIDGE_LOG"
 GREETING_SECONDS = 60.0
 """The longest wait for an engine to greet; a login over ssh takes a while."""
-LEAVE_SECONDS = 2.5
-"""An engine that has not ended this long after it should is killed."""
+LEAVE_SECONDS = 1.6
+"""An engine that has not ended this long after it should is killed; it ends a job that does not by itself after 1.5."""
 _QUEUE_MESSAGES = 64
 _READ_BYTES = 1 << 20
 
@@ -58,12 +60,16 @@ def find_command(preference: str = "", environment: Mapping[str, str] = os.envir
 
 
 def split_command(text: str, source: str) -> list[str]:
-    """The words of a command line, quotes removed; backslashes are kept on Windows. EngineError for an open quote."""
+    """The words of a command line, quotes removed; backslashes are kept on Windows. EngineError for an open quote.
+
+    `~` and variables are filled in for the program, the first word; what comes after may be for another machine's shell.
+    """
     try:
         words = shlex.split(text, posix=os.name != "nt")
     except ValueError as error:
         raise EngineError(f"The engine command in {source} cannot be read ({error}): {text}", "Close its quotes.") from error
-    return [word.strip("\"'") for word in words] if os.name == "nt" else words
+    program, *rest = [word.strip("\"'") for word in words] if os.name == "nt" else words
+    return [os.path.expanduser(os.path.expandvars(program)), *rest]
 
 
 class EngineProcess:
@@ -80,6 +86,7 @@ class EngineProcess:
         self._stopping = threading.Event()
         self._reaper: threading.Thread | None = None
         self._child = _start(command, log)
+        self._job = job_object.end_with_this_process(self._child)
         self._reader = threading.Thread(target=self._read_all, name="sketchbridge reader", daemon=True)
         self._reader.start()
         threading.Thread(target=self._write_all, name="sketchbridge writer", daemon=True).start()
@@ -149,6 +156,7 @@ class EngineProcess:
             _signal_group(self._child, kill=True)
             self._child.wait()
         _signal_group(self._child, kill=True)  # what it may have left behind
+        job_object.close(self._job)
         self._reader.join(1.0)
         if not self._reader.is_alive():
             assert self._child.stdout is not None
@@ -172,9 +180,12 @@ class EngineProcess:
         except EngineError as error:
             self._deliver(error)
         except OSError:
-            self._deliver(self._death())
+            self._deliver(self.death())
+        except Exception as error:  # broad on purpose: without its reader the session would wait for ever
+            traceback.print_exc()
+            self._deliver(EngineError(f"The add-on's reader failed: {error!r}.", "This is a bug; please report it."))
         else:
-            self._deliver(self._death())
+            self._deliver(self.death())
 
     def _deliver(self, item: Message | EngineError) -> None:
         while not self._stopping.is_set():
@@ -192,7 +203,8 @@ class EngineProcess:
         with contextlib.suppress(OSError):
             self._child.stdin.close()
 
-    def _death(self) -> EngineError:
+    def death(self) -> EngineError:
+        """Why the engine, which has ended or closed its output, is no partner any more."""
         try:
             status = self._child.wait(1.0)
         except subprocess.TimeoutExpired:
@@ -234,16 +246,22 @@ def hello() -> Hello:
     return Hello(PROTOCOL_VERSION, "sketchbridge add-on")
 
 
+def surroundings() -> dict[str, str]:
+    """The environment of an engine's command: no PYTHONHOME of Blender's, and no Python module from the current folder."""
+    return {**{name: value for name, value in os.environ.items() if name != "PYTHONHOME"}, "PYTHONSAFEPATH": "1"}
+
+
 def _start(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
-    environment[LOG_VARIABLE] = str(log)
+    """The child, in the log's folder: what lies in Blender's current one is none of its business."""
+    program = os.path.abspath(command[0]) if os.path.dirname(command[0]) else command[0]
+    environment = {**surroundings(), LOG_VARIABLE: str(log.absolute())}
     flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if os.name == "nt" else 0
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as errors:
             return subprocess.Popen(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=environment,
-                start_new_session=os.name != "nt", creationflags=flags,
+                [program, *command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0,
+                env=environment, cwd=log.parent, start_new_session=os.name != "nt", creationflags=flags,
             )  # fmt: skip
     except (OSError, ValueError) as error:
         raise EngineError(

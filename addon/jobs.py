@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
@@ -70,6 +71,8 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
         return _refused(error.message, error.fix)
+    if os.path.isdir(settings.get("model", "")):  # relative to this process's folder, which is not the engine's
+        settings["model"] = os.path.abspath(settings["model"])
     sent = reading.part
     session = Session(command, Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs), log)
     if session.problem is not None:

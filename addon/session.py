@@ -15,9 +15,12 @@ import numpy as np
 
 from . import protocol
 from .engine_process import GREETING_SECONDS, EngineError, EngineProcess, hello, silent_engine
+from .errors import SketchbridgeError
 
 CANCEL_SECONDS = 3.0
 """An engine that does not answer Cancel for this long, as while it loads its libraries, is killed; nothing is lost by that."""
+GONE_SECONDS = 1.0
+"""An engine whose process has ended and that has said nothing for this long is gone."""
 PING_SECONDS = 5.0
 QUIET_SECONDS = 20.0
 """With nothing heard for this long, not even the answer to a ping, the user is told."""
@@ -67,11 +70,12 @@ class Session:
         self._submit, self._log, self._clock = submit, log, clock
         self._started = self._heard = self._pinged = clock()
         self._cancel_asked: float | None = None
+        self._gone: float | None = None
         self._process: EngineProcess | None = None
         try:
             self._process = EngineProcess(command, log)
         except EngineError as error:
-            self._fail("engine", error.message, error.fix)
+            self._fail(error.code, error.message, error.fix)
 
     @property
     def finished(self) -> bool:
@@ -113,13 +117,11 @@ class Session:
                 if self.finished:
                     return
             self._watch()
-        except EngineError as error:
+        except SketchbridgeError as error:  # of the process or of the wire
             if self.phase is Phase.CANCELLING:
                 self._finish(Phase.CANCELLED)
             else:
-                self._fail("engine", error.message, error.fix)
-        except protocol.ProtocolError as error:
-            self._fail("protocol", error.message, error.fix)
+                self._fail(error.code, error.message, error.fix)
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something to poll, at most `seconds`: for hosts without a window."""
@@ -182,17 +184,20 @@ class Session:
     def _advance(self, message: protocol.Progress) -> None:
         elapsed = self._clock() - self._started
         if message.seconds_left is not None:
-            self.fraction = min(elapsed / max(elapsed + message.seconds_left, 1e-6), 0.99)
+            self.fraction = max(self.fraction, min(elapsed / max(elapsed + message.seconds_left, 1e-6), 0.99))
 
     def _watch(self) -> None:
-        """Time limits; called when the queue is empty."""
+        """Time limits; called when the queue is empty. EngineError where the engine is gone or never came."""
         now = self._clock()
         if self._cancel_asked is not None and now - self._cancel_asked > CANCEL_SECONDS and self._process is not None:
             self._process.kill()
             self._finish(Phase.CANCELLED)
+        elif self._process is not None and not self._process.alive:
+            self._gone = now if self._gone is None else self._gone
+            if now - max(self._heard, self._gone) > GONE_SECONDS:  # its reader would have told, but for a stream that somebody holds open
+                raise self._process.death()
         elif self.phase is Phase.STARTING and now - self._started > GREETING_SECONDS:
-            error = silent_engine(GREETING_SECONDS, self._log)
-            self._fail("engine", error.message, error.fix)
+            raise silent_engine(GREETING_SECONDS, self._log)
         elif self.phase is Phase.RUNNING:
             if now - max(self._heard, self._pinged) > PING_SECONDS:
                 self._pinged = now

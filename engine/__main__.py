@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     if len(arguments) not in (0, 2):
         print("usage: python -m engine [--job MODULE:FUNCTION]", file=sys.stderr)
         return 2
+    from engine import lifeline
+
+    lifeline.end_with_parent()
     from engine import server
 
     wire = server.take_wire()

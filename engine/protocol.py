@@ -30,6 +30,8 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
 MAX_ARRAYS = 32
 DTYPES = ("<f4", "<i4", "|u1")
+MAX_INTEGER = (1 << 63) - 1
+"""Of every number in a header: what fits a signed 64-bit integer, and therefore a float too."""
 _PREFIX = struct.Struct("<4sIQ")
 
 
@@ -402,7 +404,8 @@ def decode(frame: bytes) -> Message:
     _, header_bytes, payload_bytes = _PREFIX.unpack_from(frame)
     body = _PREFIX.size + header_bytes
     try:
-        header = json.loads(frame[_PREFIX.size : body].decode("utf-8"), parse_constant=_no_constant)
+        text = frame[_PREFIX.size : body].decode("utf-8")
+        header = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
         kind, fields, described = _TYPES[header["type"]], header["fields"], header["arrays"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RemoteProtocolError(f"A message's header cannot be read ({type(error).__name__}: {error}).") from error
@@ -430,7 +433,7 @@ def _described_array(entry: Any) -> tuple[str, str, tuple[int, ...]]:
     if not isinstance(name, str) or dtype not in DTYPES:
         raise RemoteProtocolError(f"Array {str(name)[:40]!r} has dtype {str(dtype)[:40]!r}; allowed are {', '.join(DTYPES)}.")
     lengths_fit = isinstance(shape, list) and len(shape) <= 4 and all(type(length) is int and 0 <= length < 2**31 for length in shape)
-    if not lengths_fit:
+    if not lengths_fit or (0 in shape and math.prod(max(length, 1) for length in shape) > MAX_PAYLOAD_BYTES):  # numpy limits that too
         raise RemoteProtocolError(f"Array {name!r} has no valid shape: {str(shape)[:60]}.")
     return name, dtype, tuple(shape)
 
@@ -470,3 +473,13 @@ def _dtype_name(dtype: np.dtype) -> str:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not allowed")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_constant(text)
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    return value if abs(value) <= MAX_INTEGER else _no_constant(text)

@@ -2,7 +2,7 @@
 
 The main thread runs the jobs one after another. A reader thread takes messages, so that Cancel and the end of the host are
 noticed while a job computes; a writer thread sends, so that a job never waits for a slow host: of what is only a
-picture of the moment (progress, previews, meshes) it keeps the newest. Nothing heavy is imported before the first job.
+picture of the moment (progress, previews, meshes, answers to pings) it keeps the newest. Nothing heavy is imported before the first job.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ABANDONED_SECONDS = 1.5
 """A job that has not ended this long after its host went away is ended with the process."""
 READ_BYTES = 1 << 20
 
-_NEWEST_ONLY = (protocol.Progress, protocol.Preview, protocol.MeshUpdate)
+_NEWEST_ONLY = (protocol.Progress, protocol.Preview, protocol.MeshUpdate, protocol.Pong)
 _MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
 
 
@@ -204,7 +204,12 @@ class _Server:
         except OSError as error:
             self._status = 1
             print(f"engine: reading from the host failed: {error}", file=sys.stderr)
-        self._host_left()
+        except Exception as error:  # broad on purpose: without its reader the engine would neither hear Cancel nor see its host leave
+            self._status = 1
+            traceback.print_exc()
+            self._outbox.put(protocol.Refused("internal", f"The engine's reader failed: {error!r}.", "This is a bug; please report it."))
+        finally:
+            self._host_left()
 
     def _hear(self, message: Message) -> bool:
         """Act on a message of the host's; False once it says Bye."""

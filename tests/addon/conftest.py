@@ -47,7 +47,7 @@ def extension(archive: Path) -> ModuleType:
 def scene(extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """An empty file, an engine command whose job is tiny but real, and the extension's package. No job may be left running."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SKETCHBRIDGE_ENGINE", shlex.join([sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]))
     helpers.part(extension, "jobs").last = None
     bpy.context.scene.sketchbridge.prompt = "a flower"

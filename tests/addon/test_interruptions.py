@@ -384,7 +384,7 @@ def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path
         if {ending!r} == "killed": time.sleep(60)
     """)
     )
-    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home")}
+    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
     program = Path(bpy.app.binary_path or "")
     command = [program, "-b", "--python", script] if program.name.startswith("blender") else [sys.executable, script]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as blender:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -27,10 +29,11 @@ FACES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
 
 
 class Host:
-    """The smallest host there is: blocking, with a time limit on every wait."""
+    """The smallest host there is: blocking, with a time limit on every wait; `-c CODE` starts another engine than the tests' own."""
 
     def __init__(self, *arguments: str, greet: bool = True) -> None:
-        command = [sys.executable, "-m", "engine", *(arguments or ("--job", "tests.protocol.tiny_job:run_job"))]
+        arguments = arguments or ("--job", "tests.protocol.tiny_job:run_job")
+        command = [sys.executable, *(() if arguments[0] == "-c" else ("-m", "engine")), *arguments]
         self.child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         self.connection = Connection(Role.HOST)
         self.waiting: list[Message] = []
@@ -200,21 +203,57 @@ def test_the_engine_ends_within_two_seconds_of_its_host(host: Host, prompt: str)
     assert time.monotonic() - started < 2.0
 
 
-def test_the_engine_ends_when_its_host_is_killed(tmp_path: Path) -> None:
-    """The host is a process of its own here and gets SIGKILL in the middle of a job, as a crashing Blender would."""
+@pytest.mark.parametrize("prompt", ["deaf", "steps 50 hold"])
+def test_the_engine_ends_when_its_host_is_killed(prompt: str) -> None:
+    """The host is a process of its own here and gets SIGKILL in the middle of a job, as a crashing Blender would; "hold" is a job
+    whose native code does not let go of the interpreter, so that no Python of the engine's runs any more."""
     script = (
         "import sys, time; sys.path.insert(0, '.'); from tests.protocol.test_server import Host, protocol\n"
-        "host = Host(); host.submit('deaf'); host.until(protocol.Progress); print(host.child.pid, flush=True); time.sleep(60)"
+        f"host = Host(); host.submit({prompt!r}); host.until(protocol.Progress); time.sleep(0.5)\n"
+        "print(host.child.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     engine = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 2.0
-    while alive(engine) and time.monotonic() < deadline:
+    assert gone_within(2.0, engine)
+
+
+def test_where_the_system_does_not_end_it_a_process_beside_does() -> None:
+    script = (
+        "import os, subprocess, sys, time\n"
+        "code = 'import ctypes, os; from engine.lifeline import watch_from_beside; '\n"
+        "code += 'print(os.getpid(), watch_from_beside(os.getppid()), flush=True); ctypes.PyDLL(None).sleep(60)'\n"
+        "subprocess.Popen([sys.executable, '-c', code]); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    engine, beside = (int(word) for word in parent.stdout.readline().split())
+    time.sleep(0.6)
+    assert alive(engine) and alive(beside)
+    parent.kill()
+    parent.wait()
+    assert gone_within(2.0, engine) and gone_within(1.0, beside)
+    assert parent.stdout.read() == ""  # nobody holds the pipe open any more
+    parent.stdout.close()
+
+
+def test_the_process_beside_ends_with_the_engine() -> None:
+    code = "import os, time; from engine import lifeline; print(lifeline.watch_from_beside(os.getppid()), flush=True); time.sleep(60)"
+    engine = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    beside = int(engine.stdout.readline())
+    assert alive(beside)
+    engine.kill()
+    engine.wait()
+    engine.stdout.close()
+    assert gone_within(1.0, beside)
+
+
+def gone_within(seconds: float, process: int) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(process) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not alive(engine)
+    return not alive(process)
 
 
 def alive(process: int) -> bool:
@@ -244,6 +283,37 @@ def test_nonsense_on_the_wire_is_answered_and_ends_the_engine(hosts: list[Host])
     failed = host.until(protocol.Refused)
     assert failed.code == "protocol" and "GET /" in failed.message
     assert host.ended_within(3) != 0
+
+
+def test_an_absurd_shape_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
+    host = Host()
+    hosts.append(host)
+    shape = [0, 2**31 - 1, 2**31 - 1, 2**31 - 1]
+    arrays = [{"name": "vertices", "dtype": "<f4", "shape": shape}, {"name": "faces", "dtype": "<i4", "shape": [0, 3]}]
+    header = json.dumps({"type": "submit", "fields": {"job": "a", "settings": {}}, "arrays": arrays}).encode()
+    host.child.stdin.write(struct.pack("<4sIQ", b"SKBR", len(header), 0) + header)
+    assert "no valid shape" in host.until(protocol.Refused).message
+    assert host.ended_within(3) == 1
+
+
+def test_a_reader_that_fails_tells_it_and_ends_the_engine(hosts: list[Host]) -> None:
+    spoilt = (
+        "import sys; from engine import __main__, protocol; protocol.Connection.receive = lambda *_: 1 / 0; sys.exit(__main__.main([]))"
+    )
+    host = Host("-c", spoilt, greet=False)
+    hosts.append(host)
+    host.until(protocol.Hello)
+    host.say(protocol.Hello(protocol.PROTOCOL_VERSION, "test"))
+    failed = host.until(protocol.Refused)
+    assert failed.code == "internal" and "ZeroDivisionError" in failed.message
+    assert host.ended_within(3) == 1
+
+
+def test_pings_that_nobody_answers_for_cost_no_memory() -> None:
+    outbox = _Outbox()
+    for token in range(10_000):
+        outbox.put(protocol.Pong(token))
+    assert len(outbox._messages) == 1 and outbox.take() == protocol.Pong(9_999)
 
 
 def test_another_version_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from addon import engine_process
+from addon import engine_process, job_object
 from addon.engine_process import EngineError, EngineProcess, find_command, greet
 from addon.protocol import Submit
 from addon.session import CANCEL_SECONDS, Phase, Session
@@ -27,7 +28,7 @@ Start = Callable[..., Session]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     sessions: list[Session] = []
 
     def start_session(prompt: str, command: list[str] = COMMAND, **settings: object) -> Session:
@@ -87,7 +88,7 @@ def test_cancel_at_any_moment(start: Start, delay: float) -> None:
 
 
 def test_an_engine_that_does_not_hear_cancel_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     shift = [0.0]
     session = Session(COMMAND, Submit("a", {"prompt": "deaf"}, VERTICES, FACES), tmp_path / "log", lambda: time.monotonic() + shift[0])
     run(session, lambda session: session.progress)
@@ -162,7 +163,7 @@ def test_another_version_of_the_engine(start: Start) -> None:
 
 def test_a_child_that_never_reads_does_not_block_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """40 MB go to an engine that greets and then reads nothing: send, poll and stop still return at once."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     code = (
         "import sys, time; from engine import protocol as p; "
         "sys.stdout.buffer.write(b''.join(p.encode(p.Hello(p.PROTOCOL_VERSION, 'deaf')))); sys.stdout.flush(); time.sleep(60)"
@@ -185,7 +186,7 @@ def test_closing_in_the_middle_ends_the_child_within_two_seconds(start: Start) -
 
 
 def test_greeting_tells_about_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert greet(COMMAND, tmp_path / "log").info["python"].startswith("3.")
     with pytest.raises(EngineError, match="did not greet within 1 s"):
         greet([sys.executable, "-c", "import time; time.sleep(30)"], tmp_path / "log", 1.0)
@@ -207,9 +208,77 @@ def test_where_the_command_is_looked_for(tmp_path: Path) -> None:
 
 
 def test_stop_may_be_called_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     engine = EngineProcess(COMMAND, tmp_path / "log")
     engine.stop()
     engine.stop()
     engine.kill()
     assert engine.wait_stopped()
+
+
+def test_an_engine_that_dies_while_another_holds_its_pipe_is_noticed(start: Start, tmp_path: Path) -> None:
+    """The stream does not end, because a process that the engine started keeps it open; the engine itself is gone."""
+    code = (
+        "import os, subprocess, sys, time; from engine import protocol as p; "
+        "sys.stdout.buffer.write(b''.join(p.encode(p.Hello(p.PROTOCOL_VERSION, 'short')))); sys.stdout.flush(); "
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'], start_new_session=True); os._exit(5)"
+    )
+    session = run(start("x", [sys.executable, "-c", code]), lambda session: session.phase is Phase.RUNNING)
+    while session._process.alive:
+        time.sleep(0.01)
+    started = time.monotonic()
+    assert run(session, seconds=5).phase is Phase.FAILED and time.monotonic() - started < 2.0
+    assert "exit status 5" in session.problem.message
+
+
+def test_a_reader_that_fails_ends_the_session(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> list[object]:
+        raise ValueError("array is too big")
+
+    session = start("steps 5000")
+    monkeypatch.setattr(session._process._connection, "receive", broken)
+    started = time.monotonic()
+    assert run(session, seconds=10).phase is Phase.FAILED
+    assert "array is too big" in session.problem.message and "report" in session.problem.fix and time.monotonic() - started < 5
+
+
+def test_an_absurd_frame_of_the_engine_ends_the_session_with_words(start: Start) -> None:
+    code = (
+        "import json, struct, sys, time; from engine import protocol as p; out = sys.stdout.buffer; "
+        "out.write(b''.join(p.encode(p.Hello(p.PROTOCOL_VERSION, 'absurd')))); "
+        "header = json.dumps({'type': 'preview', 'fields': {'job': 'a'}, "
+        "'arrays': [{'name': 'image', 'dtype': '|u1', 'shape': [0] + [2**31 - 1] * 3}]}).encode(); "
+        "out.write(struct.pack('<4sIQ', b'SKBR', len(header), 0) + header); out.flush(); time.sleep(60)"
+    )
+    started = time.monotonic()
+    session = run(start("x", [sys.executable, "-c", code]), seconds=10)
+    assert session.phase is Phase.FAILED and "no valid shape" in session.problem.message and time.monotonic() - started < 5
+
+
+def test_no_module_of_the_current_folder_is_run(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("open('numpy was run', 'w')\nraise SystemExit(9)\n")
+    (tmp_path / "engine.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    assert run(start("a flower")).phase is Phase.DONE and not list(tmp_path.rglob("numpy was run"))
+
+
+def test_a_program_beside_the_open_file_and_one_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ENGINES", str(tmp_path / "bin"))
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "bin" / "sketchbridge"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -m engine --job tests.protocol.tiny_job:run_job\n")
+    program.chmod(0o755)
+    for typed in ("bin/sketchbridge engine", "~/bin/sketchbridge engine", "$ENGINES/sketchbridge engine", "${ENGINES}/sketchbridge engine"):
+        assert greet(find_command(typed, {}), tmp_path / "logs" / "log").info["python"].startswith("3.")
+    assert find_command("ssh HOST ~/bin/sketchbridge engine", {}) == ["ssh", "HOST", "~/bin/sketchbridge", "engine"]
+
+
+def test_the_job_object_is_windows_own() -> None:
+    """The structures have the sizes of the 64-bit Windows headers; there is nothing to call elsewhere."""
+    assert (ctypes.sizeof(job_object._BasicLimits), ctypes.sizeof(job_object._ExtendedLimits)) == (64, 144)
+    if sys.platform != "win32":
+        assert job_object.end_with_this_process(None) is None
+        job_object.close(None)

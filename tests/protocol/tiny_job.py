@@ -5,6 +5,7 @@ What the prompt says decides how it behaves; `override` fields are those of the 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -76,5 +77,7 @@ def misbehave(words: list[str], step: int) -> None:
         raise MemoryError
     if "deaf" in words:  # does not look at cancel any more
         time.sleep(60)
+    if "hold" in words and step == 3:  # native code that does not let go of the interpreter
+        ctypes.PyDLL(None).sleep(60)
     if "shout" in words:
         os.write(1, b"shouted past Python\n")
