@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from engine.errors import InputError
+from engine.guidance.methods import methods_for
 
 MODES = ("refine", "texture")
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,8 +33,8 @@ class Hyperparameters:
     stage1_steps: int
     stage2_steps: int
     guidance_scale: float = 12.0  # classifier-free guidance s of stage 1 (SDS)
-    stage2_method: str = "calibrated"  # one of STAGE2_METHODS, see engine.guidance.directions
-    stage2_weight: float = 4.0  # w of the calibrated direction
+    stage2_method: str = "calibrated"  # a method of engine.guidance.methods that serves jobs
+    stage2_weight: float = 4.0  # strength of the method of stage 2
     t_low: float = 0.02
     t_high: float = 0.75  # falls to t_high_end over the job (annealed)
     t_high_end: float = 0.5
@@ -73,16 +74,14 @@ class Hyperparameters:
                 f"t_low must be below t_high and t_high_end, got {self.t_low:g}, {self.t_high:g} and {self.t_high_end:g}.",
                 "Leave them out to use the preset's.",
             )
-        if self.stage2_method not in STAGE2_METHODS:
+        if self.stage2_method not in methods_for("job"):
             raise InputError(
                 "bad_setting",
-                f"Setting 'stage2_method' must be one of {', '.join(STAGE2_METHODS)}, got {self.stage2_method!r}.",
+                f"Setting 'stage2_method' must be one of {', '.join(methods_for('job'))}, got {self.stage2_method!r}.",
                 "Choose one of those.",
             )
         return self
 
-
-STAGE2_METHODS = ("calibrated", "anchored", "sds")
 
 _RANGES: dict[str, tuple[float, float]] = {
     "grid": (8, 256), "colour_grid": (8, 256), "views": (1, 64), "supersample": (1, 4), "fit_steps": (0, 100_000),

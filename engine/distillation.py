@@ -6,16 +6,17 @@ Nothing here reports, measures time or writes files: `engine.job`, the step benc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.config import Hyperparameters
-from engine.diffusion.prior import Conditions, Prior
-from engine.diffusion.prompts import check_prompt, source_prompt, target_prompt
-from engine.guidance.step import GuidanceSettings, distill
+from engine.diffusion.prior import Prior
+from engine.diffusion.prompts import check_prompt, target_prompt
+from engine.guidance.methods import source_text
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
 from engine.render.base import Rasterizer
 from engine.render.shading import RenderedViews, render_views
@@ -33,23 +34,25 @@ class PromptPair:
     """What the subject should become, and what it looks like now.
 
     prompt  y_tgt without the words of a view
-    source  y_src likewise; None builds it from the prompt with the paper's descriptors of a poor render
+    source  y_src likewise; None builds it from the prompt as the method of stage 2 wants it
+    method  the method of stage 2
     """
 
     prompt: str
     source: str | None = None
+    method: str = "calibrated"
 
     def target_for(self, words: str) -> str:
         """y_tgt of a view that is described by these words."""
         return target_prompt(self.prompt, words)
 
-    def source_for(self, words: str) -> str:
+    def source_for(self, words: str = "") -> str:
         """y_src of a view that is described by these words."""
-        return target_prompt(self.source, words) if self.source else source_prompt(self.prompt, words)
+        return source_text(self.method, self.prompt, words, self.source)
 
     def notes(self, prior: Prior) -> tuple[str, ...]:
         """What the prior will not understand of either prompt. InputError for one that cannot be used."""
-        checked = PromptPair(check_prompt(self.prompt), self.source)
+        checked = replace(self, prompt=check_prompt(self.prompt))
         return prior.embed([checked.target_for(LONGEST_WORDS), checked.source_for(LONGEST_WORDS)]).notes
 
 
@@ -171,14 +174,13 @@ class Distillation:
 
     def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
         """The guidance's loss for the views, a scalar, and its figures."""
-        target, source = self.conditions(view_batch)
-        return distill(self.prior, views.rgb, target, source, guidance, self.generator, step=self.taken)
+        return distill(self.prior, views.rgb, self.conditions(view_batch), guidance, self.generator)
 
-    def conditions(self, view_batch: ViewBatch) -> tuple[Conditions, Conditions]:
+    def conditions(self, view_batch: ViewBatch) -> ConditionPair:
         """Target and source conditions, one a view."""
         target = [self.prompts.target_for(words) for words in view_batch.words]
         source = [self.prompts.source_for(words) for words in view_batch.words]
-        return self.prior.embed(target, view_batch.cameras), self.prior.embed(source, view_batch.cameras)
+        return ConditionPair(self.prior.embed(target, view_batch.cameras), self.prior.embed(source, view_batch.cameras))
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss in the subject's parameters."""
@@ -233,7 +235,6 @@ def schedule(hyperparameters: Hyperparameters) -> TwoStage | None:
     if steps == 0:
         return None
     times: dict[str, Any] = {"t_low": hyperparameters.t_low, "t_high": hyperparameters.t_high, "weighting": "x0"}
-    first = GuidanceSettings("sds", guidance_scale=hyperparameters.guidance_scale, **times)
-    strength = hyperparameters.stage2_weight
-    second = GuidanceSettings(hyperparameters.stage2_method, guidance_scale=strength, weight=strength, **times)  # type: ignore[arg-type]
+    first = GuidanceSettings("sds", hyperparameters.guidance_scale, **times)
+    second = GuidanceSettings(hyperparameters.stage2_method, hyperparameters.stage2_weight, **times)
     return TwoStage(steps, hyperparameters.stage1_steps, first, second, hyperparameters.t_high_end)

@@ -137,9 +137,8 @@ def _disk() -> Finding:
 def _model(name: str) -> Finding:
     import torch
 
-    from engine.diffusion.prior import load_prior
+    from engine.diffusion.load import load_prior
 
     prior = load_prior(name, torch.device("cpu"))
-    kinds = getattr(prior, "kinds", {}).get("kinds", [])
-    knows = f"; it knows {', '.join(kinds)}" if kinds else ""
+    knows = f"; it knows {', '.join(prior.kinds)}" if prior.kinds else ""
     return Finding("model", "works", f"'{name}' loads, {prior.image_size} x {prior.image_size} pixels{knows}")

@@ -17,8 +17,8 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, cached_path, fingerprint
 from engine.config import Hyperparameters, JobSettings
 from engine.conventions import SceneNormalization
-from engine.diffusion.prior import load_prior
-from engine.diffusion.prompts import source_prompt
+from engine.device import select_device
+from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
 from engine.export import finish, finish_texture
@@ -71,7 +71,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     timer.start("load model")
     device = select_device(settings.device)
     rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
-    prompts = PromptPair(settings.prompt, settings.source)
+    prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method)
     _tell(reporter, prompts.notes(prior))
     normalization = SceneNormalization.of_bounds(mesh.vertices)
     local = mesh.mapped(normalization.to_engine)
@@ -102,7 +102,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
         {
             "deviation_mean_percent": found.mean_percent,
             "deviation_p95_percent": found.p95_percent,
-            **_report(settings, device, timer, mended),
+            **_report(settings, prompts, device, timer, mended),
         },
     )
 
@@ -117,17 +117,6 @@ def _plan(settings: JobSettings, numbers: Hyperparameters) -> dict[str, float]:
     steps = {"fit": 0.1 * numbers.fit_steps, "stage 1": 0.15 * numbers.stage1_steps, "stage 2": 0.15 * numbers.stage2_steps}
     plan = {**PLANNED, **steps}
     return {stage: share for stage, share in plan.items() if settings.mode == "refine" or stage not in ("sdf", "fit")}
-
-
-def select_device(name: str) -> torch.device:
-    """ "auto" takes CUDA where there is one. JobError where CUDA is asked for and absent."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise JobError(
-            "no_cuda",
-            "The device 'cuda' was asked for, and torch finds no CUDA device.",
-            "Choose device 'auto' or 'cpu', or install a CUDA build of torch and a driver.",
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device) -> TextureSubject:
@@ -225,11 +214,11 @@ def _finish_refined(
     return finish(vertices, faces, subject.colour, normalization, numbers.faces, numbers.texture_size, reporter, sketch=local)
 
 
-def _report(settings: JobSettings, device: torch.device, timer: StageTimer, mended: list[str]) -> dict[str, Any]:
+def _report(settings: JobSettings, prompts: PromptPair, device: torch.device, timer: StageTimer, mended: list[str]) -> dict[str, Any]:
     return {
         "mode": settings.mode,
         "prompt": settings.prompt,
-        "source": settings.source or source_prompt(settings.prompt),
+        "source": prompts.source_for(),
         "model": settings.model,
         "preset": settings.preset,
         "seed": settings.seed,

@@ -16,6 +16,8 @@ from engine.formats.files import replacing
 
 MAX_SIDE = 16_384
 PNG_SUFFIX, GIF_SUFFIX = ".png", ".gif"
+IMAGE_SUFFIXES = (PNG_SUFFIX, ".jpg", ".jpeg", ".webp")
+"""Of pictures that are read."""
 
 
 def read_square(path: Path, size: int) -> Tensor:

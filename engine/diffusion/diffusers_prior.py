@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompts import domain_note
-from engine.diffusion.schedule import NoiseSchedule, as_prediction
+from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction
 from engine.errors import ModelError
 
 REQUIRED = (
@@ -35,16 +35,20 @@ class DiffusersPrior:
     """A latent diffusion model of the Stable Diffusion 1.x / 2.x class. See `from_folder`."""
 
     def __init__(
-        self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, name: str, kinds: dict[str, list[str]] | None = None
+        self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any, name: str, known: dict[str, list[str]] | None = None
     ) -> None:
+        from engine.diffusion.patch_autoencoder import PatchAutoencoder
+
         self.unet = unet.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.name = name
         self.schedule = NoiseSchedule(scheduler.alphas_cumprod.float().to(self.device))
-        self.prediction = as_prediction(scheduler.config.prediction_type)
-        self.kinds = kinds or {}
+        self.prediction: Prediction = as_prediction(scheduler.config.prediction_type)
+        self._known = known or {}
+        self.kinds = tuple(self._known.get("kinds", ()))
+        self._linear = vae if isinstance(vae, PatchAutoencoder) else None
         self.image_size = int(unet.config.sample_size) * downscaling(vae)
         self._embedded: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
 
@@ -88,11 +92,6 @@ class DiffusersPrior:
         return cls(unet.to(device), vae.to(device), text.to(device), tokenizer, scheduler, name or str(folder), read_kinds(folder))
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """[T]."""
-        return self.schedule.alphas_cumprod
-
-    @property
     def device(self) -> torch.device:
         """Where the networks are."""
         return next(self.unet.parameters()).device
@@ -109,8 +108,7 @@ class DiffusersPrior:
 
     def precondition(self, difference: Tensor) -> Tensor:
         """A difference of latents, made ready to reach pixels as a difference of images; as it is where the encoder is not linear."""
-        linear = getattr(self.vae, "precondition", None)
-        return difference if linear is None else linear(difference)
+        return difference if self._linear is None else self._linear.precondition(difference)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> images [B, 3, image_size, image_size] in 0..1."""
@@ -153,8 +151,8 @@ class DiffusersPrior:
         lost = cut_words(self.tokenizer, prompt, self._max_tokens())
         if lost:
             notes.append(f'The text model takes {self._max_tokens()} tokens; cut from the prompt: "{lost}".')
-        if self.kinds.get("words") and prompt:
-            warning = domain_note(prompt, self.kinds["words"], self.kinds.get("kinds", []))
+        if self._known.get("words") and prompt:
+            warning = domain_note(prompt, self._known["words"], self.kinds)
             if warning:
                 notes.append(warning)
         return tuple(notes)

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from engine.diffusion import degradations as degrade
-from engine.diffusion.prior import IMAGE_SUFFIXES, Conditions, ViewAngles, fit_square
+from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
-from engine.pictures import read_square
+from engine.pictures import IMAGE_SUFFIXES, read_square
 
 MAX_IMAGES = 20_000
 ACTIVE_SHARE = 1e-9
@@ -67,6 +67,7 @@ class EmpiricalPrior:
         self.name = name
         self.image_size = images.shape[-1]
         self.schedule = schedule or NoiseSchedule(cosine_schedule().alphas_cumprod.to(images.device, torch.float32))
+        self.kinds: tuple[str, ...] = ()
         self.labels = tuple(labels)
         self.spread = spread
         self.nearest = nearest
@@ -98,9 +99,9 @@ class EmpiricalPrior:
         return cls(images.to(device), labels, name=name or folder.name)
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """[T]."""
-        return self.schedule.alphas_cumprod
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self._images.device
 
     @property
     def known_words(self) -> set[str]:
@@ -111,6 +112,10 @@ class EmpiricalPrior:
         """Images [B, 3, H, W] in 0..1 -> [B, 3, S, S] in -1..1."""
         del generator
         return fit_square(images, self.image_size) * 2 - 1
+
+    def precondition(self, difference: Tensor) -> Tensor:
+        """The difference itself: latents are pixels."""
+        return difference
 
     def decode(self, latents: Tensor) -> Tensor:
         """[B, 3, S, S] in -1..1 -> images in 0..1."""

@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  # a convolution made with its bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
@@ -101,7 +101,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         if height % self.patch or width % self.patch:
             raise ValueError(f"image of {height} x {width} pixels: both sides must be multiples of {self.patch}; resize or pad it")
         posterior = PointDistribution(self.encoder(x))
-        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)  # type: ignore[return-value]  # diffusers' convention
 
     def precondition(self, difference: torch.Tensor) -> torch.Tensor:
         """What to differentiate with so that a difference of latents becomes the difference of images that it stands for.
@@ -120,4 +120,4 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     def decode(self, z: torch.Tensor, return_dict: bool = True, **_: object) -> DecoderOutput:
         """[B, latent_channels, h, w] -> ``.sample`` [B, 3, 8 h, 8 w], about -1..1."""
         image = self.decoder(z)
-        return DecoderOutput(sample=image) if return_dict else (image,)
+        return DecoderOutput(sample=image) if return_dict else (image,)  # type: ignore[return-value]  # diffusers' convention

@@ -1,26 +1,19 @@
-"""What the guidance needs of a diffusion model, and how one is found by name.
+"""What the guidance needs of a diffusion model; `engine.diffusion.load` finds one by name.
 
 Every prior answers with a noise estimate, whatever its network predicts; all conditions of a step go in one batch.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.diffusion.schedule import NoiseSchedule
-from engine.errors import ModelError
-
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+from engine.diffusion.schedule import NoiseSchedule, Prediction
 
 
 @dataclass(frozen=True)
@@ -75,19 +68,28 @@ class Prior(Protocol):
     name        for reports
     image_size  side in pixels of the images that it knows
     schedule    its noise levels
+    kinds       the kinds of subject that a narrow model knows; () = no such list
     """
 
     name: str
     image_size: int
     schedule: NoiseSchedule
+    kinds: tuple[str, ...]
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """[T]."""
+    def device(self) -> torch.device:
+        """Where it computes: images and latents given to it have to be there."""
         ...
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [B, 3, H, W] in 0..1, any size -> latents, differentiable. The generator serves a posterior with spread."""
+        ...
+
+    def precondition(self, difference: Tensor) -> Tensor:
+        """A difference of latents [B, ...] -> what to send back through `encode` so that pixels move by the difference of images.
+
+        (E E^T)^-1 d where the encoder is a linear map E; the difference itself for every other encoder.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -106,6 +108,22 @@ class Prior(Protocol):
         ...
 
 
+@runtime_checkable
+class AdaptablePrior(Prior, Protocol):
+    """A prior whose network can carry a low-rank adapter (variational score distillation).
+
+    unet        the network, a module with diffusers' `add_adapter`, `enable_adapters`, `disable_adapters` and `unload_lora`
+    prediction  what the network answers with
+    """
+
+    unet: Any
+    prediction: Prediction
+
+    def denoise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
+        """As `predict_noise` for the conditions' data, with gradient to whatever in the network is trained."""
+        ...
+
+
 def fit_square(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W] resized to size x size, differentiable: an average over whole blocks where that is exact."""
     height, width = images.shape[-2:]
@@ -114,48 +132,3 @@ def fit_square(images: Tensor, size: int) -> Tensor:
     if height == width and height % size == 0:
         return functional.avg_pool2d(images, height // size)
     return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-
-
-def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, image_size: int | None = None) -> Prior:
-    """A prior by name, on `device`.
-
-    name        "embedded"; a folder in diffusers' format; a folder of images (the exact empirical prior, with captions.jsonl
-                beside the images if there is one); or a hub id such as "owner/model"
-    dtype       of the networks; None = bfloat16 where this processor is faster with it, else float32 (float16 on CUDA)
-    image_size  of an empirical prior only; None = 64
-
-    Raises ModelError for whatever is missing, with the fix.
-    """
-    device = torch.device(device)
-    if name == "embedded":
-        return _load_folder(EMBEDDED_FOLDER, device, dtype, image_size, "embedded")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return _load_folder(folder, device, dtype, image_size, name)
-    if folder.exists():
-        raise ModelError(
-            "model",
-            f"The model '{name}' is a file; expected a folder.",
-            "Give the folder that holds model_index.json, or a folder of images.",
-        )
-    if not HUB_ID.fullmatch(name):
-        raise ModelError("model", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    from engine.diffusion.diffusers_prior import download
-
-    return _load_folder(download(name), device, dtype, image_size, name)
-
-
-def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str) -> Prior:
-    if (folder / "model_index.json").is_file():
-        from engine.diffusion.diffusers_prior import DiffusersPrior
-
-        return DiffusersPrior.from_folder(folder, device, dtype, name)
-    if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
-        from engine.diffusion.empirical import EmpiricalPrior
-
-        return EmpiricalPrior.from_folder(folder, image_size or 64, device)
-    raise ModelError(
-        "model",
-        f"The model folder '{folder}' has no model_index.json and no images.",
-        "Give a folder in diffusers' format (with model_index.json), or a folder with .png, .jpg or .webp images.",
-    )

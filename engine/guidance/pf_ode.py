@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL
-from engine.guidance import directions
+from engine.guidance import methods
 
 Solver = Literal["ddim", "heun"]
 
@@ -37,7 +37,7 @@ class GuidedPrompt:
             return prior.predict_noise(x_t, steps, wanted)
         both = Conditions.cat([prior.embed([""]).expand(count), wanted])
         uncond, cond = prior.predict_noise(torch.cat([x_t, x_t]), torch.cat([steps, steps]), both).chunk(2)
-        return directions.cfg(uncond, cond, self.scale)
+        return methods.cfg(uncond, cond, self.scale)
 
 
 def time_grid(prior: Prior, steps: int, last: int | None = None, first: int = 0) -> list[int]:
@@ -102,7 +102,7 @@ def bridge_ends(
 
     arXiv 2406.09417, section 3: psi_tgt is where the Schroedinger-like bridge takes the image. The latents count as
     alpha_0 x at timestep 0 both on the way in and on the way out, so that source to source returns them, up to the
-    solver's error; psi_src carries that same error and cancels it in `directions.bridge`.
+    solver's error; psi_src carries that same error and cancels it in `methods.bridge`.
     """
     last = max(round(settings.t_max * len(prior.schedule)) - 1, 1)
     times = time_grid(prior, settings.steps, last)
@@ -118,4 +118,4 @@ def bridge_ends(
 def bridge_direction(prior: Prior, latents: Tensor, source: GuidedPrompt, target: GuidedPrompt, settings: BridgeSettings) -> Tensor:
     """psi_src - psi_tgt [B, ...]: descend on it after the single-step directions have converged."""
     psi_source, psi_target = bridge_ends(prior, latents.detach(), source, target, settings)
-    return directions.bridge(psi_source, psi_target)
+    return methods.bridge(psi_source, psi_target)

@@ -1,12 +1,11 @@
 """One step of score distillation: images in, a loss out whose gradient is w(t) times the chosen direction.
 
-All conditions of a step go to the prior in one batch. The method table says which noise estimates each method needs.
+All conditions of a step go to the prior in one batch. `engine.guidance.methods` says which noise estimates each method needs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -16,34 +15,29 @@ from torch import Tensor
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL, NoiseSchedule, sample_timesteps
 from engine.errors import InputError
-from engine.guidance import directions
+from engine.guidance.methods import METHODS, NFSD_SWITCH, Estimates, Method, Role, method_named
 
-Method = Literal["sds", "calibrated", "anchored", "nfsd", "csd", "vsd", "dds"]
 Weighting = Literal["sigma2", "x0", "one"]
-Role = Literal["target", "uncond", "source", "reference"]
 
 
 @dataclass(frozen=True)
 class GuidanceSettings:
     """How a step is made. InputError for values that cannot work.
 
-    method          see `METHODS`
-    guidance_scale  s of SDS, NFSD, VSD and anchored
-    weight          w of calibrated; w1 of CSD
-    source_weight   w2 of CSD, which falls to 0 over the first `anneal_steps` steps
+    method          a name of `METHODS`
+    scale           its strength (s of SDS and its kin, w of calibrated, w1 of CSD); None = the method's own
+    source_weight   w2 of CSD; None = as strong as `scale`
     t_low, t_high   range of timesteps, as fractions of the schedule; (0.02, 0.98) of 1,000 is 20..979
     weighting       w(t): "sigma2" = 1 - alpha_bar (the paper's), "one", or "x0" = sigma / alpha, under which eps - n
-                    becomes the difference between the image and the prior's clean estimate, bounded at every level; where the
-                    prior's encoder is linear, `distill` brings it to the pixels as a difference of images (`precondition`)
+                    becomes the difference between the image and the prior's clean estimate, bounded at every level; `distill`
+                    brings it to the pixels as a difference of images (`Prior.precondition`)
     stratified      timesteps of a batch spread over the range (each still uniform)
     shared_noise    one noise image for the whole batch
     """
 
-    method: Method = "sds"
-    guidance_scale: float = 40.0
-    weight: float = 25.0
-    source_weight: float = 40.0
-    anneal_steps: int = 500
+    method: str = "sds"
+    scale: float | None = None
+    source_weight: float | None = None
     t_low: float = 0.02
     t_high: float = 0.98
     weighting: Weighting = "sigma2"
@@ -51,21 +45,34 @@ class GuidanceSettings:
     shared_noise: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise InputError("method", f"There is no guidance method '{self.method}'.", f"Choose one of {', '.join(get_args(Method))}.")
+        if method_named(self.method).samples:
+            raise InputError("method", f"'{self.method}' samples and gives no direction.", "Choose a method that optimizes.")
         if self.weighting not in get_args(Weighting):
             raise InputError("weighting", f"There is no weighting '{self.weighting}'.", f"Choose one of {', '.join(get_args(Weighting))}.")
-        for name in ("guidance_scale", "weight", "source_weight"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(
-                    name, f"{name} is {getattr(self, name)}; expected a finite number.", "Leave it out for the method's own value."
-                )
+        for name, value in (("scale", self.scale), ("source_weight", self.source_weight)):
+            if value is not None and not math.isfinite(value):
+                raise InputError(name, f"{name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
         if not 0.0 <= self.t_low < self.t_high <= 1.0:
             raise InputError(
                 "timesteps",
                 f"Timesteps from {self.t_low} to {self.t_high}; expected 0 <= low < high <= 1.",
                 "Leave them out for 0.02 to 0.98.",
             )
+
+    @property
+    def entry(self) -> Method:
+        """The method itself."""
+        return METHODS[self.method]
+
+    @property
+    def strength(self) -> float:
+        """`scale`, or the method's own."""
+        return self.entry.scale if self.scale is None else self.scale
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The noise estimates of a step: so many evaluations of the prior an image."""
+        return self.entry.roles(self.strength)
 
 
 class ParticleScore(Protocol):
@@ -79,109 +86,64 @@ class ParticleScore(Protocol):
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """Noise estimates of one step by role, the sampled noise [B, ...], and which items are early (t < 200 of 1,000)."""
+class ConditionPair:
+    """What the images should become and what they look like now: one condition for all, or one for each (view words).
 
-    of: dict[Role, Tensor]
-    noise: Tensor
-    early: Tensor
-    particle: Tensor | None
-    step: int
+    source  y_src; NFSD's negative prompt; None for methods that need none (SDS, VSD)
+    """
+
+    target: Conditions
+    source: Conditions | None = None
+
+    def select(self, index: list[int]) -> ConditionPair:
+        """The conditions at these places, in this order."""
+        return ConditionPair(self.target.select(index), None if self.source is None else self.source.select(index))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about both, each once."""
+        return tuple(dict.fromkeys((*self.target.notes, *(self.source.notes if self.source else ()))))
 
 
 @dataclass(frozen=True)
-class MethodEntry:
-    """The estimates that a method needs (the prior's evaluations a step) and its direction."""
+class Noised:
+    """Latents `clean` [B, ...] at timesteps t [B] with noise [B, ...]: x_t = alpha_t clean + sigma_t noise."""
 
-    needs: tuple[Role, ...]
-    direction: Callable[[Estimates, GuidanceSettings], Tensor]
-
-
-def _sds(e: Estimates, s: GuidanceSettings) -> Tensor:
-    return directions.sds(e.of.get("uncond", e.of["target"]), e.of["target"], e.noise, s.guidance_scale)
-
-
-def _calibrated(e: Estimates, s: GuidanceSettings) -> Tensor:
-    return directions.calibrated(e.of["target"], e.of["source"], s.weight)
-
-
-def _anchored(e: Estimates, s: GuidanceSettings) -> Tensor:
-    return directions.anchored(e.of["target"], e.of.get("source", e.of["target"]), e.noise, s.guidance_scale)
-
-
-def _nfsd(e: Estimates, s: GuidanceSettings) -> Tensor:
-    return directions.nfsd(e.of["uncond"], e.of["target"], e.of["source"], e.early, s.guidance_scale)
-
-
-def _csd(e: Estimates, s: GuidanceSettings) -> Tensor:
-    source_weight = directions.annealed(s.source_weight, e.step, s.anneal_steps)
-    return directions.csd(e.of["uncond"], e.of["target"], e.of["source"], s.weight, source_weight)
-
-
-def _vsd(e: Estimates, s: GuidanceSettings) -> Tensor:
-    assert e.particle is not None
-    return directions.vsd(e.of["uncond"], e.of["target"], e.particle, s.guidance_scale)
-
-
-def _dds(e: Estimates, s: GuidanceSettings) -> Tensor:
-    return s.weight * directions.dds(e.of["target"], e.of["reference"])
-
-
-METHODS: dict[Method, MethodEntry] = {
-    "sds": MethodEntry(("target", "uncond"), _sds),
-    "calibrated": MethodEntry(("target", "source"), _calibrated),
-    "anchored": MethodEntry(("target", "source"), _anchored),
-    "nfsd": MethodEntry(("target", "uncond", "source"), _nfsd),
-    "csd": MethodEntry(("target", "uncond", "source"), _csd),
-    "vsd": MethodEntry(("target", "uncond"), _vsd),
-    "dds": MethodEntry(("target", "reference"), _dds),
-}
-"""NFSD's "source" is its negative prompt; DDS's "reference" is the source prompt at the noised reference image."""
-
-
-def roles_needed(settings: GuidanceSettings) -> tuple[Role, ...]:
-    """Estimates of a step. At scale 1, cfg(u, c, 1) = c: SDS and anchored then ask for the target alone."""
-    if settings.guidance_scale == 1.0 and settings.method in ("sds", "anchored"):
-        return ("target",)
-    return METHODS[settings.method].needs
+    clean: Tensor
+    t: Tensor
+    noise: Tensor
+    x_t: Tensor
 
 
 def distill(
     prior: Prior,
     images: Tensor,
-    target: Conditions,
-    source: Conditions | None,
+    prompts: ConditionPair,
     settings: GuidanceSettings,
     generator: torch.Generator,
     *,
     particles: ParticleScore | None = None,
-    step: int = 0,
 ) -> tuple[Tensor, dict[str, float]]:
     """(loss, figures) for images [B, 3, H, W] in 0..1; the gradient at the prior's latents is w(t) * direction / B.
 
-    target, source  one condition for all images, or one for each (view words)
-    source          y_src; NFSD's negative prompt; None for SDS and VSD
-    particles       VSD's score of the images themselves
-    step            how many steps went before, for annealed weights
-    figures         "t" mean timestep, "gradient" root mean square of w(t) * direction, and "particle_loss" with VSD
+    particles  VSD's score of the images themselves
+    figures    "t" mean timestep, "gradient" root mean square of w(t) * direction, and "particle_loss" with VSD
     """
     latents = prior.encode(images, generator)
-    if settings.weighting == "x0" and latents.requires_grad and hasattr(prior, "precondition"):
+    if settings.weighting == "x0" and latents.requires_grad:
         latents.register_hook(prior.precondition)
-    return distill_latents(prior, latents, target, source, settings, generator, particles=particles, step=step)
+    return distill_latents(prior, latents, prompts, settings, generator, particles=particles)
 
 
 def distill_latents(
     prior: Prior,
     latents: Tensor,
-    target: Conditions,
-    source: Conditions | None,
+    prompts: ConditionPair,
     settings: GuidanceSettings,
     generator: torch.Generator,
     *,
     reference: Tensor | None = None,
     particles: ParticleScore | None = None,
-    step: int = 0,
     timesteps: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """As `distill` for latents [B, ...].
@@ -189,58 +151,60 @@ def distill_latents(
     reference  the latents of the unedited images, for DDS
     timesteps  int64 [B] chosen by the caller; None draws them by the settings
     """
-    clean = latents.detach()
-    count = clean.shape[0]
-    t = timesteps
-    if t is None:
-        t = sample_timesteps(prior.schedule, count, settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
-    noise = draw_noise(clean, generator, settings.shared_noise)
-    x_t = prior.schedule.add_noise(clean, noise, t)
-    of = predict_roles(prior, roles_needed(settings), clean, x_t, t, noise, target, source, reference)
+    noised = add_noise(prior.schedule, latents.detach(), settings, generator, timesteps)
+    of = predict_roles(prior, settings, noised, prompts, reference)
     particle = None
-    if settings.method == "vsd":
-        if particles is None:
-            raise ValueError("VSD needs `particles`, its score of the images being made")
-        particle = particles.predict(clean, x_t, t, target.expand(count), prior.schedule)
-    early = t < directions.NFSD_SWITCH * len(prior.schedule)
-    direction = METHODS[settings.method].direction(Estimates(of, noise, early, particle, step), settings)
-    gradient = timestep_weight(prior.schedule, t, clean, settings.weighting) * direction
-    figures = {"t": float(t.float().mean()), "gradient": float(gradient.square().mean().sqrt())}
-    if settings.method == "vsd" and particles is not None:
-        figures["particle_loss"] = particles.learn(noise)
+    if particles is not None and settings.entry.particles:
+        conditions = prompts.target.expand(len(noised.t))
+        particle = particles.predict(noised.clean, noised.x_t, noised.t, conditions, prior.schedule)
+    early = noised.t < NFSD_SWITCH * len(prior.schedule)
+    strength = settings.strength
+    source_weight = strength if settings.source_weight is None else settings.source_weight
+    direction = settings.entry.direction
+    assert direction is not None  # GuidanceSettings refuses methods that sample
+    gradient = timestep_weight(prior.schedule, noised.t, noised.clean, settings.weighting) * direction(
+        Estimates(of, noised.noise, early, strength, source_weight, particle)
+    )
+    figures = {"t": float(noised.t.float().mean()), "gradient": float(gradient.square().mean().sqrt())}
+    if particles is not None and particle is not None:
+        figures["particle_loss"] = particles.learn(noised.noise)
     return surrogate(latents, gradient), figures
 
 
+def add_noise(
+    schedule: NoiseSchedule, clean: Tensor, settings: GuidanceSettings, generator: torch.Generator, timesteps: Tensor | None = None
+) -> Noised:
+    """Latents [B, ...] noised to timesteps drawn by the settings, or to those given (int64 [B])."""
+    t = timesteps
+    if t is None:
+        t = sample_timesteps(schedule, len(clean), settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
+    noise = draw_noise(clean, generator, settings.shared_noise)
+    return Noised(clean, t, noise, schedule.add_noise(clean, noise, t))
+
+
 def predict_roles(
-    prior: Prior,
-    roles: tuple[Role, ...],
-    clean: Tensor,
-    x_t: Tensor,
-    t: Tensor,
-    noise: Tensor,
-    target: Conditions,
-    source: Conditions | None,
-    reference: Tensor | None,
+    prior: Prior, settings: GuidanceSettings, noised: Noised, prompts: ConditionPair, reference: Tensor | None
 ) -> dict[Role, Tensor]:
-    """The noise estimates by role, [B, ...] each, from one call of the prior."""
-    count = clean.shape[0]
+    """The noise estimates by role, [B, ...] each, from one call of the prior; those that cancel at scale 1 are the target's."""
+    count, roles = len(noised.t), settings.roles
     inputs, conditions = [], []
     for role in roles:
-        inputs.append(x_t)
+        inputs.append(noised.x_t)
         if role == "target":
-            conditions.append(target.expand(count))
+            conditions.append(prompts.target.expand(count))
         elif role == "uncond":
             conditions.append(prior.embed([""]).expand(count))
         else:
-            if source is None:
+            if prompts.source is None:
                 raise InputError("source", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
-            conditions.append(source.expand(count))
+            conditions.append(prompts.source.expand(count))
         if role == "reference":
             if reference is None:
                 raise InputError("init", "Editing by delta denoising needs the unedited image.", "Give it with --init.")
-            inputs[-1] = prior.schedule.add_noise(reference, noise, t)
-    answer = prior.predict_noise(torch.cat(inputs), t.repeat(len(roles)), Conditions.cat(conditions))
-    return dict(zip(roles, answer.chunk(len(roles)), strict=True))
+            inputs[-1] = prior.schedule.add_noise(reference, noised.noise, noised.t)
+    answer = prior.predict_noise(torch.cat(inputs), noised.t.repeat(len(roles)), Conditions.cat(conditions))
+    of = dict(zip(roles, answer.chunk(len(roles)), strict=True))
+    return {role: of.get(role, of["target"]) for role in settings.entry.needs}
 
 
 def draw_noise(like: Tensor, generator: torch.Generator, shared: bool) -> Tensor:

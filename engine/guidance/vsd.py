@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from engine.diffusion.diffusers_prior import DiffusersPrior
-from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.prior import AdaptablePrior, Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL, NoiseSchedule, Prediction
 from engine.errors import ModelError
 
@@ -43,7 +42,7 @@ class LoraParticles:
     """
 
     def __init__(self, prior: Prior, settings: LoraSettings, generator: torch.Generator, camera_size: int = 0) -> None:
-        if not isinstance(prior, DiffusersPrior) or not attention_layers(prior.unet):
+        if not isinstance(prior, AdaptablePrior) or not attention_layers(prior.unet):
             raise ModelError(
                 "vsd_prior",
                 f"The prior '{prior.name}' has no attention layers for VSD's adapter.",

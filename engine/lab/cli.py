@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.config import DEVICES
 from engine.errors import EXIT_DONE, InputError
+from engine.guidance.methods import method_named, methods_for
 from engine.reporting import ConsoleReporter
 
 if TYPE_CHECKING:
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from engine.lab.optimize import RunMonitor
     from engine.lab.recipes import Recipe
 
-METHODS = ("calibrated", "sds", "nfsd", "csd", "vsd", "dds", "bridge", "anchored", "ddim", "sdedit")
-EDIT_METHODS = ("calibrated", "bridge", "anchored", "dds", "sdedit")
-ILLUSION_METHODS = ("calibrated", "anchored", "sds")
 SMALLEST_SIDE = 256
 """Pictures of a small prior are enlarged by a whole factor to at least this side."""
 
@@ -34,7 +33,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
     image.add_argument("--prompt", required=True, help="what the image should show")
     image.add_argument("--out", required=True, type=Path, help="the picture to write (.png)")
     image.add_argument("--init", type=Path, help="start from this picture: a painting made real (calibrated), SDEdit or an edit (dds)")
-    image.add_argument("--method", default="calibrated", help=f"one of {', '.join(METHODS)} (default calibrated)")
+    image.add_argument("--method", default="calibrated", help=f"one of {', '.join(methods_for('image', 'edit'))} (default calibrated)")
     image.add_argument(
         "--source",
         help="what the image looks like before (y_src); default: the prompt and descriptors, with --init the prompt and ', painting'",
@@ -46,7 +45,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
     illusion = subparsers.add_parser("illusion", help="two images that show another picture at each quarter turn of one over the other")
     illusion.add_argument("--prompts", required=True, nargs="+", help="four prompts, one for each quarter turn")
     illusion.add_argument("--out", required=True, type=Path, help="folder for base.png, rotator.png and views.png")
-    illusion.add_argument("--method", default="calibrated", help=f"one of {', '.join(ILLUSION_METHODS)} (default calibrated: two stages)")
+    illusion.add_argument(
+        "--method", default="calibrated", help=f"one of {', '.join(methods_for('illusion'))} (default calibrated: two stages)"
+    )
     illusion.add_argument("--size", type=int, default=256, help="side of the printed images in pixels (default 256)")
     illusion.set_defaults(run=run_illusion)
     for parser in (image, illusion):
@@ -58,11 +59,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="standard", help="draft, standard or paper: how many steps, how fast (default standard)")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float, help="learning rate")
-    parser.add_argument("--scale", type=float, help="guidance scale s of the method; of SDS in its first stage")
-    parser.add_argument("--weight", type=float, help="w of the calibrated direction, w1 of CSD")
+    parser.add_argument("--scale", type=float, help="strength of the method: its guidance scale s, or the weight w of a difference")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimization runs")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", help=f"one of {', '.join(DEVICES)} (default cpu)")
 
 
 class PreviewReporter(ConsoleReporter):
@@ -93,18 +93,14 @@ def run_image(arguments: argparse.Namespace) -> int:
     prior, generator, reporter = _open(arguments)
     recipe = recipe_from(arguments, arguments.method, prior)
     watch = RunMonitor(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
-    init = read_square(arguments.init, prior.image_size)[None].to(prior.alphas_cumprod.device) if arguments.init else None
-    image = _make(arguments, arguments.method, prior, init, recipe, generator, watch)
-    write_image(arguments.out, image, SMALLEST_SIDE)
+    init = read_square(arguments.init, prior.image_size)[None].to(prior.device) if arguments.init else None
+    write_image(arguments.out, _make(arguments, prior, init, recipe, generator, watch), SMALLEST_SIDE)
     print(arguments.out)
     if arguments.baseline:
         generator.manual_seed(arguments.seed)
         path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
-        write_image(
-            path,
-            _make(arguments, "sdedit", prior, init, recipe_from(arguments, "sdedit", prior), generator, RunMonitor(reporter, prior)),
-            SMALLEST_SIDE,
-        )
+        baseline = recipe_from(arguments, "sdedit", prior, steps=None)
+        write_image(path, _make(arguments, prior, init, baseline, generator, RunMonitor(reporter, prior)), SMALLEST_SIDE)
         print(path)
     if arguments.strip:
         write_animation(arguments.strip, watch.frames)
@@ -114,76 +110,58 @@ def run_image(arguments: argparse.Namespace) -> int:
 
 def check_image_arguments(arguments: argparse.Namespace) -> None:
     """InputError for combinations that cannot work, before anything is loaded."""
-    from engine.lab.edit import check_strength
+    from engine.lab.edit import Edit, check_source
     from engine.pictures import GIF_SUFFIX, PNG_SUFFIX, check_target
 
     method = arguments.method
-    if method not in METHODS:
-        raise InputError("method", f"There is no method '{method}'.", f"Choose one of {', '.join(METHODS)}.")
-    if arguments.init is None and (method in ("dds", "sdedit") or arguments.baseline):
+    entry = method_named(method, "image", "edit")
+    if arguments.init is None and (entry.edits_only or arguments.baseline):
         raise InputError(
             "init", f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.", "Give it with --init PICTURE."
         )
-    if arguments.init is not None and method not in EDIT_METHODS:
-        raise InputError(
-            "method",
-            f"The method '{method}' does not start from a picture.",
-            f"Leave --init out, or choose one of {', '.join(EDIT_METHODS)}.",
-        )
-    if arguments.init is not None and not arguments.init.is_file():
-        raise InputError("init", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
-    if method == "dds" and not (arguments.source or "").strip():
-        raise InputError(
-            "source", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".'
-        )
-    if arguments.strength is not None:
-        check_strength(arguments.strength)
+    if arguments.init is not None:
+        if "edit" not in entry.uses:
+            raise InputError(
+                "method",
+                f"The method '{method}' does not start from a picture.",
+                f"Leave --init out, or choose one of {', '.join(methods_for('edit'))}.",
+            )
+        if not arguments.init.is_file():
+            raise InputError("init", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
+    check_source(method, arguments.source)
+    Edit(arguments.prompt, arguments.source, arguments.strength)
     check_target(arguments.out, (PNG_SUFFIX,))
     for path, suffixes in ((arguments.preview, (PNG_SUFFIX,)), (arguments.strip, (GIF_SUFFIX, PNG_SUFFIX))):
         if path is not None:
             check_target(path, suffixes)
 
 
-def recipe_from(arguments: argparse.Namespace, method: str, prior: Prior | None = None) -> Recipe:
+def recipe_from(arguments: argparse.Namespace, method: str, prior: Prior | None = None, **changes: float | None) -> Recipe:
     """The method's numbers with the user's changes, suited to the prior if it is known; InputError for those that cannot work."""
     from engine.lab.recipes import for_prior, recipe
 
-    known = {"dds": "calibrated", "sdedit": "ddim"}.get(method, method)
-    steps = 20 if known == "ddim" and arguments.steps is None else arguments.steps
-    changes = {"rate": arguments.rate, "weight": arguments.weight, "first_scale" if method == "sds" else "scale": arguments.scale}
-    numbers = recipe(known, arguments.preset, steps=steps, **changes)
-    return (
-        numbers if prior is None else for_prior(numbers, prior.image_size, [name for name, value in changes.items() if value is not None])
-    )
+    changes = {"steps": arguments.steps, "rate": arguments.rate, "scale": arguments.scale, **changes}
+    numbers = recipe(method, arguments.preset, **changes)
+    given = [name for name, value in changes.items() if value is not None]
+    return numbers if prior is None else for_prior(numbers, prior.image_size, given)
 
 
 def _make(
     arguments: argparse.Namespace,
-    method: str,
     prior: Prior,
     init: torch.Tensor | None,
     recipe: Recipe,
     generator: torch.Generator,
     watch: RunMonitor,
 ) -> torch.Tensor:
-    from engine.lab import edit
+    from engine.lab.edit import Edit, edit_image
     from engine.lab.optimize import text_to_image
 
-    reporter = watch.reporter
     if init is None:
         sources = None if arguments.source is None else [arguments.source]
-        return text_to_image(prior, [arguments.prompt], recipe, generator, reporter, sources=sources, watch=watch)[0]
-    if method == "dds":
-        strength = 0.98 if arguments.strength is None else arguments.strength
-        return edit.delta_denoising(
-            prior, init, arguments.prompt, arguments.source, recipe, generator, reporter, strength=strength, watch=watch
-        )[0]
-    strength = 0.6 if arguments.strength is None else arguments.strength
-    if method == "sdedit":
-        return edit.sdedit(prior, init, arguments.prompt, recipe, generator, reporter, strength=strength, watch=watch)[0]
-    return edit.painting_to_real(
-        prior, init, arguments.prompt, recipe, generator, reporter, source=arguments.source, strength=strength, watch=watch
-    )[0]
+        return text_to_image(prior, [arguments.prompt], recipe, generator, watch.reporter, sources=sources, watch=watch)[0]
+    edit = Edit(arguments.prompt, arguments.source, arguments.strength)
+    return edit_image(prior, init, edit, recipe, generator, watch.reporter, watch=watch)[0]
 
 
 def run_illusion(arguments: argparse.Namespace) -> int:
@@ -201,12 +179,10 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
     if arguments.preview is not None:
         check_target(arguments.preview, (PNG_SUFFIX,))
-    method = arguments.method
-    if method not in ILLUSION_METHODS:
-        raise InputError("method", f"There is no method '{method}' for illusions.", f"Choose one of {', '.join(ILLUSION_METHODS)}.")
-    recipe_from(arguments, method)
+    method_named(arguments.method, "illusion")
+    recipe_from(arguments, arguments.method)
     prior, generator, reporter = _open(arguments)
-    recipe = recipe_from(arguments, method, prior)
+    recipe = recipe_from(arguments, arguments.method, prior)
     if arguments.rate is None:
         recipe = replace(recipe, rate=NETWORK_RATE, rate_end=1.0)
     illusion = make_illusion(prior, arguments.prompts, recipe, generator, reporter, size=arguments.size, watch=RunMonitor(reporter, prior))
@@ -219,8 +195,8 @@ def run_illusion(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, PreviewReporter]:
     import torch
 
-    from engine.diffusion.prior import load_prior
+    from engine.device import select_device
+    from engine.diffusion.load import load_prior
 
-    if arguments.device not in ("cpu", "cuda") or (arguments.device == "cuda" and not torch.cuda.is_available()):
-        raise InputError("device", f"The device '{arguments.device}' cannot be used here.", "Use --device cpu.")
-    return load_prior(arguments.model, arguments.device), torch.Generator().manual_seed(arguments.seed), PreviewReporter(arguments.preview)
+    prior = load_prior(arguments.model, select_device(arguments.device))
+    return prior, torch.Generator().manual_seed(arguments.seed), PreviewReporter(arguments.preview)

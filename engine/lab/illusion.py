@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import check_prompt
 from engine.errors import InputError
-from engine.guidance.step import distill
-from engine.lab.optimize import RunMonitor
-from engine.lab.recipes import Recipe, source_for
+from engine.guidance.methods import method_named, source_text
+from engine.guidance.step import ConditionPair, distill
+from engine.lab.optimize import Run, RunMonitor
+from engine.lab.recipes import Recipe
 from engine.reporting import Reporter
 
 VIEWS = 4
@@ -35,6 +36,7 @@ class FourierImage(nn.Module):
 
     def __init__(self, generator: torch.Generator, features: int = 96, width: int = 128, detail: float = 6.0) -> None:
         super().__init__()
+        self.frequencies: Tensor
         self.register_buffer("frequencies", 2 * math.pi * detail * torch.randn(2, features, generator=generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
@@ -75,49 +77,37 @@ def make_illusion(
 ) -> Illusion:
     """Optimizes both images for the four prompts, a random view a step.
 
-    recipe  its method "sds" gives plain SDS, "calibrated" or "anchored" the two stages; `rate` is that of the networks
+    recipe  `rate` is that of the networks
     size    of the result; the optimization itself looks at the prior's image size
-    InputError unless there are four prompts.
+    InputError unless there are four prompts, and for a method that makes no illusions.
     """
     if len(prompts) != VIEWS:
         raise InputError(
             "prompts", f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.", 'Write --prompts "a" "b" "c" "d".'
         )
-    if recipe.method not in ("sds", "calibrated", "anchored"):
-        raise InputError("method", f"Illusions are not made by '{recipe.method}'.", "Choose sds, calibrated or anchored.")
+    method_named(recipe.method, "illusion")
     texts = [check_prompt(prompt) for prompt in prompts]
-    targets, sources = prior.embed(texts), prior.embed([source_for(recipe.method, text) for text in texts])
-    for note in dict.fromkeys((*targets.notes, *sources.notes)):
-        reporter.note(note)
-    device = prior.alphas_cumprod.device
-    base, rotator = (FourierImage(generator).to(device) for _ in range(2))
-    optimize_views(prior, base, rotator, targets, sources, recipe, generator, watch or RunMonitor(reporter, prior))
+    pair = ConditionPair(prior.embed(texts), prior.embed([source_text(recipe.method, text) for text in texts]))
+    run = Run.start(prior, recipe, generator, reporter, watch, pair)
+    base, rotator = (FourierImage(generator).to(prior.device) for _ in range(2))
+    optimize_views(run, base, rotator, pair)
     with torch.no_grad():
         printed = base(size), rotator(size)
         views = torch.cat([overlay(*printed, turns) for turns in range(VIEWS)])
     return Illusion(printed[0][0], printed[1][0], views)
 
 
-def optimize_views(
-    prior: Prior,
-    base: FourierImage,
-    rotator: FourierImage,
-    targets: Conditions,
-    sources: Conditions,
-    recipe: Recipe,
-    generator: torch.Generator,
-    watch: RunMonitor,
-) -> None:
+def optimize_views(run: Run, base: FourierImage, rotator: FourierImage, prompts: ConditionPair) -> None:
     """The loop over random views; Adam on both networks."""
-    plan = recipe.plan()
-    adam = torch.optim.Adam([*base.parameters(), *rotator.parameters()], lr=recipe.rate, betas=(0.9, 0.99))
+    prior, plan = run.prior, run.recipe.plan()
+    adam = torch.optim.Adam([*base.parameters(), *rotator.parameters()], lr=run.recipe.rate, betas=(0.9, 0.99))
     for step in range(plan.steps):
         stage, settings = plan.at(step)
-        turns = int(torch.randint(VIEWS, (1,), generator=generator))
+        turns = int(torch.randint(VIEWS, (1,), generator=run.generator))
         view = overlay(base(prior.image_size), rotator(prior.image_size), turns)
-        loss, figures = distill(prior, view, targets.select([turns]), sources.select([turns]), settings, generator, step=step)
+        loss, figures = distill(prior, view, prompts.select([turns]), settings, run.generator)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
         with torch.no_grad():
-            watch.step(f"stage {stage}", step + 1, plan.steps, prior.encode(view), figures)
+            run.watch.step(f"stage {stage}", step + 1, plan.steps, prior.encode(view), figures)

@@ -1,33 +1,29 @@
-"""How each method makes an image: which guidance in which step, how fast, and how it ends. Hyperparameters come from here."""
+"""How the laboratory makes an image by a method: how many steps, how fast, which guidance in which step, and how it ends."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
-from engine.diffusion.prompts import DESCRIPTORS, NEGATIVE, join, source_prompt
 from engine.errors import InputError
-from engine.guidance.step import GuidanceSettings
+from engine.guidance.methods import METHODS, SMALL_SIDE, Method, method_named
+from engine.guidance.step import GuidanceSettings, Weighting
 from engine.guidance.two_stage import TwoStage
-
-ImageMethod = Literal["ddim", "sds", "nfsd", "csd", "vsd", "calibrated", "anchored", "bridge"]
-Preset = Literal["draft", "standard", "paper"]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Hyperparameters of one run. InputError for values that cannot work.
 
-    method         "ddim" samples, all others optimize latents; "calibrated", "anchored" and "bridge" have two stages
+    method         a name of `METHODS`: it samples, or optimizes latents in one stage or two
     steps, rate    Adam's; the optimizer's state is kept across the switch
     rate_end       the rate falls linearly to this share of itself over all steps; 1 = constant
     switch         share of the steps in stage 1 (SDS)
-    first_scale    s of stage 1
-    scale          s of the method itself: SDS, NFSD, VSD, anchored; and of DDIM
-    weight         w of calibrated and bridge (Adam makes it almost irrelevant in 2D), w1 of CSD
-    source_weight  w2 of CSD; falls to 0 over the first `anneal` share of the steps
+    first_scale    s of stage 1 of two
+    scale          strength of the method itself (Adam makes that of a weighted difference almost irrelevant in 2D)
+    source_weight  w2 of CSD, None = `scale`; it falls to 0 over the first `anneal` share of the steps
     spread         the latents start as normal noise with this deviation
     t_low, t_high, t_high_end   range of timesteps as shares of the schedule; the upper end falls to t_high_end (None = constant)
     stratified, shared_noise, weighting   see GuidanceSettings
@@ -37,15 +33,14 @@ class Recipe:
     lora_rate      VSD's adapter
     """
 
-    method: ImageMethod = "calibrated"
+    method: str = "calibrated"
     steps: int = 500
     rate: float = 0.02
     rate_end: float = 1.0
     switch: float = 0.4
-    first_scale: float = 40.0
-    scale: float = 7.5
-    weight: float = 25.0
-    source_weight: float = 25.0
+    first_scale: float = METHODS["sds"].scale
+    scale: float = METHODS["calibrated"].scale
+    source_weight: float | None = None
     anneal: float = 0.2
     spread: float = 1.0
     t_low: float = 0.02
@@ -54,7 +49,7 @@ class Recipe:
     stratified: bool = True
     shared_noise: bool = False
     sequence: bool = False
-    weighting: Literal["sigma2", "x0", "one"] = "sigma2"
+    weighting: Weighting = "sigma2"
     bridge_rounds: int = 1
     bridge_steps: int = 12
     bridge_reach: float = 0.6
@@ -62,8 +57,7 @@ class Recipe:
     lora_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(ImageMethod):
-            raise InputError("method", f"There is no method '{self.method}'.", f"Choose one of {', '.join(get_args(ImageMethod))}.")
+        method_named(self.method)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -81,14 +75,17 @@ class Recipe:
             if not low <= getattr(self, name) <= high:
                 raise InputError(name, f"{name} is {getattr(self, name)}; expected {low} to {high}.", "Choose a value in that range.")
 
+    @property
+    def entry(self) -> Method:
+        """The method itself."""
+        return METHODS[self.method]
+
     def guidance(self, method: str, scale: float) -> GuidanceSettings:
         """Settings of one stage."""
         return GuidanceSettings(
-            method,  # type: ignore[arg-type]
-            guidance_scale=scale,
-            weight=self.weight,
+            method,
+            scale,
             source_weight=self.source_weight,
-            anneal_steps=max(round(self.anneal * self.steps), 1),
             t_low=self.t_low,
             t_high=self.t_high,
             weighting=self.weighting,
@@ -97,75 +94,54 @@ class Recipe:
         )
 
     def plan(self) -> TwoStage:
-        """Guidance by step."""
-        first = self.guidance("sds", self.first_scale)
-        if self.method in ("calibrated", "anchored", "bridge"):
-            second = self.guidance("anchored" if self.method == "anchored" else "calibrated", self.scale)
-            return TwoStage(self.steps, round(self.switch * self.steps), first, second, self.t_high_end)
-        only = first if self.method in ("sds", "ddim") else self.guidance(self.method, self.scale)
-        return TwoStage(self.steps, self.steps, only, only, self.t_high_end)
+        """Guidance by step; a method with one stage has it from the first step to the last."""
+        own = self.guidance(self.method, self.scale)
+        two = self.entry.stages == 2
+        first, switch = (self.guidance("sds", self.first_scale), round(self.switch * self.steps)) if two else (own, self.steps)
+        return TwoStage(self.steps, switch, first, own, self.t_high_end, self.anneal)
+
+    def evaluations(self) -> int:
+        """Evaluations of the prior for one image; VSD's training pass counts as three."""
+        if self.entry.samples:
+            return self.steps * len(self.entry.roles(self.scale))
+        plan = self.plan()
+        total = sum(len(plan.at(step)[1].roles) + (3 if self.entry.particles else 0) for step in range(plan.steps))
+        if self.entry.bridge:
+            total += self.bridge_rounds * self.bridge_steps * (3 if self.bridge_scale == 1.0 else 4)
+        return total
 
 
-PRESETS: dict[Preset, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "draft": {"steps": 100, "rate": 0.05},
     "standard": {"steps": 500, "rate": 0.02},
     "paper": {"steps": 2500, "rate": 0.01, "switch": 0.2, "stratified": False},
 }
 """Steps and rate; "paper" is the published protocol in 2D."""
 
-METHOD_DEFAULTS: dict[ImageMethod, dict[str, Any]] = {
-    "ddim": {"scale": 7.5},
-    "sds": {},
-    "nfsd": {"scale": 7.5},
-    "csd": {"weight": 40.0, "source_weight": 40.0},
-    "vsd": {"scale": 7.5},
-    "calibrated": {},
-    "anchored": {},
-    "bridge": {},
-}
-"""What differs from `Recipe`'s own values: each paper's scale."""
+SAMPLER_STEPS = 20
 
-
-SMALL_SIDE = 128
-SMALL_PRIOR: dict[str, Any] = {
-    "first_scale": 7.5,
-    "scale": 7.5,
-    "weight": 1.0,
-    "source_weight": 1.0,
-    "spread": 0.3,
-    "rate": 0.06,
-    "rate_end": 0.1,
-}
-"""For priors of at most SMALL_SIDE pixels, which see pixels and not a wide latent space (measured in docs/guidance.md): the
-published scales burn such images out, and in a short run Adam still remembers stage 1, so that w matters."""
+SMALL_PRIOR: dict[str, Any] = {"spread": 0.3, "rate": 0.06, "rate_end": 0.1}
+"""For priors of at most SMALL_SIDE pixels, beside each method's own `small_scale`: in a short run Adam still remembers stage 1."""
 
 
 def for_prior(numbers: Recipe, image_size: int, given: Collection[str] = ()) -> Recipe:
     """The numbers as they suit a prior of this size; those in `given` were chosen by the user and stay."""
-    if image_size > SMALL_SIDE or numbers.method == "ddim":
+    if image_size > SMALL_SIDE or numbers.entry.samples:
         return numbers
-    changes = {name: value for name, value in SMALL_PRIOR.items() if name not in given}
-    if numbers.method == "csd":
-        changes |= {name: 7.5 for name in ("weight", "source_weight") if name not in given}
-    return replace(numbers, **changes)
+    small = {**SMALL_PRIOR, "scale": numbers.entry.scale_for(image_size), "first_scale": METHODS["sds"].scale_for(image_size)}
+    return replace(numbers, **{name: value for name, value in small.items() if name not in given})
 
 
 def recipe(method: str, preset: str = "standard", **changes: Any) -> Recipe:
     """The numbers of a method under a preset, single ones changed (None = unchanged). InputError for an unknown one."""
     if preset not in PRESETS:
         raise InputError("preset", f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
-    if method not in METHOD_DEFAULTS:
-        raise InputError("method", f"There is no method '{method}'.", f"Choose one of {', '.join(METHOD_DEFAULTS)}.")
+    entry = method_named(method)
     known = {field.name for field in fields(Recipe)}
     unknown = sorted(set(changes) - known)
     if unknown:
         raise InputError("setting", f"There is no setting '{unknown[0]}'.", f"Choose among {', '.join(sorted(known))}.")
-    base = Recipe(method, **PRESETS[preset], **METHOD_DEFAULTS[method])  # type: ignore[arg-type]
+    base = Recipe(method, scale=entry.scale, **PRESETS[preset])
+    if entry.samples:
+        base = replace(base, steps=SAMPLER_STEPS)
     return replace(base, **{name: value for name, value in changes.items() if value is not None})
-
-
-def source_for(method: str, prompt: str, source: str | None = None, descriptors: str = DESCRIPTORS) -> str:
-    """The source prompt that a method compares with: NFSD's negative prompt, else y_src; the user's own if given."""
-    if source is not None:
-        return source
-    return join(NEGATIVE) if method == "nfsd" else source_prompt(prompt, descriptors=descriptors)

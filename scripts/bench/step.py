@@ -21,10 +21,12 @@ import torch
 
 from engine.config import JobSettings
 from engine.conventions import SceneNormalization
-from engine.diffusion.prior import Prior, load_prior
+from engine.device import select_device
+from engine.diffusion.load import load_prior
+from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.formats.meshio import load_mesh
-from engine.job import fitted_subject, select_device, sketch_surface
+from engine.job import fitted_subject, sketch_surface
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
 from engine.subject import Subject

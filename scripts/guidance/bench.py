@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 
-from engine.diffusion.prior import EMBEDDED_FOLDER, load_prior
+from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
 from engine.errors import InputError, SketchbridgeError
+from engine.guidance.methods import METHODS, methods_for, source_text
 from engine.lab.optimize import RunMonitor, text_to_image
-from engine.lab.recipes import source_for
 from engine.pictures import to_bytes
 from engine.reporting import QuietReporter
 from scripts import ROOT
@@ -31,7 +31,8 @@ from scripts.guidance.captions import bench_captions, records_of
 from scripts.guidance.rows import ROWS, Row
 from scripts.guidance.store import Store, digest_of_model
 
-COST_METHODS = ("sds", "calibrated", "nfsd", "csd", "vsd")
+COST_METHODS = tuple(name for name in methods_for("image") if not METHODS[name].samples and not METHODS[name].bridge)
+"""Methods with steps of their own."""
 
 
 class LineReporter(QuietReporter):
@@ -70,7 +71,7 @@ def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None
     prior = load_prior(model, device)
     for number in store.missing(name, row):
         captions = [item.caption for item in store.chunks(row)[number]]
-        sources = [source_for(row.recipe.method, caption, descriptors=row.descriptors) for caption in captions]
+        sources = [source_text(row.recipe.method, caption, descriptors=row.descriptors) for caption in captions]
         reporter = LineReporter(f"{name} {number + 1}/{len(store.chunks(row))}")
         generator = torch.Generator().manual_seed(store.seed + 1000 * number)
         started = time.perf_counter()

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from engine.diffusion.prior import Prior
-from engine.lab.edit import painting_to_real, sdedit
+from engine.guidance.methods import METHODS
+from engine.lab.edit import Edit, edit_image
 from engine.lab.illusion import make_illusion
 from engine.lab.recipes import for_prior, recipe
 from engine.pictures import to_bytes
@@ -36,12 +37,12 @@ def paintings(prior: Prior, data: Path, records: list[Record], steps: int, folde
     results: list[list[Tensor]] = [[], [], []]
     for number, record in enumerate(chosen):
         prompt = compose(record.caption, background=record.background, view=record.view)
-        for place, method in enumerate(("ddim", "calibrated", "anchored")):
-            numbers = for_prior(recipe(method, "draft", steps=20 if method == "ddim" else steps), prior.image_size)
+        for place, method in enumerate(("sdedit", "calibrated", "anchored")):
+            numbers = for_prior(recipe(method, "draft", steps=20 if METHODS[method].samples else steps), prior.image_size)
             generator = torch.Generator().manual_seed(number)
-            make = sdedit if method == "ddim" else painting_to_real
-            numbers = replace(numbers, rate=0.02, scale=3.0)
-            results[place].append(make(prior, init[number : number + 1], prompt, numbers, generator, QuietReporter(), strength=STRENGTH)[0])
+            numbers = replace(numbers, rate=0.02, scale=numbers.scale if method == "calibrated" else 3.0)
+            edit = Edit(prompt, strength=STRENGTH)
+            results[place].append(edit_image(prior, init[number : number + 1], edit, numbers, generator, QuietReporter())[0])
     return save_rows([*rows, *(torch.stack(row) for row in results)], folder / "guidance_painting.jpg")
 
 

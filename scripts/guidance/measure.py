@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 
 from engine.diffusion.prior import Prior
+from engine.guidance.methods import METHODS, source_text
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_ends
-from engine.guidance.step import GuidanceSettings, distill_latents
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
 from engine.guidance.vsd import LoraParticles, LoraSettings
 from engine.lab.optimize import initial_noise
-from engine.lab.recipes import source_for
 
 REFERENCE_STEPS = 96
 
@@ -21,17 +21,17 @@ def step_costs(prior: Prior, captions: Sequence[str], methods: Sequence[str], ro
     """Seconds of one whole step (estimates, direction, backward, Adam, VSD's training) an image, the least of `rounds`."""
     generator = torch.Generator().manual_seed(0)
     target = prior.embed(captions)
-    sources = {method: prior.embed([source_for(method, caption) for caption in captions]) for method in methods}
+    prompts = {method: ConditionPair(target, prior.embed([source_text(method, caption) for caption in captions])) for method in methods}
     latents = initial_noise(prior, len(captions), generator).requires_grad_()
     adam = torch.optim.Adam([latents], lr=1e-3)
-    particles = LoraParticles(prior, LoraSettings(), generator) if "vsd" in methods else None
+    particles = LoraParticles(prior, LoraSettings(), generator) if any(METHODS[method].particles for method in methods) else None
     least = dict.fromkeys(methods, float("inf"))
     try:
         for number in range(rounds + 1):
             for method in methods:
-                settings = GuidanceSettings(method, guidance_scale=7.5)  # type: ignore[arg-type]
+                settings = GuidanceSettings(method, 7.5)
                 started = time.perf_counter()
-                loss, _ = distill_latents(prior, latents, target, sources[method], settings, generator, particles=particles)
+                loss, _ = distill_latents(prior, latents, prompts[method], settings, generator, particles=particles)
                 adam.zero_grad(set_to_none=True)
                 loss.backward()
                 adam.step()
@@ -49,7 +49,7 @@ def bridge_errors(
 ) -> dict[str, dict[str, float]]:
     """Root mean square distance of psi_tgt from that of many Heun steps, by solver and intervals; latents are DDIM samples' size."""
     target = GuidedPrompt(prior.embed(captions))
-    source = GuidedPrompt(prior.embed([source_for("calibrated", caption) for caption in captions]))
+    source = GuidedPrompt(prior.embed([source_text("calibrated", caption) for caption in captions]))
     latents = 0.5 * initial_noise(prior, len(captions), torch.Generator().manual_seed(0)).clamp(-1, 1)
     exact = bridge_ends(prior, latents, source, target, BridgeSettings(REFERENCE_STEPS, reach, "heun"))[1]
     errors: dict[str, dict[str, float]] = {}

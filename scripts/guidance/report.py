@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from engine.lab.optimize import count_evaluations
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.judge import Judge, Score
-from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, SHARED, STEPS, Row
+from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, STEPS, Row
 from scripts.guidance.store import Store
 
 SHEET_CAPTIONS = 8
@@ -69,7 +68,7 @@ Written by `python -m scripts.guidance.bench` (`run`, `cost`, `orders`, `report`
 Captions: combinations of subject, background and view that no training picture has; one image a caption and method, equal seeds,
 batches of {store.chunk}. All optimizing rows take {STEPS} steps of Adam at 0.06 falling to 0.006, from normal noise of deviation 0.3,
 with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to
-w = {SHARED["weight"]:g} with the paper's descriptors.
+w = {MAIN["calibrated"].recipe.scale:g} with the paper's descriptors.
 
 FID and KID: pooled features of EfficientNet-Lite0 (ImageNet) against held-out renders. The reference is small, so FID is biased
 upward and only its order means something; KID is unbiased. *Right kind*: the share of images that a ridge classifier, fitted on
@@ -108,7 +107,7 @@ def main_table(store: Store, scores: dict[str, Score], reals: dict[str, Score]) 
         if name in scores:
             done = store.load(name, row)
             seconds = f"{done.seconds / len(done.pictures):.2f}" if done else ""
-            lines.append(line(row.label, scores[name], str(count_evaluations(row.recipe)), seconds, PAPER[name]))
+            lines.append(line(row.label, scores[name], str(row.recipe.evaluations()), seconds, PAPER[name]))
     missing = [row.label for name, row in MAIN.items() if name not in scores]
     if missing:
         lines.append(f"\nNot run: {', '.join(missing)}.")
@@ -127,9 +126,9 @@ def extra_table(title: str, rows: dict[str, Row], store: Store, scores: dict[str
     for count in sorted({scores[name].count for name in there}):
         base = f"calibrated:{count}" if f"calibrated:{count}" in scores else "calibrated"
         if base in scores:
-            lines.append(line("calibrated, as above", scores[base], str(count_evaluations(MAIN["calibrated"].recipe))))
+            lines.append(line("calibrated, as above", scores[base], str(MAIN["calibrated"].recipe.evaluations())))
         lines += [
-            line(row.label, scores[name], str(count_evaluations(row.recipe))) for name, row in there.items() if scores[name].count == count
+            line(row.label, scores[name], str(row.recipe.evaluations())) for name, row in there.items() if scores[name].count == count
         ]
     return "\n".join(lines) + "\n"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.diffusion.prompts import DESCRIPTORS
+from engine.guidance.methods import METHODS, SMALL_SIDE
 from engine.lab.recipes import Recipe, recipe
 
 STEPS = 50
-SHARED = {"steps": STEPS, "rate": 0.06, "rate_end": 0.1, "spread": 0.3, "first_scale": 7.5, "scale": 7.5, "weight": 25.0, "switch": 0.6}
+SHARED = {"steps": STEPS, "rate": 0.06, "rate_end": 0.1, "spread": 0.3, "switch": 0.6}
 """For a small prior: few steps, so a high rate that falls; all optimizing rows share them."""
 
 
@@ -28,7 +29,8 @@ class Row:
 
 
 def _row(label: str, method: str, share: float = 1.0, descriptors: str = DESCRIPTORS, **changes: object) -> Row:
-    return Row(label, recipe(method, "draft", **{**SHARED, **changes}), share, descriptors)
+    scales = {"scale": METHODS[method].scale_for(SMALL_SIDE), "first_scale": METHODS["sds"].scale_for(SMALL_SIDE)}
+    return Row(label, recipe(method, "draft", **{**SHARED, **scales, **changes}), share, descriptors)
 
 
 MAIN: dict[str, Row] = {
@@ -37,7 +39,7 @@ MAIN: dict[str, Row] = {
     "calibrated": _row("calibrated, two-stage", "calibrated"),
     "bridge": _row("two-stage + full bridge", "bridge"),
     "nfsd": _row("NFSD", "nfsd"),
-    "csd": _row("CSD", "csd", weight=7.5, source_weight=7.5),
+    "csd": _row("CSD", "csd"),
     "vsd": _row("VSD", "vsd"),
 }
 """The paper's Table 1."""
@@ -56,8 +58,8 @@ ABLATIONS: dict[str, Row] = {
     "stage2_alone": _row("stage 2 alone", "calibrated", 0.32, switch=0.0),
     "switch_early": _row("switch after 30 % of the steps", "calibrated", 0.32, switch=0.3),
     "switch_late": _row("switch after 85 % of the steps", "calibrated", 0.32, switch=0.85),
-    "weight_low": _row("w = 1", "calibrated", 0.32, weight=1.0),
-    "weight_high": _row("w = 100", "calibrated", 0.32, weight=100.0),
+    "weight_low": _row("w = 1", "calibrated", 0.32, scale=1.0),
+    "weight_high": _row("w = 100", "calibrated", 0.32, scale=100.0),
     "three_descriptors": _row('descriptors "oversaturated, smooth, blurry"', "calibrated", 0.32, "oversaturated, smooth, blurry"),
     "one_descriptor": _row('descriptor "painting"', "calibrated", 0.32, "painting"),
 }

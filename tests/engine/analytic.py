@@ -53,19 +53,24 @@ class MixturePrior:
         self.name = "Gaussian mixtures"
         self.image_size = 1
         self.schedule = schedule
+        self.kinds: tuple[str, ...] = ()
         self.calls = 0
         self._names = list(mixtures)
         self._mixtures = dict(mixtures)
 
     @property
-    def alphas_cumprod(self) -> Tensor:
-        """[T]."""
-        return self.schedule.alphas_cumprod
+    def device(self) -> torch.device:
+        """Where the mixtures are."""
+        return self.schedule.alphas_cumprod.device
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The points themselves."""
         del generator
         return images
+
+    def precondition(self, difference: Tensor) -> Tensor:
+        """The difference itself."""
+        return difference
 
     def decode(self, latents: Tensor) -> Tensor:
         """The points themselves."""

@@ -12,10 +12,11 @@ from PIL import Image
 
 from engine.diffusion import degradations as degrade
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name, word_of_angles
-from engine.diffusion.prior import Prior, load_prior
+from engine.diffusion.load import load_prior
+from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import source_prompt
 from engine.errors import InputError, ModelError
-from engine.guidance.step import GuidanceSettings, distill
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 
 LABELS = [
     ImageLabel("a red tulip", "front", 0.0, 10.0),
@@ -136,7 +137,7 @@ def test_descent_at_scale_one_ends_in_an_image_of_the_prompt():
     adam = torch.optim.Adam([image], lr=0.02)
     generator = torch.Generator().manual_seed(0)
     for _ in range(250):
-        loss, _ = distill(prior, image, prior.embed(["a red tulip"]), None, GuidanceSettings("sds", 1.0), generator)
+        loss, _ = distill(prior, image, ConditionPair(prior.embed(["a red tulip"])), GuidanceSettings("sds", 1.0), generator)
         adam.zero_grad()
         loss.backward()
         adam.step()

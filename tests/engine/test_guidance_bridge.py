@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from engine.diffusion.schedule import scaled_linear_schedule
-from engine.guidance import directions
+from engine.guidance import methods
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, bridge_ends, integrate_ode, sample, time_grid
 from tests.engine.analytic import GaussianMixture, MixturePrior
 
@@ -134,7 +134,7 @@ def test_sign_of_a_single_step(prior):
     target, source = (prior.predict_noise(x_t, t, prior.embed([name])) for name in ("target", "source"))
     alpha, sigma = SCHEDULE.levels(t, x_t)
     ends = [SCHEDULE.clean_estimate(x_t, estimate, t) for estimate in (source, target)]
-    assert torch.allclose(directions.bridge(*ends), sigma / alpha * directions.calibrated(target, source, 1.0), atol=1e-12)
+    assert torch.allclose(methods.bridge(*ends), sigma / alpha * methods.calibrated(target, source, 1.0), atol=1e-12)
 
 
 def test_sampler_reproduces_the_target_distribution(prior):

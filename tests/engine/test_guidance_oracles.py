@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.diffusion.schedule import scaled_linear_schedule
-from engine.guidance.step import GuidanceSettings, distill_latents
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
 from engine.guidance.two_stage import TwoStage, paper_2d, paper_3d
 from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior
 
@@ -35,11 +35,11 @@ def prior_of(**gaussians: Gaussian) -> MixturePrior:
 def descend(prior, settings, start, steps, rate, particles=None, keep=None):
     """Plain gradient descent of points [N, d]; returns their mean averaged over the last `keep` steps, and the points."""
     points = start.clone().requires_grad_()
-    source = prior.embed(["source"]) if settings.method == "calibrated" else None
+    prompts = ConditionPair(prior.embed(["target"]), prior.embed(["source"]) if "source" in settings.roles else None)
     generator = torch.Generator().manual_seed(0)
     kept = []
-    for step in range(steps):
-        loss, _ = distill_latents(prior, points, prior.embed(["target"]), source, settings, generator, particles=particles, step=step)
+    for _ in range(steps):
+        loss, _ = distill_latents(prior, points, prompts, settings, generator, particles=particles)
         (gradient,) = torch.autograd.grad(loss, points)
         with torch.no_grad():
             points -= rate * len(points) * gradient
@@ -83,7 +83,7 @@ def test_calibrated_fixed_point_where_the_target_is_narrower():
     rate = 0.05 * 960 / (a_target - a_source)
     mean, _ = descend(
         prior_of(target=target, source=source),
-        GuidanceSettings("calibrated", weight=1.0),
+        GuidanceSettings("calibrated", scale=1.0),
         torch.full((512, 1), 2.5, dtype=torch.float64),
         300,
         rate,
@@ -95,7 +95,7 @@ def test_calibrated_drifts_away_where_the_target_is_broader():
     """A_t < A_s: the linear term pushes outward, so the distance to the would-be fixed point grows without end."""
     target, source = Gaussian(1.0, 0.8), Gaussian(2.5, 0.4)
     prior = prior_of(target=target, source=source)
-    settings = GuidanceSettings("calibrated", weight=1.0)
+    settings = GuidanceSettings("calibrated", scale=1.0)
     start = torch.full((256, 1), 2.5, dtype=torch.float64)
     short, _ = descend(prior, settings, start, 60, 0.2, keep=1)
     long, _ = descend(prior, settings, start, 240, 0.2, keep=1)
@@ -106,7 +106,7 @@ def test_calibrated_first_comes_closer_from_what_sds_left():
     """Start in the source, an amplified and broader copy of the target: the first steps reduce the distance. No more is promised."""
     prior = prior_of(target=Gaussian(1.0, 0.5), source=Gaussian(2.0, 0.7))
     start = GaussianMixture.single([2.0], 0.7).sample(512, torch.Generator().manual_seed(1))
-    _, points = descend(prior, GuidanceSettings("calibrated", weight=1.0), start, 30, 0.2)
+    _, points = descend(prior, GuidanceSettings("calibrated", scale=1.0), start, 30, 0.2)
     assert float((points - 1.0).abs().mean()) < 0.8 * float((start - 1.0).abs().mean())
 
 
@@ -125,14 +125,13 @@ def test_adam_makes_a_constant_weight_irrelevant():
     """Adam divides by the gradient's own size: w = 1 and w = 25 give the same image to rounding (eps is 1e-15)."""
     prior = prior_of(target=Gaussian(1.0, 0.4), source=Gaussian(2.5, 0.8))
     ends = []
+    prompts = ConditionPair(prior.embed(["target"]), prior.embed(["source"]))
     for weight in (1.0, 25.0):
         points = torch.zeros(8, 1, dtype=torch.float64, requires_grad=True)
         adam = torch.optim.Adam([points], lr=0.01, eps=1e-15)
         generator = torch.Generator().manual_seed(0)
         for _ in range(100):
-            loss, _ = distill_latents(
-                prior, points, prior.embed(["target"]), prior.embed(["source"]), GuidanceSettings("calibrated", weight=weight), generator
-            )
+            loss, _ = distill_latents(prior, points, prompts, GuidanceSettings("calibrated", weight), generator)
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -143,9 +142,9 @@ def test_adam_makes_a_constant_weight_irrelevant():
 def test_two_stages_by_step():
     schedule = paper_2d()
     assert [schedule.at(step)[0] for step in (0, 499, 500, 2499)] == [1, 1, 2, 2]
-    assert schedule.at(0)[1].method == "sds" and schedule.at(0)[1].guidance_scale == 40.0
-    assert schedule.at(500)[1].method == "calibrated" and schedule.at(500)[1].weight == 25.0
-    assert paper_3d().at(20_000)[1].weight == 1.0 and paper_3d().at(19_999)[1].guidance_scale == 100.0
+    assert schedule.at(0)[1].method == "sds" and schedule.at(0)[1].strength == 40.0
+    assert schedule.at(500)[1].method == "calibrated" and schedule.at(500)[1].strength == 25.0
+    assert paper_3d().at(20_000)[1].strength == 1.0 and paper_3d().at(19_999)[1].strength == 100.0
 
 
 def test_highest_timestep_falls_over_all_steps():

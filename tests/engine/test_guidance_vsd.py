@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny_model import make_tiny_model
 
-from engine.diffusion.prior import load_prior
+from engine.diffusion.load import load_prior
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.errors import ModelError
-from engine.guidance.step import GuidanceSettings, distill_latents
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
 from engine.guidance.vsd import LoraParticles, LoraSettings, training_weight
 from tests.engine.analytic import GaussianMixture, MixturePrior
 
@@ -107,8 +107,8 @@ def test_camera_becomes_a_token_that_is_learnt(prior):
 def test_whole_step_trains_once(prior):
     particles = LoraParticles(prior, SETTINGS, generator())
     latents = torch.randn(2, 4, 8, 8, generator=generator(), requires_grad=True)
-    settings = GuidanceSettings("vsd", guidance_scale=7.5)
-    loss, figures = distill_latents(prior, latents, prior.embed(["a"]), None, settings, generator(), particles=particles)
+    settings = GuidanceSettings("vsd", 7.5)
+    loss, figures = distill_latents(prior, latents, ConditionPair(prior.embed(["a"])), settings, generator(), particles=particles)
     loss.backward()
     assert figures["particle_loss"] > 0 and float(latents.grad.abs().sum()) > 0
     with pytest.raises(RuntimeError, match="follows predict"):
@@ -120,7 +120,7 @@ def test_first_step_equals_sds_against_the_prior_itself(prior):
     particles = LoraParticles(prior, SETTINGS, generator())
     latents = torch.randn(2, 4, 8, 8, generator=generator(), requires_grad=True)
     _, figures = distill_latents(
-        prior, latents, prior.embed(["a"]), None, GuidanceSettings("vsd", guidance_scale=1.0), generator(), particles=particles
+        prior, latents, ConditionPair(prior.embed(["a"])), GuidanceSettings("vsd", 1.0), generator(), particles=particles
     )
     assert figures["gradient"] < 1e-5
 

@@ -9,12 +9,13 @@ import torch
 from tiny_model import make_tiny_model
 
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
-from engine.diffusion.prior import load_prior
+from engine.diffusion.load import load_prior
 from engine.errors import Cancelled, InputError
-from engine.lab.edit import delta_denoising, painting_to_real, sdedit
+from engine.guidance.methods import METHODS, methods_for, source_text
+from engine.lab.edit import Edit, edit_image
 from engine.lab.illusion import FourierImage, make_illusion, overlay
-from engine.lab.optimize import RunMonitor, count_evaluations, text_to_image
-from engine.lab.recipes import METHOD_DEFAULTS, PRESETS, Recipe, for_prior, recipe, source_for
+from engine.lab.optimize import RunMonitor, text_to_image
+from engine.lab.recipes import PRESETS, Recipe, for_prior, recipe
 from engine.reporting import QuietReporter
 
 NAMES = ("a red tulip", "a blue mug", "a green tree", "a yellow chair")
@@ -47,7 +48,7 @@ def distance(images, pictures):
 
 @pytest.mark.parametrize("method", ["ddim", "sds"])
 def test_text_to_image_finds_the_picture_of_its_prompt(board, pictures, method):
-    numbers = recipe(method, "draft", steps=200 if method == "sds" else 20, rate=0.03, first_scale=1.0, scale=1.0)
+    numbers = recipe(method, "draft", steps=200 if method == "sds" else 20, rate=0.03, scale=1.0)
     images = text_to_image(board, NAMES, numbers, generator(), QuietReporter())
     found = distance(images, pictures)
     # each image is one batch entry: it must be its own prompt's picture, and near it (8-bit steps are 0.004)
@@ -60,7 +61,7 @@ def test_anchored_second_stage_keeps_what_the_first_found(board, pictures):
     assert float(found.diagonal().max()) < 0.05
 
 
-@pytest.mark.parametrize("method", sorted(METHOD_DEFAULTS))
+@pytest.mark.parametrize("method", methods_for("image"))
 def test_every_method_runs_on_a_network_and_is_repeatable(network, method):
     numbers = recipe(method, "draft", steps=6, bridge_steps=3)
     runs = [text_to_image(network, ["a", "b"], numbers, generator(4), QuietReporter()) for _ in range(2)]
@@ -119,14 +120,14 @@ def test_painting_to_real_moves_the_painting_towards_the_picture(board, pictures
     """From a posterized copy, under the anchored direction at scale 1, towards the clean picture."""
     painted = (pictures[:1] * 3).round() / 3
     numbers = recipe("anchored", "draft", steps=120, rate=0.02, scale=1.0)
-    real = painting_to_real(board, painted, NAMES[0], numbers, generator(), QuietReporter())
+    real = edit_image(board, painted, Edit(NAMES[0]), numbers, generator(), QuietReporter())
     assert float(distance(real, pictures)[0, 0]) < 0.4 * float(distance(painted, pictures)[0, 0])
 
 
 def test_painting_to_real_uses_the_users_source(network):
     painted = torch.rand(1, 3, 16, 16, generator=generator())
     ends = [
-        painting_to_real(network, painted, "a", recipe("calibrated", "draft", steps=3), generator(), QuietReporter(), source=source)
+        edit_image(network, painted, Edit("a", source), recipe("calibrated", "draft", steps=3), generator(), QuietReporter())
         for source in (None, "a, painting", "b b b")
     ]
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
@@ -134,33 +135,47 @@ def test_painting_to_real_uses_the_users_source(network):
 
 def test_sdedit_returns_the_picture_of_the_prompt(board, pictures):
     painted = (pictures[:1] * 3).round() / 3
-    numbers = recipe("ddim", "draft", steps=20, scale=1.0)
-    real = sdedit(board, painted, NAMES[0], numbers, generator(), QuietReporter(), strength=0.5)
+    numbers = recipe("sdedit", "draft", steps=20, scale=1.0)
+    real = edit_image(board, painted, Edit(NAMES[0], strength=0.5), numbers, generator(), QuietReporter())
     assert float(distance(real, pictures)[0, 0]) < 0.05
 
 
 def test_delta_denoising_goes_from_one_prompt_to_the_other(board, pictures):
-    numbers = recipe("calibrated", "draft", steps=150, rate=0.03)
-    edited = delta_denoising(board, pictures[:1], NAMES[1], NAMES[0], numbers, generator(), QuietReporter())
+    numbers = recipe("dds", "draft", steps=150, rate=0.03)
+    edited = edit_image(board, pictures[:1], Edit(NAMES[1], NAMES[0]), numbers, generator(), QuietReporter())
     assert int(distance(edited, pictures).argmin()) == 1
 
 
 def test_delta_denoising_between_equal_prompts_changes_nothing(board, pictures):
-    numbers = recipe("calibrated", "draft", steps=5)
-    edited = delta_denoising(board, pictures[:1], NAMES[0], NAMES[0], numbers, generator(), QuietReporter())
+    numbers = recipe("dds", "draft", steps=5)
+    edited = edit_image(board, pictures[:1], Edit(NAMES[0], NAMES[0]), numbers, generator(), QuietReporter())
     # the first step has x = x_ref, so the direction is exactly zero and stays so
     assert torch.allclose(edited, pictures[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.2, float("nan")])
-def test_strength_out_of_range(board, pictures, strength):
+def test_strength_out_of_range(strength):
     with pytest.raises(InputError, match="strength"):
-        painting_to_real(board, pictures[:1], "a", recipe("calibrated", "draft", steps=1), generator(), QuietReporter(), strength=strength)
+        Edit("a", strength=strength)
+
+
+@pytest.mark.parametrize("method", methods_for("edit"))
+def test_every_editing_method_runs_on_a_network_and_is_repeatable(network, method):
+    numbers = recipe(method, "draft", steps=4, bridge_steps=3)
+    painted = torch.rand(2, 3, 16, 16, generator=generator())
+    runs = [edit_image(network, painted, Edit("a", "b"), numbers, generator(4), QuietReporter()) for _ in range(2)]
+    assert runs[0].shape == (2, 3, 16, 16) and torch.isfinite(runs[0]).all() and torch.equal(*runs)
+
+
+def test_methods_that_do_not_edit_are_refused(board, pictures):
+    for method in set(METHODS) - set(methods_for("edit")):
+        with pytest.raises(InputError, match="for edits"):
+            edit_image(board, pictures[:1], Edit("a"), recipe(method, "draft", steps=1), generator(), QuietReporter())
 
 
 def test_delta_denoising_needs_a_source(board, pictures):
     with pytest.raises(InputError, match="--source"):
-        delta_denoising(board, pictures[:1], "a", None, recipe("calibrated"), generator(), QuietReporter())
+        edit_image(board, pictures[:1], Edit("a"), recipe("dds"), generator(), QuietReporter())
 
 
 def test_overlay_formula_and_turns():
@@ -186,7 +201,7 @@ def test_illusion_shows_each_prompt_in_its_turn():
     base, rotator = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear").split(1)
     pictures = torch.cat([overlay(base, rotator, turns) for turns in range(4)])
     board = EmpiricalPrior(pictures, [ImageLabel(name) for name in NAMES])
-    numbers = recipe("sds", "draft", steps=300, rate=5e-3, first_scale=1.0)
+    numbers = recipe("sds", "draft", steps=300, rate=5e-3, scale=1.0)
     illusion = make_illusion(board, NAMES, numbers, generator(), QuietReporter(), size=16)
     found = distance(illusion.views, pictures)
     assert found.argmin(1).tolist() == [0, 1, 2, 3] and float(found.diagonal().max()) < 0.1, found
@@ -207,9 +222,10 @@ def test_illusions_that_cannot_be(network, prompts, method):
 def test_paper_preset_is_the_published_protocol():
     plan = recipe("calibrated", "paper").plan()
     assert (plan.steps, plan.switch) == (2500, 500)
-    assert plan.first.guidance_scale == 40.0 and plan.second.weight == 25.0 and recipe("calibrated", "paper").rate == 0.01
+    assert plan.first.strength == 40.0 and plan.second.strength == 25.0 and recipe("calibrated", "paper").rate == 0.01
     csd = recipe("csd", "paper")
-    assert csd.guidance("csd", 1.0).anneal_steps == 500 and csd.weight == csd.source_weight == 40.0
+    assert csd.plan().at(0)[1].strength == csd.plan().at(0)[1].source_weight == 40.0
+    assert csd.plan().at(499)[1].source_weight > 0 == csd.plan().at(500)[1].source_weight
 
 
 @pytest.mark.parametrize(
@@ -219,7 +235,7 @@ def test_paper_preset_is_the_published_protocol():
         (lambda: recipe("sds", "turbo"), "no preset"),
         (lambda: recipe("sds", colour=1), "no setting 'colour'"),
         (lambda: recipe("sds", first_scale=float("inf")), "finite"),
-        (lambda: recipe("calibrated", weight=float("nan")), "finite"),
+        (lambda: recipe("calibrated", scale=float("nan")), "finite"),
         (lambda: recipe("sds", steps=0), "steps"),
         (lambda: recipe("sds", rate=-1.0), "rate"),
         (lambda: recipe("calibrated", switch=1.5), "switch"),
@@ -232,24 +248,25 @@ def test_recipes_that_cannot_work(call, message):
 
 def test_every_preset_and_method_makes_a_plan():
     for preset in PRESETS:
-        for method in METHOD_DEFAULTS:
-            assert recipe(method, preset).plan().steps >= 100
+        for name, method in METHODS.items():
+            numbers = recipe(name, preset)
+            assert numbers.steps == 20 if method.samples else numbers.plan().steps >= 100
 
 
 def test_sources_by_method():
-    assert "unrealistic" in source_for("nfsd", "a rose")
-    assert source_for("calibrated", "a rose, 4k").startswith("a rose, oversaturated")
-    assert source_for("csd", "a rose", "my own") == "my own"
+    assert "unrealistic" in source_text("nfsd", "a rose")
+    assert source_text("calibrated", "a rose, 4k").startswith("a rose, oversaturated")
+    assert source_text("csd", "a rose", given="my own") == "my own"
 
 
 def test_evaluations_of_a_run():
-    assert count_evaluations(recipe("ddim", steps=20)) == 40
-    assert count_evaluations(recipe("sds", steps=100)) == count_evaluations(recipe("calibrated", steps=100)) == 200
-    assert count_evaluations(recipe("nfsd", steps=100)) == 300
-    assert count_evaluations(dataclasses.replace(Recipe("bridge"), steps=100, bridge_rounds=2, bridge_steps=10)) == 260
+    assert recipe("ddim", steps=20).evaluations() == 40
+    assert recipe("sds", steps=100).evaluations() == recipe("calibrated", steps=100).evaluations() == 200
+    assert recipe("nfsd", steps=100).evaluations() == 300
+    assert dataclasses.replace(Recipe("bridge"), steps=100, bridge_rounds=2, bridge_steps=10).evaluations() == 260
 
 
 def test_small_priors_get_milder_numbers_but_the_users_stay():
     assert for_prior(recipe("calibrated"), 512) == recipe("calibrated")
-    small = for_prior(recipe("calibrated", weight=3.0), 64, ["weight"])
-    assert small.first_scale == 7.5 and small.weight == 3.0 and small.spread == 0.3
+    small = for_prior(recipe("calibrated", scale=3.0), 64, ["scale"])
+    assert small.first_scale == 7.5 and small.scale == 3.0 and small.spread == 0.3

@@ -85,7 +85,7 @@ def test_illusion_writes_what_is_to_be_printed(model, tmp_path):
     [
         (("--method", "magic"), ("no method 'magic'", "calibrated")),
         (("--preset", "turbo"), ("no preset", "draft")),
-        (("--weight", "nan"), ("weight", "finite")),
+        (("--scale", "nan"), ("scale", "finite")),
         (("--scale", "inf"), ("scale", "finite")),
         (("--steps", "0"), ("steps",)),
         (("--rate", "-1"), ("rate",)),

@@ -11,9 +11,10 @@ import torch
 from tiny_model import TOKENS, make_tiny_model
 
 from engine.diffusion.diffusers_prior import DiffusersPrior
-from engine.diffusion.prior import EMBEDDED_FOLDER, Conditions, Prior, fit_square, load_prior
+from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
+from engine.diffusion.prior import AdaptablePrior, Conditions, Prior, fit_square
 from engine.errors import ModelError
-from engine.guidance.step import GuidanceSettings, distill
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def with_prediction(folder: Path, target: Path, prediction: str) -> Path:
 
 
 def test_folder_is_loaded_and_satisfies_the_protocol(tiny):
-    assert isinstance(tiny, Prior)
-    assert tiny.image_size == 16 and tiny.alphas_cumprod.shape == (1000,)
+    assert isinstance(tiny, Prior) and isinstance(tiny, AdaptablePrior)
+    assert tiny.image_size == 16 and len(tiny.schedule) == 1000 and tiny.device.type == "cpu" and tiny.kinds == ()
     images = torch.rand(2, 3, 16, 16)
     latents = tiny.encode(images)
     assert latents.shape == (2, 4, 8, 8) and tiny.decode(latents).shape == (2, 3, 16, 16)
@@ -105,7 +106,11 @@ def test_whole_step_through_the_networks_is_repeatable(tiny):
     for _ in range(2):
         images = torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
         loss, figures = distill(
-            tiny, images, tiny.embed(["a", "b"]), tiny.embed(["c"]), GuidanceSettings("calibrated"), torch.Generator().manual_seed(5)
+            tiny,
+            images,
+            ConditionPair(tiny.embed(["a", "b"]), tiny.embed(["c"])),
+            GuidanceSettings("calibrated"),
+            torch.Generator().manual_seed(5),
         )
         loss.backward()
         gradients.append(images.grad)

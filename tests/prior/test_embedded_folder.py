@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from engine.diffusion.diffusers_prior import DiffusersPrior
-from engine.guidance.step import GuidanceSettings, distill, distill_latents
+from engine.guidance.step import ConditionPair, GuidanceSettings, distill, distill_latents
 from scripts.prior import dataset, sampling
 from scripts.prior.data.captions import vocabulary
 from scripts.prior.export import write_folder
@@ -98,8 +98,8 @@ def test_under_x0_weighting_pixels_receive_the_difference_of_images():
     def gradients(weighting: str) -> tuple[torch.Tensor, torch.Tensor]:
         settings = GuidanceSettings("sds", 3.0, weighting=weighting)
         latents = prior.encode(image).detach().requires_grad_()
-        distill_latents(prior, latents, prompt, None, settings, torch.Generator().manual_seed(0))[0].backward()
-        loss, _ = distill(prior, image, prompt, None, settings, torch.Generator().manual_seed(0))
+        distill_latents(prior, latents, ConditionPair(prompt), settings, torch.Generator().manual_seed(0))[0].backward()
+        loss, _ = distill(prior, image, ConditionPair(prompt), settings, torch.Generator().manual_seed(0))
         return latents.grad, torch.autograd.grad(loss, image)[0]
 
     at_latents, at_pixels = gradients("x0")

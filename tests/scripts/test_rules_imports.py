@@ -36,7 +36,9 @@ def imported_by(folder: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("module", ["engine.protocol", "engine.config", "engine.errors", "engine.mesh", "engine.reporting"])
+@pytest.mark.parametrize(
+    "module", ["engine.protocol", "engine.config", "engine.guidance.methods", "engine.errors", "engine.mesh", "engine.reporting"]
+)
 def test_light_modules_load_nothing_heavy(module):
     assert loaded_after(f"import {module}") == set()
 
@@ -61,6 +63,84 @@ def test_the_command_line_answers_for_help_without_loading_torch():
 
 def test_the_job_loads_its_heavy_parts_only_when_it_runs():
     assert loaded_after("import engine.job") <= {"torch", "scipy"}
+
+
+def modules_of(folder: str) -> dict[str, Path]:
+    """Dotted name -> file of every module under a folder of the project."""
+    found = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def only_for_types(tree: ast.AST) -> set[ast.AST]:
+    """The nodes under `if TYPE_CHECKING:`, which no interpreter runs."""
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    return {inner for guard in guards for statement in guard.body for inner in ast.walk(statement)}
+
+
+def imports_among(known: dict[str, Path], name: str) -> set[str]:
+    """The known modules that a module imports, at its top or inside a function, absolutely or relatively."""
+    tree = ast.parse(known[name].read_text(encoding="utf-8"))
+    skipped = only_for_types(tree)
+    package = name if known[name].name == "__init__.py" else name.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            inner = {f"{base}.{alias.name}" for alias in node.names}
+            found.update(inner & known.keys())
+            if not inner <= known.keys():
+                found.add(base)
+    return (found & known.keys()) - {name}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The strongly connected groups of more than one module (Tarjan 1972): each is a circle of imports."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = low[name] = len(order)
+        stack.append(name)
+        for other in graph[name]:
+            if other not in order:
+                visit(other)
+            if other in stack:
+                low[name] = min(low[name], low[other])
+        if low[name] == order[name]:
+            group = [stack.pop()]
+            while group[-1] != name:
+                group.append(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in order:
+            visit(name)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["engine", "addon"])
+def test_no_circle_of_imports(folder):
+    """Imports inside functions count: a circle that is only late is a circle. None is argued for, so there is no list of exceptions."""
+    known = modules_of(folder)
+    graph = {name: imports_among(known, name) for name in known}
+    assert sum(map(len, graph.values())) > len(graph)  # the arrows are seen at all
+    assert circles(graph) == []
+
+
+def test_a_circle_would_be_seen():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert circles(graph) == [["b", "c"]]
 
 
 def test_the_engine_never_imports_blender_or_the_addon():

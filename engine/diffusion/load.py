@@ -1,0 +1,61 @@
+"""A prior by name: the one that ships, a folder in diffusers' format, a folder of images, or a model on the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from engine.diffusion.prior import Prior
+from engine.errors import ModelError
+from engine.pictures import IMAGE_SUFFIXES
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, image_size: int | None = None) -> Prior:
+    """A prior by name, on `device`.
+
+    name        "embedded"; a folder in diffusers' format; a folder of images (the exact empirical prior, with captions.jsonl
+                beside the images if there is one); or a hub id such as "owner/model"
+    dtype       of the networks; None = bfloat16 where this processor is faster with it, else float32 (float16 on CUDA)
+    image_size  of an empirical prior only; None = 64
+
+    Raises ModelError for whatever is missing, with the fix.
+    """
+    device = torch.device(device)
+    if name == EMBEDDED:
+        return _load_folder(EMBEDDED_FOLDER, device, dtype, image_size, name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _load_folder(folder, device, dtype, image_size, name)
+    if folder.exists():
+        raise ModelError(
+            "model",
+            f"The model '{name}' is a file; expected a folder.",
+            "Give the folder that holds model_index.json, or a folder of images.",
+        )
+    if not HUB_ID.fullmatch(name):
+        raise ModelError("model", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
+    from engine.diffusion.diffusers_prior import download
+
+    return _load_folder(download(name), device, dtype, image_size, name)
+
+
+def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str) -> Prior:
+    if (folder / "model_index.json").is_file():
+        from engine.diffusion.diffusers_prior import DiffusersPrior
+
+        return DiffusersPrior.from_folder(folder, device, dtype, name)
+    if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+        from engine.diffusion.empirical import EmpiricalPrior
+
+        return EmpiricalPrior.from_folder(folder, image_size or 64, device)
+    raise ModelError(
+        "model",
+        f"The model folder '{folder}' has no model_index.json and no images.",
+        "Give a folder in diffusers' format (with model_index.json), or a folder with .png, .jpg or .webp images.",
+    )
