@@ -10,14 +10,11 @@ import bpy.utils.previews
 import numpy as np
 
 from . import jobs
+from .protocol import stage_label
 from .session import Phase, Session
 
 _CHARACTER_PIXELS = 7.0  # of the interface's font at scale 1, on average
 _MARGIN_PIXELS = 70  # borders and the icon
-_STAGE_NAMES = {
-    "check": "Checking the sketch", "sdf": "Distance field", "load model": "Loading the model", "fit": "Fitting the sketch",
-    "stage 1": "Stage 1: shape and colour", "stage 2": "Stage 2: calibrated detail", "export": "Unwrapping and baking",
-}  # fmt: skip
 _previews: dict[str, Any] = {}
 
 
@@ -86,8 +83,7 @@ def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> N
         _paragraph(box, waiting_text(bpy.context), "INFO", width)
         box.operator("sketchbridge.cancel", icon="X")
         return
-    stage = _STAGE_NAMES.get(session.stage, session.stage.capitalize())
-    box.label(text=stage + step_text(session))
+    box.label(text=stage_label(session.stage) + step_text(session))
     left = time_text(session.seconds_left)
     box.progress(factor=session.fraction, type="BAR", text=f"{session.fraction:.0%}" + (f", {left} left" if left else ""))
     if session.quiet:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
-from engine.reporting import Reporter, stop_if_cancelled
+from engine.reporting import OnStep, unwatched
 from engine.texture.atlas import decimate, unwrap, usable_uvs
 from engine.texture.bake import bake, rasterize_layout
 from engine.texture.field import ColourField, surface_samples
@@ -20,11 +23,34 @@ STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
 PADDING = 6  # texels around every chart
 SMOOTHING = 3  # rounds of Taubin smoothing
 OVERLAP_WORTH_SAYING = 0.05
-_SHARES = {"clean": 0.05, "decimate": 0.1, "unwrap": 0.45, "bake": 1.0}  # of the export stage, as it usually goes
+
+
+def planned_seconds(faces: int, texture_size: int, keeps_layout: bool = False) -> dict[str, float]:
+    """What the parts of the export take on two quiet cores; only their proportions matter.
+
+    faces         of the result; keeps_layout: they have uvs already, and nothing is cleaned
+    """
+    cost = {"clean": 0.1 + faces / 1e6, "decimate": 0.1 + faces / 5e5, "unwrap": 0.5 + faces / 12e3, "bake": 0.3 + texture_size**2 / 1.5e6}
+    return {part: seconds for part, seconds in cost.items() if not keeps_layout or part == "bake"}
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who hears of the export.
+
+    part  opens a part of it by name (`planned_seconds`) and gives the on_step that hears of its progress
+    note  is told what the user should know
+    """
+
+    part: Callable[[str], OnStep] = lambda name: unwatched
+    note: Callable[[str], None] = lambda text: None
+
+
+NOBODY = Watcher()
 
 
 def finish(vertices: Tensor, faces: Tensor, field: ColourField, normalization: SceneNormalization, face_budget: int, texture_size: int,
-           reporter: Reporter, *, smoothing: int = SMOOTHING,
+           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING,
            sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
 
@@ -33,70 +59,49 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, normalization: S
     smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
     sketch            engine space; small loose parts far from it are removed
     Roughness and metallic are constants, factors of the material (`engine.formats.gltf_write`). Raises Cancelled where
-    the reporter wishes it.
+    the watcher does.
     """
-    progress = _Progress(reporter)
+    watcher.part("clean")
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
-    mesh = remove_loose_parts(mesh, reporter, sketch)
+    mesh = remove_loose_parts(mesh, sketch, watcher.note)
     mesh = mesh.with_vertices(smooth(mesh, smoothing))
-    progress.at(_SHARES["clean"])
+    watcher.part("decimate")
     mesh = decimate(mesh, face_budget)
     if len(mesh.faces) > 1.05 * face_budget:
-        reporter.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
-    progress.at(_SHARES["decimate"])
+        watcher.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     colours = _field_colours(field, mesh.vertices)
     world = Mesh(normalization.to_world(mesh.vertices), mesh.faces, colours)
-    return _textured(world, field, normalization, texture_size, reporter, progress)
+    return _textured(world, field, normalization, texture_size, watcher)
 
 
 def finish_texture(sketch: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int,
-                   reporter: Reporter) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+                   watcher: Watcher = NOBODY) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The sketch as it came - the same vertices, faces, colours and uvs, byte for byte - and maps for its uvs.
 
     A mesh without a usable uv layout (none, not finite, without area) gets one; a layout whose faces overlap is kept, the last face
     wins, and a note says so.
     """
-    progress = _Progress(reporter)
     if not usable_uvs(sketch.uvs):
         if sketch.uvs is not None:
-            reporter.note("The mesh's UV layer has no area or is not finite; a new one was unwrapped.")
-        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, normalization, texture_size, reporter, progress)
+            watcher.note("The mesh's UV layer has no area or is not finite; a new one was unwrapped.")
+        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, normalization, texture_size, watcher)
+    on_step = watcher.part("bake")
     overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
     if overlap > OVERLAP_WORTH_SAYING:
         share = f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled)"
-        reporter.note(f"{share}: the last one's colour is kept.")
-    return sketch, {"albedo": bake(sketch, field, normalization, texture_size, PADDING, progress.baking)}
+        watcher.note(f"{share}: the last one's colour is kept.")
+    return sketch, {"albedo": bake(sketch, field, normalization, texture_size, PADDING, on_step)}
 
 
-def _textured(mesh: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int, reporter: Reporter,
-              progress: _Progress) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+def _textured(mesh: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int,
+              watcher: Watcher) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """Unwrap and bake."""
-    notes: list[str] = []
-    uvs = unwrap(mesh, texture_size, PADDING, cancelled=reporter.cancelled, notes=notes)
-    for note in notes:
-        reporter.note(note)
-    progress.at(_SHARES["unwrap"])
+    uvs = unwrap(mesh, texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
     textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
-    return textured, {"albedo": bake(textured, field, normalization, texture_size, PADDING, progress.baking)}
+    return textured, {"albedo": bake(textured, field, normalization, texture_size, PADDING, watcher.part("bake"))}
 
 
-class _Progress:
-    """Reports the export stage in hundredths and notices a wish to stop."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def at(self, share: float) -> None:
-        """Reached this share of the stage, 0..1. Raises Cancelled."""
-        self._reporter.progress("export", round(100 * share), 100, None, {})
-        stop_if_cancelled(self._reporter)
-
-    def baking(self, done: int, total: int) -> None:
-        """`engine.texture.bake.Step` for the last part of the stage."""
-        self.at(_SHARES["unwrap"] + (_SHARES["bake"] - _SHARES["unwrap"]) * done / max(total, 1))
-
-
-def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None, sketch: Mesh | None = None) -> Mesh:
+def remove_loose_parts(mesh: Mesh, sketch: Mesh | None = None, note: Callable[[str], None] = NOBODY.note) -> Mesh:
     """Without floaters (LEAST_SHARE, and STRAY_SHARE where a sketch is given) and without closed hollows inside, which nobody can see.
 
     The largest component always stays. Colours follow; uvs are dropped.
@@ -115,15 +120,12 @@ def remove_loose_parts(mesh: Mesh, reporter: Reporter | None = None, sketch: Mes
         loose |= ~hollow & (share < STRAY_SHARE) & (_distances(mesh, labels, count, sketch) > STRAY_DISTANCE)
     keep = ~hollow & ~loose
     keep[np.argmax(np.where(hollow, 0, area))] = True
-    _note_loose(reporter, int((~keep & loose & (area > 0)).sum()))
+    removed = int((~keep & loose & (area > 0)).sum())
+    if removed:
+        note("A small loose part was removed." if removed == 1 else f"{removed} small loose parts were removed.")
     used, local = np.unique(mesh.faces[keep[of_face]], return_inverse=True)
     colours = None if mesh.colours is None else mesh.colours[used]
     return Mesh(np.ascontiguousarray(mesh.vertices[used]), local.reshape(-1, 3).astype(np.int32), colours)
-
-
-def _note_loose(reporter: Reporter | None, count: int) -> None:
-    if reporter is not None and count:
-        reporter.note("A small loose part was removed." if count == 1 else f"{count} small loose parts were removed.")
 
 
 def _areas_and_volumes(mesh: Mesh, of_face: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

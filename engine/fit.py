@@ -8,7 +8,6 @@ closings cover more), its depth may differ by the shell's thickness, and the fie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +19,7 @@ from engine.regularizers import dead_zone_loss, laplacian
 from engine.render.base import Rasterizer
 from engine.render.images import image_from_raster
 from engine.render.shading import RenderedViews, render_views
+from engine.reporting import OnStep, unwatched
 from engine.surface import Surface
 from engine.texture.artist import paint_between
 from engine.texture.field import GREY, ColourField
@@ -115,7 +115,7 @@ def fit_to_sketch(
     rasterizer: Rasterizer,
     steps: int,
     generator: torch.Generator,
-    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_step: OnStep = unwatched,
     size: int = 96,
     batch: int = 4,
 ) -> FitReport:
@@ -143,8 +143,7 @@ def fit_to_sketch(
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
-        if on_step is not None:
-            on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
+        on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
     return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
 
 

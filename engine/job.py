@@ -6,7 +6,6 @@ check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> ex
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,14 @@ from engine.device import select_device
 from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
-from engine.export import finish, finish_texture
+from engine.export import Watcher, finish, finish_texture
+from engine.export import planned_seconds as planned_export
 from engine.fit import fit_to_sketch
 from engine.isosurface.dmtet import TetGrid
 from engine.mesh import Mesh
+from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
-from engine.reporting import Reporter, StageTimer
+from engine.reporting import OnStep, Reporter, StageTimer, asking, unwatched
 from engine.results import JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import deviation
@@ -38,9 +39,6 @@ from engine.texture.field import ColourField
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
-
-PLANNED = {"check": 1.0, "load model": 6.0, "sdf": 5.0, "export": 15.0}
-"""Typical seconds of the stages without a step count; the others' follow from their steps."""
 
 
 def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None) -> JobResult:
@@ -62,13 +60,13 @@ def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> Job
 
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Checkpoint) -> JobResult:
     numbers = settings.resolve()
-    timer = StageTimer(reporter, _plan(settings, numbers))
+    timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch))
 
-    timer.start("check")
+    timer.start(Stage.CHECK)
     mesh, mended = check_sketch(sketch)
     _tell(reporter, mended)
 
-    timer.start("load model")
+    timer.start(Stage.LOAD)
     device = select_device(settings.device)
     rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
     prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method)
@@ -81,20 +79,23 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     if settings.mode == "texture":
         subject = texture_subject(local, numbers, device)
     else:
-        timer.start("sdf")
-        surface = sketch_surface(local, numbers, device, reporter.cancelled)
-        timer.start("fit")
+        timer.start(Stage.SDF)
+        surface = sketch_surface(local, numbers, device, timer.step)
+        timer.start(Stage.FIT)
         subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
 
     distillation = Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device)
     _distil(distillation, timer, Stream(reporter, normalization, subject), checkpoint, reporter)
 
-    timer.start("export")
+    timer.start(Stage.EXPORT)
+    watcher = Watcher(timer.part, reporter.note)
     if settings.mode == "texture":
-        mesh, maps = finish_texture(sketch, subject.colour, normalization, numbers.texture_size, reporter)
+        mesh, maps = finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher)
     else:
-        mesh, maps = _finish_refined(subject, normalization, numbers, reporter, local)
-    found = deviation(normalization.to_engine(mesh.vertices), mesh.faces, local, np.random.default_rng(settings.seed))
+        mesh, maps = finish(*_extracted(subject), subject.colour, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
+    result = normalization.to_engine(mesh.vertices), mesh.faces
+    found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
+    timer.step(1, 1)
     timer.close()
     return JobResult(
         mesh,
@@ -112,11 +113,20 @@ def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
         reporter.note(note)
 
 
-def _plan(settings: JobSettings, numbers: Hyperparameters) -> dict[str, float]:
-    """Expected seconds of each stage on two CPU cores; only their proportions matter."""
-    steps = {"fit": 0.1 * numbers.fit_steps, "stage 1": 0.15 * numbers.stage1_steps, "stage 2": 0.15 * numbers.stage2_steps}
-    plan = {**PLANNED, **steps}
-    return {stage: share for stage, share in plan.items() if settings.mode == "refine" or stage not in ("sdf", "fit")}
+def planned_seconds(mode: str, numbers: Hyperparameters, sketch: Mesh) -> dict[Stage, float | dict[str, float]]:
+    """What each stage of a job takes on two quiet cores; only their proportions matter, see `StageTimer`."""
+    step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
+    faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
+    export = planned_export(faces, numbers.texture_size, keeps_layout=mode == "texture" and sketch.uvs is not None)
+    shape = {Stage.SDF: 0.5 + numbers.grid**3 / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
+    return {
+        Stage.CHECK: 0.1 + len(sketch.faces) / 1e6,
+        Stage.LOAD: 4.0,
+        **(shape if mode == "refine" else {}),
+        Stage.STAGE1: step * numbers.stage1_steps,
+        Stage.STAGE2: step * numbers.stage2_steps,
+        Stage.EXPORT: {**export, "compare": 1.0 + len(sketch.faces) / 1e4},
+    }
 
 
 def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device) -> TextureSubject:
@@ -126,11 +136,11 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device)
     return TextureSubject(local, colour, device)
 
 
-def sketch_surface(local: Mesh, numbers: Hyperparameters, device: torch.device, cancelled: Callable[[], bool] | None = None) -> Surface:
+def sketch_surface(local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched) -> Surface:
     """Refine mode: the signed distance of the sketch (engine space) on the grid."""
     grid = TetGrid.make(numbers.grid, device)
     thickness = max(numbers.thickness, grid.spacing)  # a thinner sheet would be torn where the grid cannot hold it
-    values = sketch_sdf(local, grid.points.cpu().numpy(), thickness=thickness, closing=numbers.closing, cancelled=cancelled)
+    values = sketch_sdf(local, grid.points.cpu().numpy(), thickness=thickness, closing=numbers.closing, cancelled=asking(on_step))
     return Surface.from_sdf(grid, torch.from_numpy(values).to(device))
 
 
@@ -141,7 +151,7 @@ def fitted_subject(
     adherence: float,
     rasterizer: Rasterizer,
     generator: torch.Generator,
-    on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_step: OnStep = unwatched,
 ) -> RefineSubject:
     """Refine mode: the surface and its colours, fitted to renders of the sketch (engine space)."""
     colour = ColourField(numbers.colour_grid).to(surface.sdf.device)
@@ -159,7 +169,7 @@ def _distil(distillation: Distillation, timer: StageTimer, stream: Stream, check
     while not distillation.finished:
         if distillation.stage != stage:
             stage = distillation.stage
-            timer.start(f"stage {stage}")
+            timer.start(Stage.STAGE1 if stage == 1 else Stage.STAGE2)
         step = distillation.step()
         stream.offer(step)
         _keep(distillation, checkpoint, reporter)
@@ -201,17 +211,15 @@ def _array(values: Tensor) -> np.ndarray:
     return values.cpu().numpy()
 
 
-def _finish_refined(
-    subject: Subject, normalization: SceneNormalization, numbers: Hyperparameters, reporter: Reporter, local: Mesh
-) -> tuple[Mesh, dict[str, np.ndarray]]:
-    """The optimized surface as a mesh in world space with its texture."""
+def _extracted(subject: Subject) -> tuple[Tensor, Tensor]:
+    """The optimized surface, which must not be empty: vertices [V, 3] in engine space, faces [F, 3]."""
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:
         raise JobError(
             "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
         )
-    return finish(vertices, faces, subject.colour, normalization, numbers.faces, numbers.texture_size, reporter, sketch=local)
+    return vertices, faces
 
 
 def _report(settings: JobSettings, prompts: PromptPair, device: torch.device, timer: StageTimer, mended: list[str]) -> dict[str, Any]:

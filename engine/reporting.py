@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from engine.errors import Cancelled
 from engine.mesh import Mesh
+from engine.protocol import Stage
 
-STAGES = ("check", "load model", "sdf", "fit", "stage 1", "stage 2", "export")
-"""The stages of a job in the order in which they run; a texture job leaves out sdf and fit."""
+
+class OnStep(Protocol):
+    """Called as work goes on: `done` of `total` of it are done. Raises Cancelled where the user wishes the job to end."""
+
+    def __call__(self, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None: ...
+
+
+def unwatched(done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
+    """`OnStep` of work that nobody watches."""
+
+
+def asking(on_step: OnStep) -> Callable[[], bool]:
+    """`on_step` in the form of the question whether to stop, for work that cannot tell how far it is: "0 of 1", again and again."""
+
+    def ask() -> bool:
+        on_step(0, 1)
+        return False
+
+    return ask
 
 
 class Reporter(Protocol):
@@ -20,18 +40,23 @@ class Reporter(Protocol):
 
     def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
         """`step` of `total` of `stage` are done; `seconds_left` estimates the whole job, None while unknown."""
+        ...
 
     def preview(self, image: np.ndarray) -> None:
         """A picture of the work so far, uint8 [H, W, 3], row 0 at the top."""
+        ...
 
     def mesh(self, mesh: Mesh) -> None:
         """The surface so far, world space, with vertex colours."""
+        ...
 
     def note(self, text: str) -> None:
         """Something the user should know that is no failure: what was mended, cut or assumed."""
+        ...
 
     def cancelled(self) -> bool:
         """True once the user wants the job to end."""
+        ...
 
 
 class QuietReporter:
@@ -102,49 +127,103 @@ def stop_if_cancelled(reporter: Reporter) -> None:
 TRUSTED_SECONDS = 2.0
 """Weight of the plan beside what was measured, in seconds of work."""
 
+HUNDREDTHS = 100
+"""Steps of a stage that is made of parts."""
+
 
 class StageTimer:
-    """Times the stages of a job and estimates what is left of it.
+    """Times the stages of a job, tells how far each is, and estimates what is left of the job.
 
-    `planned` gives each stage's expected share of the work in any unit (for example typical seconds); shares of
-    stages that are done are replaced by what they took, so that the estimate sharpens as the job goes on.
+    `planned` gives the expected cost of each stage, or of each of its parts, in any unit (for example seconds on some machine). What
+    is done replaces its share of the plan by what it took here, so that the estimate sharpens as the job goes on.
     """
 
-    def __init__(self, reporter: Reporter, planned: dict[str, float]) -> None:
+    def __init__(self, reporter: Reporter, planned: Mapping[Stage, float | Mapping[str, float]]) -> None:
         self._reporter = reporter
-        self._planned = dict(planned)
-        self.seconds: dict[str, float] = {}
-        self._stage = ""
+        self._planned = {stage: dict(cost) if isinstance(cost, Mapping) else {"": cost} for stage, cost in planned.items()}
+        self._stage: Stage | None = None
+        self._part = ""
+        self._closed: dict[tuple[Stage, str], float] = {}
         self._started = 0.0
 
-    def start(self, stage: str) -> None:
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took that is closed, by its name."""
+        taken: dict[str, float] = {}
+        for (stage, _), seconds in self._closed.items():
+            taken[stage.value] = taken.get(stage.value, 0.0) + seconds
+        return taken
+
+    def start(self, stage: Stage) -> None:
         """Close the stage that was running and open the next."""
         self.close()
-        self._stage, self._started = stage, time.monotonic()
+        self._stage, self._part, self._started = stage, next(iter(self._planned.get(stage, {"": 0.0}))), time.monotonic()
         self.step(0, 1)
+
+    def part(self, name: str) -> OnStep:
+        """Open a part of the running stage; the progress of that part."""
+        assert self._stage is not None, "no stage is running"
+        if name != self._part:
+            self._close_part()
+            self._part, self._started = name, time.monotonic()
+            self.step(0, 1)
+        return self.step
 
     def close(self) -> None:
         """Close the stage that is running."""
-        if self._stage:
-            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + time.monotonic() - self._started
-            self._stage = ""
+        if self._stage is not None:
+            self._close_part()
+            self._stage = None
 
-    def step(self, step: int, total: int, figures: dict[str, float] | None = None) -> None:
-        """Report the running stage's progress; raises Cancelled where the user asked for it."""
-        self._reporter.progress(self._stage, step, total, self._seconds_left(step, total), figures or {})
+    def step(self, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
+        """Report the progress of what is running; Cancelled where the user asked for it.
+
+        Work that cannot tell how far it is says 0 of 1 again and again: the time left then shrinks towards 0 as it should, and never
+        gets there.
+        """
+        assert self._stage is not None, "no stage is running"
+        shown = (done, total) if len(self._planned.get(self._stage, {})) < 2 else (self._hundredths(done, total), HUNDREDTHS)
+        self._reporter.progress(self._stage.value, *shown, self._seconds_left(done / max(total, 1)), dict(figures or {}))
         stop_if_cancelled(self._reporter)
 
-    def _seconds_left(self, step: int, total: int) -> float:
-        """What is left of this stage at its own pace, and the plan of the later ones at the pace so far.
+    def _close_part(self) -> None:
+        assert self._stage is not None
+        key = (self._stage, self._part)
+        self._closed[key] = self._closed.get(key, 0.0) + time.monotonic() - self._started
 
-        Both paces start from the plan, as if TRUSTED_SECONDS of it had gone as planned, so that the first moments, which are
-        the least like the rest, do not decide.
+    def _cost(self, stage: Stage, part: str) -> float:
+        return self._planned.get(stage, {}).get(part, 0.0)
+
+    def _hundredths(self, done: int, total: int) -> int:
+        """How far a stage of several parts is, by their shares of its plan."""
+        assert self._stage is not None
+        costs = self._planned[self._stage]
+        before = sum(cost for part, cost in costs.items() if (self._stage, part) in self._closed and part != self._part)
+        fraction = done / max(total, 1)
+        if fraction == 0:
+            expected = max(self._cost(self._stage, self._part) * self._pace(0.0), 1e-9)
+            fraction = 1 - math.exp(-(time.monotonic() - self._started) / expected)
+        return int(HUNDREDTHS * (before + fraction * costs.get(self._part, 0.0)) / max(sum(costs.values()), 1e-9))
+
+    def _pace(self, fraction: float) -> float:
+        """Seconds here for a unit of the plan, by all that is done, this much of the running part included.
+
+        It starts from the plan, as if TRUSTED_SECONDS of it had gone as planned, so that the first moments, which are the least like
+        the rest, do not decide.
         """
-        fraction = step / max(total, 1)
-        in_stage = time.monotonic() - self._started
-        plan = self._planned.get(self._stage, 0.0)
-        done_plan = sum(self._planned.get(stage, 0.0) for stage in self.seconds) + fraction * plan
-        pace = (sum(self.seconds.values()) + (in_stage if fraction > 0 else 0.0) + TRUSTED_SECONDS) / (done_plan + TRUSTED_SECONDS)
-        here = (in_stage + TRUSTED_SECONDS * pace) / (fraction * plan + TRUSTED_SECONDS) if fraction > 0 else pace
-        later = sum(share for stage, share in self._planned.items() if stage not in self.seconds and stage != self._stage)
-        return (1 - fraction) * plan * here + later * pace
+        assert self._stage is not None
+        done = sum(self._cost(*key) for key in self._closed) + fraction * self._cost(self._stage, self._part)
+        taken = sum(self._closed.values()) + (time.monotonic() - self._started if fraction > 0 else 0.0)
+        return (taken + TRUSTED_SECONDS) / (done + TRUSTED_SECONDS)
+
+    def _seconds_left(self, fraction: float) -> float:
+        """What is left of this part at its own pace, or by the plan where it does not tell, and of the later ones at the pace so far."""
+        assert self._stage is not None
+        elapsed, cost, pace = time.monotonic() - self._started, self._cost(self._stage, self._part), self._pace(fraction)
+        if fraction > 0:
+            here = (1 - fraction) * cost * (elapsed + TRUSTED_SECONDS * pace) / (fraction * cost + TRUSTED_SECONDS)
+        else:
+            here = cost * pace * math.exp(-elapsed / max(cost * pace, 1e-9))
+        running = (self._stage, self._part)
+        later = [(stage, part) for stage, costs in self._planned.items() for part in costs]
+        return here + pace * sum(self._cost(*key) for key in later if key not in self._closed and key != running)

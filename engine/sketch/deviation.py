@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
+from engine.reporting import OnStep, asking, unwatched
 from engine.sketch.sdf import sketch_sdf
 from engine.sketch.strokes import closest, face_normals
 
@@ -35,18 +36,27 @@ class Deviation:
     sketch_p95: float
 
 
-def deviation(vertices: np.ndarray, faces: np.ndarray, sketch: Mesh, generator: np.random.Generator, samples: int = SAMPLES) -> Deviation:
+def deviation(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    sketch: Mesh,
+    generator: np.random.Generator,
+    samples: int = SAMPLES,
+    on_step: OnStep = unwatched,
+) -> Deviation:
     """Deviation of a result from a sketch in the same space and unit.
 
     vertices [V, 3], faces int [F, 3] of the result. Samples are spread by area, equally many on each surface. Of the sketch only what
     can show counts: what lies inside the bodies that it draws (ends of strokes inside others, overlapping blobs) is left out.
-    Raises ValueError for a surface without area.
+    on_step is told of each of its three parts. Raises ValueError for a surface without area.
     """
     own_vertices, own_faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     sketch_vertices, sketch_faces = sketch.vertices.astype(np.float64), sketch.faces.astype(np.int64)
     on_result = sample_surface(own_vertices, own_faces, samples, generator)
-    on_sketch = _visible(sample_surface(sketch_vertices, sketch_faces, samples, generator), sketch)
+    on_sketch = _visible(sample_surface(sketch_vertices, sketch_faces, samples, generator), sketch, on_step)
+    on_step(1, 3)
     added = closest(sketch_vertices, sketch_faces, on_result)[0] / sketch.diagonal * 100
+    on_step(2, 3)
     lost = closest(own_vertices, own_faces, on_sketch)[0] / sketch.diagonal * 100
     both, weight = np.concatenate([added, lost]), np.repeat([0.5 / len(added), 0.5 / len(lost)], [len(added), len(lost)])
     figures = (both @ weight, _percentile(both, weight), added.mean(), np.percentile(added, 95), lost.mean(), np.percentile(lost, 95))
@@ -68,11 +78,11 @@ def sample_surface(vertices: np.ndarray, faces: np.ndarray, count: int, generato
     return a + u[:, None] * (b - a) + v[:, None] * (c - a)
 
 
-def _visible(points: np.ndarray, sketch: Mesh) -> np.ndarray:
+def _visible(points: np.ndarray, sketch: Mesh, on_step: OnStep) -> np.ndarray:
     """Those points on the sketch that do not lie inside the bodies that it draws (or all, where that leaves none)."""
     normalization = SceneNormalization.of_bounds(sketch.vertices)
     local = sketch.with_vertices(normalization.to_engine(sketch.vertices))
-    depth = sketch_sdf(local, normalization.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING)
+    depth = sketch_sdf(local, normalization.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING, cancelled=asking(on_step))
     shown = depth > -HIDDEN_DEPTH
     return points[shown] if shown.any() else points
 

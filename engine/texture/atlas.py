@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import Cancelled
 from engine.mesh import Mesh
+from engine.reporting import OnStep, unwatched
 
 CHUNK_FACES = 20_000
 """xatlas' time grows faster than the number of faces: larger meshes are cut into compact pieces of this size."""
@@ -20,18 +20,18 @@ POLL_SECONDS = 0.05
 
 
 def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: float | None = None,
-           cancelled: Callable[[], bool] | None = None, notes: list[str] | None = None) -> np.ndarray:  # fmt: skip
+           on_step: OnStep = unwatched, note: Callable[[str], None] | None = None) -> np.ndarray:  # fmt: skip
     """uvs float32 [F, 3, 2] in 0..1, charts that do not overlap, about `padding` texels apart at `resolution` texels a side.
 
     xatlas works in a process of its own, for at most `seconds` (default 60 and 1 more for every 500 faces: some fifteen times what
-    it takes on a quiet machine). Should it take longer or fail, the faces are laid out in pairs on a grid instead, and `notes` says
-    so. Raises Cancelled within 0.1 s of the wish.
+    it takes on a quiet machine). Should it take longer or fail, the faces are laid out in pairs on a grid instead, and `note` is told.
+    xatlas does not say how far it is: `on_step` hears "0 of 1" every POLL_SECONDS, and what it raises (Cancelled) ends the worker.
     """
     seconds = 60 + len(mesh.faces) / 500 if seconds is None else seconds
-    notes = [] if notes is None else notes
-    uvs = _unwrap_apart(mesh, resolution, padding, seconds, cancelled or (lambda: False))
+    uvs = _unwrap_apart(mesh, resolution, padding, seconds, on_step)
     if uvs is None:
-        notes.append(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used.")
+        if note is not None:
+            note(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used.")
         return grid_layout(len(mesh.faces), resolution, padding)
     return uvs
 
@@ -112,7 +112,7 @@ def _with_colours(source: Mesh, vertices: np.ndarray, faces: np.ndarray) -> Mesh
     return Mesh(vertices, faces, source.colours[cKDTree(source.vertices).query(vertices)[1]])
 
 
-def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, cancelled: Callable[[], bool]) -> np.ndarray | None:
+def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, on_step: OnStep) -> np.ndarray | None:
     """uvs by the worker process; None where it took too long, failed, or left faces out of the square."""
     with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
         source, target = Path(folder) / "mesh.npz", Path(folder) / "uvs.npy"
@@ -123,8 +123,7 @@ def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, can
         deadline = time.monotonic() + seconds
         try:
             while worker.poll() is None and time.monotonic() < deadline:
-                if cancelled():
-                    raise Cancelled()
+                on_step(0, 1)
                 time.sleep(POLL_SECONDS)
         finally:
             if worker.poll() is None:

@@ -6,7 +6,6 @@ of one continue that chart's own triangle linearly, so that bilinear filtering a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +13,8 @@ import torch
 
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
+from engine.reporting import OnStep, unwatched
 from engine.texture.field import ColourField
-
-Step = Callable[[int, int], None]
-"""(done, total); may raise Cancelled."""
 
 BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
@@ -27,24 +24,23 @@ FULL_BYTE = 255
 
 
 def bake(
-    mesh: Mesh, field: ColourField, normalization: SceneNormalization, size: int, padding: int = 6, step: Step | None = None
+    mesh: Mesh, field: ColourField, normalization: SceneNormalization, size: int, padding: int = 6, on_step: OnStep = unwatched
 ) -> np.ndarray:
     """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top.
 
     mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins
     normalization  takes the mesh into the field's engine space
     padding    texels painted around every chart; the rest is the mean colour
-    step       called as the work goes on
+    on_step    told of the rows that are done
     Memory: about 30 bytes a texel.
     """
     if mesh.uvs is None:
         raise ValueError("A mesh without uvs cannot be baked.")
     if size < 1:
         raise ValueError(f"A texture needs at least one texel a side, got {size}.")
-    step = step or _no_step
-    layout = rasterize_layout(mesh.uvs, size, step)
+    layout = rasterize_layout(mesh.uvs, size, on_step)
     rows, columns = _pad(layout.owners, padding)
-    return _paint(mesh, layout, rows, columns, field, normalization, step)
+    return _paint(mesh, layout, rows, columns, field, normalization, on_step)
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Layout:
         return float(max(0.0, 1 - covered / area)) if area > 0 else 0.0
 
 
-def rasterize_layout(uvs: np.ndarray, size: int, step: Step | None = None) -> Layout:
+def rasterize_layout(uvs: np.ndarray, size: int, on_step: OnStep = unwatched) -> Layout:
     """The owners of a texture's texels; uvs [F, 3, 2] wrap outside of 0..1, the last face wins.
 
     Faces too thin to hold any centre get the texels under their corners and middle where those are free, so that no face is
@@ -75,7 +71,6 @@ def rasterize_layout(uvs: np.ndarray, size: int, step: Step | None = None) -> La
     """
     from engine.render.base import select_rasterizer
 
-    step = step or _no_step
     corners, faces = _wrapped(uvs)
     rasterizer = select_rasterizer(torch.device("cpu"))
     order = (np.arange(len(corners), dtype=np.float64) + 1) / (len(corners) + 1)
@@ -83,7 +78,7 @@ def rasterize_layout(uvs: np.ndarray, size: int, step: Step | None = None) -> La
     triangles = torch.arange(3 * len(corners), dtype=torch.int32).view(-1, 3)
     owners = np.full((size, size), -1, dtype=np.int32)
     for first in range(0, size, BAND_ROWS):
-        step(first, 2 * size)
+        on_step(first, 2 * size)
         rows = min(BAND_ROWS, size - first)
         low, high = first / size, (first + rows) / size
         inside = np.flatnonzero((corners[:, :, 1].max(1) >= low) & (corners[:, :, 1].min(1) <= high))
@@ -157,7 +152,7 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: ColourField, normalization: SceneNormalization,
-           step: Step) -> np.ndarray:  # fmt: skip
+           on_step: OnStep) -> np.ndarray:  # fmt: skip
     """Colour every owned texel, the rest with the mean; flips to row 0 at the top."""
     owners, size = layout.owners, len(layout.owners)
     image = np.zeros((size * size, 3), dtype=np.uint8)
@@ -166,7 +161,7 @@ def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, fi
     total = np.zeros(3)
     corners = normalization.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
     for start in range(0, len(texels), CHUNK_TEXELS):
-        step(size + start * size // max(len(texels), 1), 2 * size)
+        on_step(size + start * size // max(len(texels), 1), 2 * size)
         chunk = texels[start : start + CHUNK_TEXELS]
         owner = owners.reshape(-1)[chunk]
         source = np.stack([columns.reshape(-1)[chunk], rows.reshape(-1)[chunk]], axis=-1).astype(np.float64)
@@ -211,7 +206,3 @@ def signed_areas(uvs: np.ndarray) -> np.ndarray:
     """[F] signed areas of uv triangles."""
     first, second = uvs[:, 1] - uvs[:, 0], uvs[:, 2] - uvs[:, 0]
     return 0.5 * (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
-
-
-def _no_step(done: int, total: int) -> None:
-    """Progress that nobody watches."""

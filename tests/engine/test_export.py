@@ -10,11 +10,12 @@ import trimesh
 from engine.contact_sheet import contact_sheet, write_contact_sheet
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
-from engine.export import finish, finish_texture, remove_loose_parts, smooth
+from engine.export import Watcher, finish, finish_texture, planned_seconds, remove_loose_parts, smooth
 from engine.formats.meshio import load_mesh, save_glb
 from engine.formats.textures import sample_image
 from engine.mesh import Mesh
-from engine.reporting import QuietReporter
+from engine.protocol import Stage
+from engine.reporting import QuietReporter, StageTimer
 from engine.texture.atlas import grid_layout, is_closed
 from engine.texture.field import ColourField
 
@@ -55,10 +56,16 @@ class Watching(QuietReporter):
 
     def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
         assert stage == "export" and total == 100
+        assert seconds_left is not None and seconds_left > 0
         self.steps.append(step)
 
     def cancelled(self) -> bool:
         return bool(self.steps) and self.steps[-1] >= self._stop_at
+
+    def watcher(self) -> Watcher:
+        timer = StageTimer(self, {Stage.EXPORT: planned_seconds(500, 256)})
+        timer.start(Stage.EXPORT)
+        return Watcher(timer.part, self.note)
 
 
 def volume(vertices: np.ndarray, faces: np.ndarray) -> float:
@@ -69,7 +76,9 @@ def volume(vertices: np.ndarray, faces: np.ndarray) -> float:
 def test_finish_gives_a_closed_textured_mesh_in_its_place() -> None:
     source = ball(0.7, subdivisions=4)
     reporter = Watching()
-    mesh, maps = finish(torch.from_numpy(source.vertices), torch.from_numpy(source.faces), painted_field(), PLACEMENT, 1500, 256, reporter)
+    mesh, maps = finish(
+        torch.from_numpy(source.vertices), torch.from_numpy(source.faces), painted_field(), PLACEMENT, 1500, 256, reporter.watcher()
+    )
     assert len(mesh.faces) <= 1500 and is_closed(mesh.faces)
     assert np.allclose(mesh.vertices.mean(axis=0), PLACEMENT.centre, atol=0.5)  # radius 14 in the world
     assert volume(mesh.vertices, mesh.faces) == pytest.approx(4 / 3 * np.pi * (0.7 / 0.05) ** 3, rel=0.02)  # chords and smoothing
@@ -85,7 +94,15 @@ def test_finish_gives_a_closed_textured_mesh_in_its_place() -> None:
 def test_cancel_is_heard_at_every_step(share: int) -> None:
     source = ball(0.7, subdivisions=2)
     with pytest.raises(Cancelled):
-        finish(torch.from_numpy(source.vertices), torch.from_numpy(source.faces), painted_field(), PLACEMENT, 500, 128, Watching(share))
+        finish(
+            torch.from_numpy(source.vertices),
+            torch.from_numpy(source.faces),
+            painted_field(),
+            PLACEMENT,
+            500,
+            128,
+            Watching(share).watcher(),
+        )
 
 
 def test_floaters_and_hollows_go_and_parts_stay() -> None:
@@ -94,7 +111,7 @@ def test_floaters_and_hollows_go_and_parts_stay() -> None:
     hollow = ball(0.4, inward=True)
     specks = ball(0.01, (0, 0.9, 0), 1), ball(0.008, (0, -0.9, 0), 1)
     reporter = QuietReporter()
-    kept = remove_loose_parts(together(hollow, specks[0], big, part, specks[1]), reporter)
+    kept = remove_loose_parts(together(hollow, specks[0], big, part, specks[1]), note=reporter.note)
     assert len(kept.faces) == len(big.faces) + len(part.faces)
     assert volume(kept.vertices, kept.faces) == pytest.approx(volume(big.vertices, big.faces) + volume(part.vertices, part.faces), rel=1e-6)
     assert reporter.notes == ["2 small loose parts were removed."]
@@ -104,7 +121,7 @@ def test_small_parts_far_from_the_sketch_go() -> None:
     """1.6 % of the area each: the one that the sketch does not know goes, the one beside a stroke stays."""
     big, stray, eye = ball(0.6), ball(0.08, (0.85, 0, 0), 2), ball(0.08, (-0.72, 0, 0), 2)
     reporter = QuietReporter()
-    kept = remove_loose_parts(together(big, stray, eye), reporter, sketch=together(ball(0.58), ball(0.05, (-0.72, 0, 0))))
+    kept = remove_loose_parts(together(big, stray, eye), together(ball(0.58), ball(0.05, (-0.72, 0, 0))), reporter.note)
     assert len(kept.faces) == len(big.faces) + len(eye.faces) and kept.vertices[:, 0].max() < 0.7
     assert reporter.notes == ["A small loose part was removed."]
 
@@ -139,7 +156,7 @@ def test_texture_mode_gives_back_the_very_mesh() -> None:
     sketch = Mesh(shape.vertices, shape.faces, np.full_like(shape.vertices, 0.5), grid_layout(len(shape.faces), 256, 4))
     before = [array.tobytes() for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs) if array is not None]
     reporter = QuietReporter()
-    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 256, reporter)
+    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 256, Watcher(note=reporter.note))
     after = [array.tobytes() for array in (mesh.vertices, mesh.faces, mesh.colours, mesh.uvs) if array is not None]
     assert before == after and reporter.notes == []
     assert mesh.uvs is not None
@@ -151,7 +168,7 @@ def test_texture_mode_unwraps_where_there_is_nothing_to_bake_into() -> None:
     shape = ball(14.0, PLACEMENT.centre)
     reporter = QuietReporter()
     sketch = Mesh(shape.vertices, shape.faces, None, np.zeros((1280, 3, 2), np.float32))
-    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 128, reporter)
+    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 128, Watcher(note=reporter.note))
     assert "no area" in reporter.notes[0]
     assert mesh.vertices is shape.vertices and mesh.faces is shape.faces
     assert mesh.uvs is not None and np.ptp(mesh.uvs) > 0.5 and maps["albedo"].std() > 10
@@ -161,7 +178,9 @@ def test_texture_mode_reports_overlapping_uvs() -> None:
     shape = ball(14.0, PLACEMENT.centre)
     uvs = grid_layout(640, 128, 1)
     reporter = QuietReporter()
-    finish_texture(Mesh(shape.vertices, shape.faces, None, np.concatenate([uvs, uvs])), painted_field(), PLACEMENT, 128, reporter)
+    finish_texture(
+        Mesh(shape.vertices, shape.faces, None, np.concatenate([uvs, uvs])), painted_field(), PLACEMENT, 128, Watcher(note=reporter.note)
+    )
     assert len(reporter.notes) == 1 and "upon other faces" in reporter.notes[0]
 
 
@@ -169,7 +188,7 @@ def test_the_written_file_shows_the_texture(tmp_path) -> None:
     """finish -> GLB -> read again: colours sampled from the file's own texture at its own uvs are the field's."""
     source = ball(0.7, subdivisions=3)
     vertices, faces = torch.from_numpy(source.vertices), torch.from_numpy(source.faces)
-    mesh, maps = finish(vertices, faces, painted_field(), PLACEMENT, 800, 256, QuietReporter())
+    mesh, maps = finish(vertices, faces, painted_field(), PLACEMENT, 800, 256)
     save_glb(tmp_path / "a.glb", mesh, maps, "ball", {"seed": 1})
     back = load_mesh(tmp_path / "a.glb")
     assert np.array_equal(back.faces, mesh.faces) and np.array_equal(back.vertices, mesh.vertices)

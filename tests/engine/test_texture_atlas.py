@@ -71,7 +71,7 @@ def test_large_meshes_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> No
 def test_too_slow_falls_back_to_a_grid_and_says_so() -> None:
     notes: list[str] = []
     started = time.monotonic()
-    uvs = unwrap(sphere(5), 1024, 4, seconds=0.1, notes=notes)
+    uvs = unwrap(sphere(5), 1024, 4, seconds=0.1, note=notes.append)
     assert time.monotonic() - started < 5
     assert "plain grid" in notes[0]
     assert np.array_equal(uvs, grid_layout(20480, 1024, 4))
@@ -79,8 +79,14 @@ def test_too_slow_falls_back_to_a_grid_and_says_so() -> None:
 
 def test_cancel_ends_the_worker_at_once() -> None:
     started = time.monotonic()
+
+    def on_step(done: int, total: int) -> None:
+        assert (done, total) == (0, 1)
+        if time.monotonic() - started > 0.3:
+            raise Cancelled
+
     with pytest.raises(Cancelled):
-        unwrap(sphere(5), cancelled=lambda: time.monotonic() - started > 0.3)
+        unwrap(sphere(5), on_step=on_step)
     assert time.monotonic() - started < 3  # an unwrap of this mesh takes seconds; the rest is waiting for the process' end
 
 

@@ -154,7 +154,7 @@ def test_progress_rises_and_cancel_stops() -> None:
     mesh = bumpy(2)
     mesh = with_uvs(mesh, unwrap(mesh, 512, 4))
     calls: list[float] = []
-    bake(mesh, ramp_field(), PLACEMENT, 512, step=lambda done, total: calls.append(done / total))
+    bake(mesh, ramp_field(), PLACEMENT, 512, on_step=lambda done, total: calls.append(done / total))
     assert len(calls) >= 3 and calls == sorted(calls) and calls[-1] <= 1
 
     def stop(done: int, total: int) -> None:
@@ -162,7 +162,7 @@ def test_progress_rises_and_cancel_stops() -> None:
             raise Cancelled()
 
     with pytest.raises(Cancelled):
-        bake(mesh, ramp_field(), PLACEMENT, 512, step=stop)
+        bake(mesh, ramp_field(), PLACEMENT, 512, on_step=stop)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from engine.config import JobSettings
 from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.formats.meshio import load_mesh
 from engine.mesh import Mesh
-from engine.reporting import STAGES, QuietReporter
+from engine.protocol import Stage
+from engine.reporting import QuietReporter
 from engine.subject import max_offset
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -85,7 +86,7 @@ def test_a_refined_sketch_is_a_textured_mesh_where_the_sketch_was(sketch: Mesh, 
 @pytest.mark.slow
 def test_progress_runs_through_all_stages_and_the_surface_is_streamed(refined: tuple[job.JobResult, Recorder]) -> None:
     _, reporter = refined
-    assert tuple(reporter.stages) == STAGES
+    assert reporter.stages == [stage.value for stage in Stage]
     assert reporter.previews and reporter.previews[0].dtype == np.uint8 and reporter.previews[0].ndim == 3
     assert reporter.meshes and reporter.meshes[0].colours is not None
 
@@ -126,7 +127,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_job(sketch: Mesh, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage.value for stage in Stage])
 def test_cancel_is_noticed_in_every_stage(stage: str, sketch: Mesh) -> None:
     with pytest.raises(Cancelled):
         job.run_job(sketch, SETTINGS, Recorder(stop=lambda now, step: now == stage))
