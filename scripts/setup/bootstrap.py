@@ -1,8 +1,9 @@
 """Makes the project's environments under .venv; the one set-up behind `scripts/demo.py` and `scripts/test.py`.
 
-    python3 -m scripts.setup.bootstrap [engine] [blender-5.0] [blender-4.5] [blender-4.2]
+    python3 -m scripts.setup.bootstrap [engine] [blender-5.0] [blender-5.3] ...
 
-Each environment is a virtual environment whose packages are pinned in requirements/. torch is installed first and alone, then
+Each environment is a virtual environment whose packages are pinned in requirements/, of the Python that this machine has: 3.11 to 3.13
+for the engine, and for each Blender's module the one that it was built for. torch is installed first and alone, then
 held by a constraint. A stamp says that an environment is complete: a second run installs nothing, a changed pin installs the
 difference, an interrupted install is made anew. Packages come from wherever pip is configured to take them.
 Standard library only.
@@ -19,10 +20,11 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -30,14 +32,16 @@ from scripts import ROOT
 from scripts.setup import system_packages
 from scripts.setup.commands import Commands, SetupError, Step, clean_surroundings
 from scripts.setup.console import StatusLine, duration
+from scripts.setup.pythons import SUPPORTED, find_python, need_python
 
 VENVS = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
-PYTHON_VERSION = (3, 11)
 TORCH_INDEX_VARIABLE = "SKETCHBRIDGE_TORCH_INDEX"
 STAMP = "sketchbridge-complete.json"
 UNFINISHED = "sketchbridge-unfinished"
 GIGABYTE = 1_000_000_000
+CUDA_DOWNLOAD, CUDA_GIGABYTES = 2.7, 9.0
+"""Of torch 2.13 with the libraries that it brings: wheels; and on the disk, wheels in pip's cache included."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Environment:
     requirements  files under requirements/, installed one after the other; every file is also a constraint on the later ones
     gigabytes     disk that making it takes, downloads included
     proof         Python that must run in the finished environment
+    pythons       versions of Python that it can have
     editable      whether the project's own package (the `sketchbridge` command) is installed into it, linked to the source
     """
 
@@ -54,6 +59,7 @@ class Environment:
     requirements: tuple[str, ...]
     gigabytes: float
     proof: str
+    pythons: tuple[tuple[int, int], ...] = SUPPORTED
     editable: bool = False
 
     @property
@@ -72,13 +78,25 @@ class Environment:
         return VENVS / "logs" / f"{self.name}.log"
 
 
-def _blender(version: str) -> Environment:
-    return Environment(f"blender-{version}", (f"blender-{version}.txt",), 2.0, "import bpy")
+def _blender(version: str, python: tuple[int, int]) -> Environment:
+    return Environment(f"blender-{version}", (f"blender-{version}.txt",), 2.0, "import bpy", (python,))
 
 
 ENGINE = Environment("engine", ("torch.txt", "engine.txt"), 3.0, "import torch, numpy, scipy, xatlas, igl", editable=True)
-BLENDER_VERSIONS = ("5.0", "4.5", "4.2")
-ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *map(_blender, BLENDER_VERSIONS))}
+BLENDER_PYTHONS = {"5.0": (3, 11), "4.5": (3, 11), "4.2": (3, 11), "5.3": (3, 13), "5.2": (3, 13)}
+"""Blender's modules, and the Python that each was built for; of one Python the preferred comes first."""
+ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *(_blender(*each) for each in BLENDER_PYTHONS.items()))}
+
+
+def held_version(environment: Environment) -> str:
+    """The version of the Python that an environment was made of, as in "3.11.7"; empty where there is none that fits it."""
+    try:
+        lines = (environment.folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    held = next((line.partition("=")[2].strip() for line in lines if line.startswith("version ")), "")
+    fits = any(held.startswith(f"{major}.{minor}.") for major, minor in environment.pythons)
+    return held if fits and environment.python.exists() else ""
 
 
 def digest(environment: Environment, python: str, torch_index: str) -> str:
@@ -99,15 +117,11 @@ def digest(environment: Environment, python: str, torch_index: str) -> str:
 def state(environment: Environment, wanted: str) -> str:
     """Where an environment stands: "complete" (nothing to do), "changed" (install on top), "broken" (make anew) or "absent".
 
-    Broken are those whose install was interrupted, whose Python is gone or of another version, and those of a project that has moved.
+    Broken are those whose install was interrupted, whose Python is gone or does not fit, and those of a project that has moved.
     """
     if not environment.folder.exists():
         return "absent"
-    settings = environment.folder / "pyvenv.cfg"
-    version = f"version = {PYTHON_VERSION[0]}.{PYTHON_VERSION[1]}."
-    if not environment.python.exists() or not settings.exists() or version not in settings.read_text(encoding="utf-8"):
-        return "broken"
-    if (environment.folder / UNFINISHED).exists():
+    if not held_version(environment) or (environment.folder / UNFINISHED).exists():
         return "broken"
     try:
         stamp = json.loads((environment.folder / STAMP).read_text(encoding="utf-8"))
@@ -147,26 +161,11 @@ def engine_surroundings() -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE", **clean_surroundings(), "SKETCHBRIDGE_ENGINE": engine_command()}
 
 
-def find_python() -> str:
-    """An interpreter of the version that every environment needs, preferring the one that runs this script. Raises SetupError."""
-    if sys.version_info[:2] == PYTHON_VERSION:
-        return sys.executable
-    name = f"python{PYTHON_VERSION[0]}.{PYTHON_VERSION[1]}"
-    found = shutil.which(name)
-    if found:
-        return found
-    raise SetupError(
-        f"Sketchbridge's environments need {name} (Blender's modules are built for it); this is Python {sys.version.split()[0]}, "
-        f"and {name} is not on the PATH.",
-        f"Install it (Debian 12: sudo apt-get install {name} {name}-venv; elsewhere: python.org, pyenv or uv) and run this again.",
-    )
-
-
 def ensure_python() -> None:
-    """Start this script anew under the wanted Python if another version runs it; returns under the right one only."""
-    if sys.version_info[:2] != PYTHON_VERSION:
+    """Start this script anew under a newer Python if one older than all that are supported runs it."""
+    if sys.version_info[:2] < SUPPORTED[0]:
         try:
-            python = find_python()
+            python = need_python(SUPPORTED, "Sketchbridge").path
         except SetupError as error:
             sys.exit(f"{error.message}\n\nFix: {error.fix}")
         os.execv(python, [python, *getattr(sys, "orig_argv", [python, *sys.argv])[1:]])
@@ -184,10 +183,22 @@ def check_disk(environments: Sequence[Environment]) -> None:
         )
 
 
-def make(environment: Environment, python: str, torch_index: str, commands: Commands, status: StatusLine) -> None:
+def wanted_digest(environment: Environment, torch_index: str) -> str:
+    """`digest` with the Python that the environment has, or would be made of. SetupError where this machine has none."""
+    held = held_version(environment)
+    return digest(environment, held or need_python(environment.pythons, purpose(environment)).words, torch_index)
+
+
+def purpose(environment: Environment) -> str:
+    """What an environment is for, as the beginning of a sentence."""
+    return "The engine" if environment is ENGINE else f"The environment {environment.name}"
+
+
+def make(environment: Environment, torch_index: str, commands: Commands, status: StatusLine) -> None:
     """Bring one environment to completeness. Raises SetupError; what is unfinished then is made anew the next time."""
-    wanted = digest(environment, sys.version.split()[0], torch_index)
-    found = state(environment, wanted)
+    found = state(environment, wanted_digest(environment, torch_index))
+    fresh = found != "changed"
+    python = need_python(environment.pythons, purpose(environment)) if fresh else None
     if found == "broken":
         shutil.rmtree(environment.folder)
     environment.folder.mkdir(parents=True, exist_ok=True)
@@ -195,14 +206,35 @@ def make(environment: Environment, python: str, torch_index: str, commands: Comm
     unfinished.touch()
     begun = time.monotonic()
     name = f"{environment.name:<13}"
-    status.say(f"{name}{'installing what changed' if found == 'changed' else 'making it'}; log: {environment.log.relative_to(ROOT)}")
+    doing = f"making it with Python {python.words}" if python else "installing what changed"
+    status.say(f"{name}{doing}; log: {environment.log.relative_to(ROOT)}")
     environment.log.write_text("", encoding="utf-8")
-    for step in plan(environment, python, torch_index, fresh=found != "changed"):
+    for step in plan(environment, python.path if python else "", torch_index, fresh):
+        if step.label == "installing torch":
+            announce_torch(step, commands, environment, status)
         commands.run(step, environment.log, lambda text: status.update(name + text))
-    stamp = {"digest": wanted, "folder": str(environment.folder), "python": sys.version.split()[0]}
+    version = held_version(environment)
+    stamp = {"digest": digest(environment, version, torch_index), "folder": str(environment.folder), "python": version}
     (environment.folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
     unfinished.unlink()
     status.say(f"{name}ready after {duration(time.monotonic() - begun)}")
+
+
+def announce_torch(step: Step, commands: Commands, environment: Environment, status: StatusLine) -> None:
+    """Say before the download when pip is about to take a CUDA build of torch, and how to take a smaller one. SetupError without room."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        asking = (*step.command, "--dry-run", "--ignore-installed", "--report", str(report))
+        name = f"{environment.name:<13}"
+        commands.run(Step("asking for torch", asking), environment.log, lambda text: status.update(name + text))
+        packages = [package["metadata"]["name"] for package in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    if not any(package.startswith("nvidia-") for package in packages):
+        return
+    status.say(
+        f"{name}pip takes the CUDA build of torch: about {CUDA_DOWNLOAD} GB to download, {CUDA_GIGABYTES} GB on the disk.\n"
+        f"{'':<13}Without a GPU, PyTorch's CPU index has one of 0.2 GB: name it with --torch-index or ${TORCH_INDEX_VARIABLE}."
+    )
+    check_disk([replace(environment, gigabytes=CUDA_GIGABYTES)])
 
 
 def _try_lock(handle: IO[str]) -> bool:
@@ -236,26 +268,26 @@ def set_up(names: Sequence[str], torch_index: str | None = None, status: StatusL
     """Make the named environments complete, two side by side; returns the names of those that were not. Raises SetupError."""
     status = status or StatusLine()
     index = torch_index if torch_index is not None else os.environ.get(TORCH_INDEX_VARIABLE, "")
-    python = find_python()
     commands = Commands(ROOT)
     with locked(status):
         (VENVS / "logs").mkdir(exist_ok=True)
         environments = [ENVIRONMENTS[name] for name in names]
-        waiting = [one for one in environments if state(one, digest(one, sys.version.split()[0], index)) != "complete"]
-        packages = system_packages.missing_packages(python, blender=any(one is not ENGINE for one in environments))
+        waiting = [one for one in environments if state(one, wanted_digest(one, index)) != "complete"]
+        pythons = [found for one in waiting if not held_version(one) and (found := find_python(one.pythons))]
+        packages = system_packages.missing_packages(pythons, blender=any(one is not ENGINE for one in environments))
         if packages:
             status.say(f"system       installing {' '.join(packages)}")
             system_packages.install(packages, commands, VENVS / "logs" / "system.log", lambda text: status.update(f"system       {text}"))
         check_disk([one for one in waiting if not one.python.exists()])
-        _make_all(waiting, python, index, commands, status)
+        _make_all(waiting, index, commands, status)
         status.clear()
     return [one.name for one in waiting]
 
 
-def _make_all(environments: Sequence[Environment], python: str, index: str, commands: Commands, status: StatusLine) -> None:
+def _make_all(environments: Sequence[Environment], index: str, commands: Commands, status: StatusLine) -> None:
     with ThreadPoolExecutor(2) as pool:
         try:
-            for done in [pool.submit(make, one, python, index, commands, status) for one in environments]:
+            for done in [pool.submit(make, one, index, commands, status) for one in environments]:
                 done.result()
         except BaseException:
             commands.stop()
@@ -289,7 +321,9 @@ def guarded(work: Callable[[], int]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: environments by name, all of them by default."""
     parser = argparse.ArgumentParser(description="Make the project's virtual environments under .venv.")
-    parser.add_argument("names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)}; all when none is named")
+    parser.add_argument(
+        "names", nargs="*", metavar="ENVIRONMENT", help=f"of {', '.join(ENVIRONMENTS)}; when none is named, all that fit here"
+    )
     add_arguments(parser)
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(ENVIRONMENTS))
@@ -297,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such environment: {', '.join(unknown)}; there are {', '.join(ENVIRONMENTS)}")
 
     def work() -> int:
-        made = set_up(options.names or list(ENVIRONMENTS), options.torch_index)
+        made = set_up(options.names or [name for name, one in ENVIRONMENTS.items() if find_python(one.pythons)], options.torch_index)
         print(f"made or changed: {', '.join(made)}" if made else "everything is installed already")
         return 0
 

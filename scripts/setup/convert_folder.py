@@ -27,6 +27,7 @@ from pathlib import Path
 from engine.formats import SUFFIXES
 from scripts import ROOT
 from scripts.setup import bootstrap
+from scripts.setup.blenders import modules
 from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError
 from scripts.setup.console import duration, table
@@ -35,6 +36,7 @@ BLENDER_TYPES = (".blend",)
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 RECORD = "done.json"
 BLENDER_COMMAND = "scripts.blender.command"
+MAKES_BLENDER = "run python3 scripts/demo.py --setup-only, which makes one"
 WORDS = {DONE: "done", FAILED: "failed", BAD_INPUT: "bad input", CANCELLED: "cancelled"}
 
 
@@ -132,10 +134,10 @@ def find_tools(engine: str | None, blender: str | None) -> Tools:
     elif found := shutil.which("sketchbridge"):
         engine_command = (found,)
     else:
-        raise SetupError("There is no engine.", "Run python3 -m scripts.setup.bootstrap engine, or name one with --engine.")
-    module = bootstrap.ENVIRONMENTS["blender-5.0"].python
+        raise SetupError("There is no engine.", "Run python3 scripts/demo.py --setup-only, which makes it, or name one with --engine.")
     if blender is None:
-        blender = str(module) if module.exists() else shutil.which("blender")
+        made = [one.environment.python for one in modules() if one.environment and one.environment.python.exists()]
+        blender = str(made[0]) if made else shutil.which("blender")
     if blender is None:
         return Tools(engine_command, None)
     is_python = Path(blender).name.startswith("python")
@@ -151,10 +153,7 @@ def do(task: Task, tools: Tools) -> Outcome:
         print(f"no prompt for {task.sketch.name}; add it to the prompts file or give --prompt", file=sys.stderr)
         return Outcome(task, BAD_INPUT, 0.0, {})
     if command is None:
-        print(
-            f"{task.sketch.name} needs Blender; run python3 -m scripts.setup.bootstrap blender-5.0 or name one with --blender",
-            file=sys.stderr,
-        )
+        print(f"{task.sketch.name} needs Blender; {MAKES_BLENDER}, or name one with --blender", file=sys.stderr)
         return Outcome(task, BAD_INPUT, 0.0, {})
     surroundings = {
         **bootstrap.engine_surroundings(),

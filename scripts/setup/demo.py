@@ -1,9 +1,10 @@
 """The whole of Sketchbridge in one command: a sketch in Blender becomes a refined, textured model.
 
-    python3 scripts/demo.py [--example flower | --all] [--preset draft] [--model embedded] [--out out] [--setup-only]
+    python3 scripts/demo.py [--example flower | --all] [--preset draft] [--model embedded] [--out out] [--blender PATH] [--setup-only]
 
-Sets up what is missing, builds the extension, installs it into a fresh user folder of Blender (the bpy module), opens the
-example, types its prompt and presses Refine. Writes NAME.blend, NAME.glb and NAME.png (before above, after below).
+Sets up what is missing, builds the extension, installs it into a fresh user folder of Blender (the bpy module that fits this
+machine's Python, or an executable), opens the example, types its prompt and presses Refine. Writes NAME.blend, NAME.glb and NAME.png
+(before above, after below). Where no Blender can be had, the engine refines the example's mesh file by its own command line.
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.
 """
 
@@ -25,11 +26,11 @@ from typing import Any
 
 from scripts import ROOT
 from scripts.setup import bootstrap, build_extension
-from scripts.setup.bootstrap import ENVIRONMENTS
+from scripts.setup.blenders import Blender, find_blender, why_none
+from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError, tail
 from scripts.setup.console import StatusLine, duration, table
 
-BLENDER = ENVIRONMENTS["blender-5.0"]
 SILENCE_SECONDS = 300.0
 """Blender is taken for dead after this long without a sign."""
 CANCEL_SECONDS = 15.0
@@ -107,7 +108,7 @@ def show(event: dict[str, Any], order: Order, place: str, status: StatusLine) ->
         status.say(f"{place}{order.name} · {event['text']}")
 
 
-def refine(order: Order, archive: Path, place: str, status: StatusLine) -> Outcome:
+def refine_in_blender(order: Order, blender: Blender, archive: Path, place: str, status: StatusLine) -> Outcome:
     """Let a fresh Blender refine one example. Raises KeyboardInterrupt, after Blender and the engine have ended."""
     outcome = Outcome(order.name)
     log = order.out / f"{order.name}.log"
@@ -115,9 +116,8 @@ def refine(order: Order, archive: Path, place: str, status: StatusLine) -> Outco
     with tempfile.TemporaryDirectory(prefix="sketchbridge-demo-") as scratch, log.open("w", encoding="utf-8") as errors:
         variables = {**bootstrap.engine_surroundings(), "BLENDER_USER_RESOURCES": scratch}
         told = {key: str(value) if isinstance(value, Path) else value for key, value in vars(order).items()}
-        command = [str(BLENDER.python), "-m", "scripts.blender.demo", str(archive), json.dumps(told)]
         child = subprocess.Popen(
-            command,
+            blender.command("scripts.blender.demo", str(archive), json.dumps(told)),
             cwd=ROOT,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -141,6 +141,29 @@ def refine(order: Order, archive: Path, place: str, status: StatusLine) -> Outco
         outcome.error = f"Blender ended with exit code {child.returncode}. Its log, {log}, ends with:\n{tail(log, 12)}"
     if not outcome.error:
         log.unlink()
+    return outcome
+
+
+def refine_without_blender(order: Order) -> Outcome:
+    """Let the engine's command line refine the example's mesh file; what it prints goes to the screen. KeyboardInterrupt as above."""
+    outcome = Outcome(order.name)
+    begun = time.monotonic()
+    options = {"prompt": order.prompt, "preset": order.preset, "model": order.model, "seed": order.seed, "out": order.out}
+    command = [str(ENGINE.python), "-m", "engine.cli", "refine", str(order.sketch.with_suffix(".glb"))]
+    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command += [word for name, value in json.loads(order.overrides).items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    with subprocess.Popen(command, cwd=ROOT, env=bootstrap.engine_surroundings(), stdin=subprocess.DEVNULL) as child:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            end(child)
+            raise
+    outcome.seconds = time.monotonic() - begun
+    if code:
+        outcome.error = f"The engine ended with exit code {code}; see above."
+    else:
+        outcome.report = json.loads((order.out / f"{order.name}.json").read_text(encoding="utf-8"))
+        outcome.files = [str(order.out / f"{order.name}.{kind}") for kind in ("glb", "png", "json")]
     return outcome
 
 
@@ -173,7 +196,7 @@ def signs_of(child: subprocess.Popen[str]) -> Any:
         yield json.loads(line)
 
 
-def end(child: subprocess.Popen[str]) -> None:
+def end(child: subprocess.Popen[Any]) -> None:
     """See that Blender is gone: asked at first, so that it cancels the job, then killed. The engine ends with it."""
     if child.poll() is None:
         child.send_signal(signal.SIGINT)
@@ -193,7 +216,7 @@ def print_outcome(outcome: Outcome) -> None:
     rows = [
         ["stage", "seconds"],
         *([name, f"{seconds:.1f}"] for name, seconds in stages.items()),
-        ["all, with Blender", f"{outcome.seconds:.1f}"],
+        ["all", f"{outcome.seconds:.1f}"],
     ]
     print(f"\n{outcome.name}: {outcome.report.get('prompt', '')}\n\n{table(rows)}\n")
     print(
@@ -221,7 +244,7 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
     print(f"\n{table(rows)}\n\n{sum(not one.error for one in outcomes)} of {len(outcomes)} ok", flush=True)
 
 
-def run(options: argparse.Namespace, status: StatusLine) -> int:
+def run(options: argparse.Namespace, blender: Blender | None, status: StatusLine) -> int:
     """Everything after the set-up; the exit code."""
     wanted = orders(options)
     try:
@@ -234,7 +257,11 @@ def run(options: argparse.Namespace, status: StatusLine) -> int:
     with tempfile.TemporaryDirectory(prefix="sketchbridge-extension-") as folder:
         archive = build_extension.build(Path(folder))
         for place, order in enumerate(wanted, 1):
-            outcomes.append(refine(order, archive, f"[{place}/{len(wanted)}] " if len(wanted) > 1 else "", status))
+            if blender is None:
+                outcomes.append(refine_without_blender(order))
+            else:
+                words = f"[{place}/{len(wanted)}] " if len(wanted) > 1 else ""
+                outcomes.append(refine_in_blender(order, blender, archive, words, status))
             print_outcome(outcomes[-1])
     if len(outcomes) > 1:
         print_table(outcomes)
@@ -257,6 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the results (default: out)")
     parser.add_argument("--tile", type=int, default=224, help="edge of a picture in the contact sheet, in pixels (default: %(default)s)")
+    parser.add_argument("--blender", metavar="PATH", default="", help="a Blender executable (4.2 or newer) instead of this project's own")
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     bootstrap.add_arguments(parser)
     return parser
@@ -269,8 +297,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         begun = time.monotonic()
-        made = bootstrap.set_up(["engine", BLENDER.name], options.torch_index, status)
+        blender = find_blender(options.blender)
+        environments = [one.name for one in (ENGINE, blender.environment if blender else None) if one]
+        made = bootstrap.set_up(environments, options.torch_index, status)
         print(f"set-up: {duration(time.monotonic() - begun)}" + ("" if made else ", nothing to install"), flush=True)
-        return 0 if options.setup_only else run(options, status)
+        print(f"Blender {blender.version}: {blender.executable or 'as a Python module'}" if blender else f"\n{why_none()}\n", flush=True)
+        return 0 if options.setup_only else run(options, blender, status)
 
     return bootstrap.guarded(work)

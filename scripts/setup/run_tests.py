@@ -1,7 +1,8 @@
-"""Sets up and runs every test: the engine's fast ones first, then the slow ones, and the add-on inside Blender 5.0, 4.5 and 4.2.
+"""Sets up and runs every test: the engine's fast ones first, then the slow ones, and the add-on inside each Blender.
 
     python3 scripts/test.py [--fast] [--engine] [--addon VERSION] [--setup-only]
 
+Which Blenders: those whose modules fit this machine's Pythons (4.2, 4.5 and 5.0 with 3.11, 5.2 and 5.3 with 3.13).
 Two groups run side by side, each in a process of its own with one thread, a fresh Blender user folder and a time limit. The last
 line says `N passed, N failed, N skipped` over all groups; the exit code is 0 only if nothing failed and every group ran something.
 """
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from scripts import ROOT
 from scripts.setup import bootstrap
+from scripts.setup.blenders import VERSIONS, modules, why_none
 from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
 from scripts.setup.commands import clean_surroundings
 from scripts.setup.console import duration, table
@@ -76,7 +78,7 @@ def groups(engine: bool, addon: Sequence[str], fast_only: bool) -> list[Group]:
         return chosen
     chosen += [Group(f"Blender {version}", ENVIRONMENTS[f"blender-{version}"], ADDON_FOLDERS) for version in addon]
     if engine and addon:
-        chosen.append(Group("renders", ENVIRONMENTS["blender-5.0"], RENDERS))
+        chosen.append(Group("renders", ENVIRONMENTS[f"blender-{addon[0]}"], RENDERS))
     return chosen
 
 
@@ -229,18 +231,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     parser.add_argument("--fast", action="store_true", help="only the engine's fast tests")
     parser.add_argument("--engine", action="store_true", help="only the engine's tests, fast and slow")
-    versions = bootstrap.BLENDER_VERSIONS
-    parser.add_argument("--addon", metavar="VERSION", action="append", choices=versions, help="only the add-on's tests in this Blender")
+    parser.add_argument("--addon", metavar="VERSION", action="append", choices=VERSIONS, help="only the add-on's tests in this Blender")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="of a group (default: %(default)s)")
     bootstrap.add_arguments(parser)
     options = parser.parse_args(arguments)
     everything = not (options.fast or options.engine or options.addon)
-    chosen = groups(options.engine or everything, versions if everything else options.addon or (), options.fast)
+    chosen = groups(options.engine or everything, [one.version for one in modules()] if everything else options.addon or (), options.fast)
 
     def work() -> int:
         begun = time.monotonic()
         bootstrap.set_up(list(dict.fromkeys(["engine", *(group.environment.name for group in chosen)])), options.torch_index)
         print(f"set-up: {duration(time.monotonic() - begun)}", flush=True)
+        if everything and not modules():
+            print(f"{why_none()}\nThe add-on's tests inside Blender are left out: they need one of its modules.", flush=True)
         if options.setup_only:
             return 0
         outcomes = run_all(chosen, options.limit)

@@ -8,10 +8,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.setup.commands import Commands, SetupError, Step
+from scripts.setup.pythons import Python
 
 BLENDER_LIBRARIES = {
     "libX11.so.6": "libx11-6",
@@ -42,21 +43,23 @@ def loads(library: str) -> bool:
     return True
 
 
-def missing_packages(python: str, blender: bool, present: Callable[[str], bool] = loads) -> list[str]:
-    """Debian packages that this machine lacks for making virtual environments with `python`, for the engine and, if asked, for Blender.
+def missing_packages(pythons: Sequence[Python], blender: bool, present: Callable[[str], bool] = loads) -> list[str]:
+    """Debian packages that this machine lacks for making virtual environments with `pythons`, for the engine and, if asked, for Blender.
 
     Empty anywhere but on Linux.
     """
     if not sys.platform.startswith("linux"):
         return []
-    missing = []
-    if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True).returncode != 0:
-        missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
+    missing = [f"python{one.version[0]}.{one.version[1]}-venv" for one in dict.fromkeys(pythons) if not _makes_environments(one)]
     needed = {**ENGINE_LIBRARIES, **(BLENDER_LIBRARIES if blender else {})}
     missing += [package for library, package in needed.items() if not present(library)]
     if blender and not _has_driver():
         missing.append(DRIVER_PACKAGE)
     return missing
+
+
+def _makes_environments(python: Python) -> bool:
+    return subprocess.run([python.path, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0
 
 
 def _has_driver() -> bool:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup import bootstrap, system_packages
+from scripts.setup import bootstrap, pythons, system_packages
 from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
 from scripts.setup.commands import Commands, SetupError, Step, in_short
 from scripts.setup.console import StatusLine
+from scripts.setup.pythons import Python
 
 PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+")
 PYTHON = sys.version.split()[0]
@@ -30,6 +31,13 @@ def pins(name: str) -> dict[str, str]:
     return {package.lower().replace("_", "-"): version for package, version in (line.split("==") for line in kept)}
 
 
+def stand_in(path: Path, script: str) -> Path:
+    """An executable shell script."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
     """A project with one environment to make, `small`, whose requirements are empty."""
@@ -40,7 +48,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "requirements" / "small.txt").write_text("# nothing\n")
     small = Environment("small", ("small.txt",), 0.1, "import json")
     monkeypatch.setattr(bootstrap, "ENVIRONMENTS", {"small": small})
-    monkeypatch.setattr(bootstrap.system_packages, "missing_packages", lambda python, blender: [])
+    monkeypatch.setattr(bootstrap.system_packages, "missing_packages", lambda pythons, blender: [])
     return tmp_path
 
 
@@ -55,6 +63,15 @@ def test_only_the_engine_has_torch_and_nothing_has_torchvision():
     assert {name for name, held in packages.items() if "torch" in held} == {"engine"}
     assert not any({"torchvision", "torchaudio"} & held for held in packages.values())
     assert all("bpy" in held for name, held in packages.items() if name.startswith("blender"))
+
+
+def test_every_blender_s_module_names_the_python_it_was_built_for():
+    """The wheels of bpy: 4.2 to 5.0 for cp311, 5.2 and 5.3 for cp313."""
+    held = {name: one.pythons for name, one in ENVIRONMENTS.items() if name.startswith("blender")}
+    old, new = ((3, 11),), ((3, 13),)
+    assert held == {"blender-5.0": old, "blender-4.5": old, "blender-4.2": old, "blender-5.3": new, "blender-5.2": new}
+    for name in held:
+        assert pins(f"{name}.txt")["bpy"].startswith(name.removeprefix("blender-") + ".")
 
 
 def test_torch_is_installed_first_and_alone_and_then_held():
@@ -98,6 +115,42 @@ def test_digest_changes_with_a_pin_and_not_with_a_comment(project):
 
 def test_engine_digest_depends_on_the_torch_index():
     assert bootstrap.digest(ENGINE, PYTHON, "") != bootstrap.digest(ENGINE, PYTHON, "https://example.org/whl")
+
+
+def test_an_environment_keeps_the_python_it_has_and_is_broken_where_that_does_not_fit(project):
+    small = bootstrap.ENVIRONMENTS["small"]
+    assert bootstrap.held_version(small) == ""
+    small.python.parent.mkdir(parents=True)
+    small.python.touch()
+    for version, fits in (("3.11.2", True), ("3.13.5", True), ("3.9.18", False), ("3.110.1", False)):
+        (small.folder / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n")
+        assert bootstrap.held_version(small) == (version if fits else "")
+        assert bootstrap.state(small, "any") == ("changed" if fits else "broken")
+    only_new = replace(small, pythons=((3, 13),))
+    (small.folder / "pyvenv.cfg").write_text("version = 3.11.2\n")
+    assert bootstrap.held_version(only_new) == "" and bootstrap.state(only_new, "any") == "broken"
+    (small.folder / "pyvenv.cfg").write_text("version = 3.13.5\n")
+    assert bootstrap.wanted_digest(only_new, "") == bootstrap.digest(only_new, "3.13.5", "")
+
+
+def test_a_blender_whose_python_is_not_here_is_refused_with_what_it_needs(project, monkeypatch):
+    monkeypatch.setattr(pythons, "interpreters", lambda: (Python("python3.12", (3, 12, 3)),))
+    monkeypatch.setattr(bootstrap, "ENVIRONMENTS", {"small": replace(bootstrap.ENVIRONMENTS["small"], pythons=((3, 13),))})
+    with pytest.raises(SetupError, match=r"needs python3\.13") as caught:
+        bootstrap.set_up(["small"], "", StatusLine(io.StringIO()))
+    assert "python3.13" in caught.value.fix
+
+
+@pytest.mark.parametrize(("package", "warned"), [("nvidia-cublas", True), ("typing_extensions", False)])
+def test_a_cuda_build_of_torch_is_announced_with_its_size_before_the_download(project, package, warned):
+    report = {"install": [{"metadata": {"name": "torch"}}, {"metadata": {"name": package}}]}
+    code = f"import json, sys; json.dump({report!r}, open(sys.argv[sys.argv.index('--report') + 1], 'w'))"
+    step = Step("installing torch", (sys.executable, "-c", code))
+    screen = io.StringIO()
+    small = bootstrap.ENVIRONMENTS["small"]
+    small.log.parent.mkdir(parents=True)
+    bootstrap.announce_torch(step, Commands(project), small, StatusLine(screen))
+    assert ("2.7 GB to download" in screen.getvalue() and "SKETCHBRIDGE_TORCH_INDEX" in screen.getvalue()) == warned
 
 
 @pytest.mark.slow
@@ -154,13 +207,14 @@ def test_too_little_disk_is_said_before_anything_is_made():
     bootstrap.check_disk([])
 
 
-def test_missing_system_libraries_are_named_by_their_debian_packages(monkeypatch):
+def test_missing_system_libraries_are_named_by_their_debian_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "linux")
-    lacking = system_packages.missing_packages(
-        sys.executable, blender=True, present=lambda library: library not in ("libXi.so.6", "libEGL.so.1")
-    )
+    lacking = system_packages.missing_packages([], blender=True, present=lambda library: library not in ("libXi.so.6", "libEGL.so.1"))
     assert [package for package in lacking if package != system_packages.DRIVER_PACKAGE] == ["libxi6", "libegl1"]
-    assert system_packages.missing_packages(sys.executable, blender=False, present=lambda library: False) == ["libgomp1"]
+    assert system_packages.missing_packages([], blender=False, present=lambda library: False) == ["libgomp1"]
+    bare = stand_in(tmp_path / "python3.12", "exit 1")
+    pythons = [Python(sys.executable, sys.version_info[:3]), Python(str(bare), (3, 12, 3)), Python(str(bare), (3, 12, 3))]
+    assert system_packages.missing_packages(pythons, blender=False, present=lambda library: True) == ["python3.12-venv"]
 
 
 def test_without_root_the_exact_command_is_given(monkeypatch, tmp_path):

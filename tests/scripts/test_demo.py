@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from scripts.setup import demo
+from scripts.setup.blenders import modules
 from scripts.setup.commands import SetupError
 from scripts.setup.console import StatusLine
 
-BLENDER = demo.BLENDER.python
+BLENDER = next((one for one in modules() if one.environment and one.environment.python.exists()), None)
+needs_blender = pytest.mark.skipif(BLENDER is None, reason="no Blender environment is set up; scripts/test.py sets it up")
 
 
 def child_that(code: str) -> subprocess.Popen[str]:
@@ -46,7 +48,7 @@ def test_a_setting_that_is_no_number_is_refused(entry):
 def test_an_output_folder_that_cannot_be_written_to_is_said_before_any_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SetupError, match="cannot be written"):
-        demo.run(options_of("--out", str(tmp_path / "file")), StatusLine())
+        demo.run(options_of("--out", str(tmp_path / "file")), None, StatusLine())
 
 
 def test_signs_are_read_until_the_process_ends():
@@ -76,17 +78,31 @@ def test_a_process_that_does_not_heed_the_interrupt_is_killed(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BLENDER.exists(), reason="the Blender 5.0 environment is not set up; scripts/test.py sets it up")
+@needs_blender
 def test_the_whole_demo_with_few_steps(tmp_path, capsys):
     few = ["grid=24", "colour_grid=16", "fit_steps=5", "stage1_steps=3", "stage2_steps=2", "views=1", "texture_size=128", "faces=2000"]
     wanted = options_of("--out", str(tmp_path), "--tile", "48", *(word for entry in few for word in ("--set", entry)))
-    assert demo.run(wanted, StatusLine()) == 0
+    assert demo.run(wanted, BLENDER, StatusLine()) == 0
     printed = capsys.readouterr().out
     for words in ("deviation from the sketch: mean", "95th percentile", "stage 1", "stage 2", "flower.glb", "flower.blend", "flower.png"):
         assert words in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flower.blend", "flower.glb", "flower.png"]
     check_glb(tmp_path / "flower.glb")
     assert (tmp_path / "flower.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.slow
+def test_without_a_blender_the_engine_alone_refines_the_example(tmp_path, capfd):
+    few = ["grid=24", "colour_grid=16", "fit_steps=5", "stage1_steps=3", "stage2_steps=2", "views=1"]
+    wanted = options_of("--out", str(tmp_path), *(word for entry in few for word in ("--set", entry)))
+    assert demo.run(wanted, None, StatusLine()) == 0
+    printed = capfd.readouterr().out
+    assert "deviation from the sketch: mean" in printed and "stage 2" in printed
+    assert {"flower.glb", "flower.json", "flower.png"} <= {path.name for path in tmp_path.iterdir()}
+    check_glb(tmp_path / "flower.glb")
+    assert demo.run(options_of("--out", str(tmp_path), "--model", str(tmp_path / "no such model")), None, StatusLine()) == 1
+    printed = capfd.readouterr()
+    assert "FAILED" in printed.out and "no such model" in printed.err
 
 
 def check_glb(path: Path) -> None:
@@ -99,10 +115,10 @@ def check_glb(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BLENDER.exists(), reason="the Blender 5.0 environment is not set up; scripts/test.py sets it up")
+@needs_blender
 def test_an_engine_that_fails_makes_the_demo_fail_and_say_why(tmp_path, capsys):
     wanted = options_of("--out", str(tmp_path), "--model", str(tmp_path / "no such model"))
-    assert demo.run(wanted, StatusLine()) == 1
+    assert demo.run(wanted, BLENDER, StatusLine()) == 1
     printed = capsys.readouterr().out
     assert "FAILED" in printed and "no such model" in printed
     assert not list(tmp_path.glob("flower.[bgp]*"))
