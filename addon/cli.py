@@ -13,16 +13,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import bpy
 
 from . import files, jobs
-from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED
-from .panels import time_text
+from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
+from .fields import Door, add_options, shown, values_from
+from .job_fields import MODES, JobSettings
 from .scene_read import READABLE
 from .session import Phase, Session
+from .words import duration
 
+OPTIONS = shown(JobSettings, Door.BLENDER)
 LINE_SECONDS = 5.0
 
 
@@ -34,25 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options; those of the job are the same as the engine's own command line has."""
     parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=str(__doc__).splitlines()[0])
     commands = parser.add_subparsers(dest="mode", required=True)
-    texts = {"refine": "refine a sketch: geometry and texture", "texture": "texture an object; vertices, faces and UVs stay as they are"}
-    for mode, text in texts.items():
-        command = commands.add_parser(mode, help=text)
-        command.add_argument("--prompt", required=True, help="what it should become, e.g. 'a red tulip flower'")
+    for mode in MODES:
+        command = commands.add_parser(mode.value, help=mode.description, description=mode.description)
         command.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects",
-                             help="work on this object; may be repeated (default: the selection, else all that is visible)")  # fmt: skip
+                             help="Work on this object; may be repeated (default: the selection, else all that is visible)")  # fmt: skip
         command.add_argument("--out", type=Path, help="FILE.blend, FILE.glb, or a folder for both (default: save the open file)")
-        command.add_argument("--source", help="what it looks like now; default: built from the prompt")
-        command.add_argument("--model", help="embedded, a hub id, a diffusers folder, or a folder of images")
-        command.add_argument("--preset", help="draft, standard or high")
-        command.add_argument("--seed", type=int)
-        command.add_argument("--adherence", type=float, help="0 free .. 1 close to the sketch")
-        command.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (the object is 1.6 long)")
-        command.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (the object is 1.6 long)")
-        command.add_argument("--faces", type=int, help="face budget of the result")
-        command.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
-        command.add_argument("--device", help="auto, cpu or cuda")
-        command.add_argument("--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER",
-                             help="override a number of the preset")  # fmt: skip
+        add_options(command, OPTIONS)
     return parser
 
 
@@ -68,11 +57,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        settings = jobs.checked({**values_from(arguments, OPTIONS), "mode": arguments.mode})
         target = _prepare_target(arguments.out)
         _select(arguments.objects)
-        settings = _settings(arguments)
     except _Usage as error:
         return _complain(str(error), EXIT_BAD_INPUT)
+    except InputError as error:
+        return _complain(f"{error.message} {error.fix}", error.exit_code)
     outcome = jobs.begin(bpy.context, arguments.mode, settings)
     if outcome is None:
         with _interrupt_cancels():
@@ -88,21 +79,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except (RuntimeError, OSError) as error:
         return _complain(f"The result cannot be saved: {error}. Choose another place with --out.", EXIT_FAILED)
     return EXIT_DONE
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = ("prompt", "source", "model", "preset", "seed", "adherence", "closing", "thickness", "faces", "texture_size", "device")
-    settings = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    overrides: dict[str, Any] = {}
-    for entry in arguments.overrides:
-        name, separator, text = entry.partition("=")
-        if not separator:
-            raise _Usage(f"--set expects NAME=NUMBER, got '{entry}'. Write for example --set stage1_steps=500.")
-        try:
-            overrides[name] = json.loads(text)
-        except ValueError:
-            overrides[name] = text
-    return {**settings, "overrides": overrides}
 
 
 def _select(names: Sequence[str]) -> None:
@@ -195,7 +171,7 @@ class _Teller:
         if not self._terminal and session.stage == self._stage and now - self._last < LINE_SECONDS:
             return
         self._last, self._stage = now, session.stage
-        left, progress = time_text(session.seconds_left), session.progress
+        left, progress = duration(session.seconds_left), session.progress
         steps = f" {progress.step}/{progress.total}" if progress is not None and progress.total > 1 else ""
         line = f"{session.fraction:4.0%} {session.stage}{steps}" + (f", about {left} left" if left else "")
         print(f"\r\033[K{line}" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr, flush=True)

@@ -10,18 +10,21 @@ import json
 import os
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
 
 from . import engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write
-from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, SketchbridgeError
+from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
+from .job_fields import JobSettings
 from .protocol import Submit
 from .scene_read import Reading
 from .session import Phase, Problem, Session
 
+LARGEST_PROPERTY = 2**31 - 1
+"""A custom property holds no larger whole number."""
 WAIT_SECONDS = 0.05
 
 
@@ -54,7 +57,7 @@ last: Outcome | None = None
 
 
 def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None) -> Outcome | None:
-    """Read the selection and start the engine, with the scene's settings or those given (engine.config.JobSettings).
+    """Read the selection and start the engine, with the scene's settings or those given (JobSettings).
 
     None where the job has begun, else why it has not; the scene is as before.
     """
@@ -62,9 +65,9 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
     if running is not None:
         return _refused("A job is already running.", "Wait for it or press Cancel.")
     try:
-        settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else {**settings, "mode": mode}
-    except ValueError as error:
-        return _refused(f"The overrides cannot be read as JSON: {error}.", 'Write them as {"stage1_steps": 100} or leave them empty.')
+        settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else checked({**settings, "mode": mode})
+    except InputError as error:
+        return _refused(error.message, error.fix, error.exit_code)
     try:
         reading = scene_read.read_sketch(context) if mode == "refine" else scene_read.read_texture_target(context)
         command = engine_process.find_command(preferences.engine_command(context))
@@ -80,6 +83,11 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
     session.notes.extend(reading.notes)
     running, last = Job(mode, settings, reading, session), None
     return None
+
+
+def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a job from those that are given. InputError where one cannot be used."""
+    return JobSettings.from_dict(settings).to_dict()
 
 
 def step(context: bpy.types.Context) -> bool:
@@ -202,7 +210,8 @@ def abandon(*_: object) -> None:
 
 def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     """What is stored on the result: enough to make it again, and how it fared."""
-    kept = {name: settings[name] for name in ("mode", "prompt", "source", "model", "preset", "seed", "adherence") if name in settings}
+    given = ((name, value) for name, value in settings.items() if value is not None and not isinstance(value, Mapping))
+    kept = {name: str(value) if isinstance(value, int) and value > LARGEST_PROPERTY else value for name, value in given}
     told = {name: report[name] for name in ("deviation_mean_percent", "deviation_p95_percent", "versions") if report.get(name) is not None}
     return {**kept, **told, "blender": bpy.app.version_string, "settings": json.dumps(settings)}
 

@@ -9,32 +9,47 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import jobs
+from . import jobs, properties
+from .fields import Field, Unit
+from .job_fields import ADVANCED, MAIN, OUTPUT, STAGES
 from .protocol import stage_label
 from .session import Phase, Session
+from .words import duration
 
 _CHARACTER_PIXELS = 7.0  # of the interface's font at scale 1, on average
 _MARGIN_PIXELS = 70  # borders and the icon
 _previews: dict[str, Any] = {}
 
 
-class SKETCHBRIDGE_PT_main(bpy.types.Panel):
+class _Panel:
+    """Where all of them are, and how each shows its section's settings."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Sketchbridge"
+    section: ClassVar[str]
+    layout: bpy.types.UILayout
+
+    def draw_settings(self, context: bpy.types.Context) -> None:
+        """The section's settings; grey while a job runs."""
+        column = self.layout.column()
+        column.enabled = jobs.running is None
+        column.use_property_split, column.use_property_decorate = True, False
+        for field in properties.FIELDS.values():
+            if field.spec.section == self.section:
+                draw_setting(column, context.scene.sketchbridge, field)
+
+
+class SKETCHBRIDGE_PT_main(_Panel, bpy.types.Panel):
     """Prompt, buttons, progress, result."""
 
     bl_idname = "SKETCHBRIDGE_PT_main"
     bl_label = "Sketchbridge"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Sketchbridge"
+    section = MAIN
 
     def draw(self, context: bpy.types.Context) -> None:
-        settings, layout = context.scene.sketchbridge, self.layout
-        job = jobs.running
-        inputs = layout.column()
-        inputs.enabled = job is None
-        inputs.use_property_split, inputs.use_property_decorate = True, False
-        for name in ("prompt", "preset", "seed", "adherence", "model"):
-            inputs.prop(settings, name)
+        self.draw_settings(context)
+        layout, job = self.layout, jobs.running
         if job is None:
             buttons = layout.column(align=True)
             buttons.scale_y = 1.3
@@ -48,32 +63,68 @@ class SKETCHBRIDGE_PT_main(bpy.types.Panel):
             draw_result(layout, result)
 
 
-class SKETCHBRIDGE_PT_advanced(bpy.types.Panel):
-    """What is rarely changed."""
+class _SubPanel(_Panel):
+    """One section, closed at first."""
 
-    bl_idname = "SKETCHBRIDGE_PT_advanced"
     bl_parent_id = "SKETCHBRIDGE_PT_main"
-    bl_label = "Advanced"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Sketchbridge"
     bl_options: ClassVar[set[str]] = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        settings, layout = context.scene.sketchbridge, self.layout
-        layout.use_property_split, layout.use_property_decorate = True, False
-        layout.enabled = jobs.running is None
-        layout.prop(settings, "source")
-        for name in ("closing", "thickness"):
-            row = layout.row(align=True, heading=settings.bl_rna.properties[name].name)
-            row.prop(settings, f"use_{name}", text="")
-            value = row.row(align=True)
-            value.enabled = getattr(settings, f"use_{name}")
-            value.prop(settings, name, text="")
-        for name in ("faces", "texture_size", "device"):
-            layout.prop(settings, name)
-        layout.operator("sketchbridge.test_connection", icon="LINKED")
-        layout.operator("sketchbridge.doctor", icon="CHECKMARK")
+        self.draw_settings(context)
+
+
+class SKETCHBRIDGE_PT_stages(_SubPanel, bpy.types.Panel):
+    """The two stages and what the second starts from."""
+
+    bl_idname = "SKETCHBRIDGE_PT_stages"
+    bl_label = "Stages"
+    section = STAGES
+
+
+class SKETCHBRIDGE_PT_output(_SubPanel, bpy.types.Panel):
+    """How large the result may be."""
+
+    bl_idname = "SKETCHBRIDGE_PT_output"
+    bl_label = "Output"
+    section = OUTPUT
+
+
+class SKETCHBRIDGE_PT_advanced(_SubPanel, bpy.types.Panel):
+    """What is rarely changed."""
+
+    bl_idname = "SKETCHBRIDGE_PT_advanced"
+    bl_label = "Advanced"
+    section = ADVANCED
+
+    def draw(self, context: bpy.types.Context) -> None:
+        self.draw_settings(context)
+        column = self.layout.column()
+        column.enabled = jobs.running is None
+        column.operator("sketchbridge.test_connection", icon="LINKED")
+        column.operator("sketchbridge.doctor", icon="CHECKMARK")
+
+
+def draw_setting(layout: bpy.types.UILayout, settings: properties.SketchbridgeSettings, field: Field) -> None:
+    """One setting; of a number that is left to the preset, the switch and the preset's."""
+    if field.spec.offered or not properties.left_to_preset(field):
+        layout.prop(settings, field.name)
+        return
+    row = layout.row(align=True, heading=field.spec.label)
+    row.prop(settings, f"use_{field.name}", text="")
+    if getattr(settings, f"use_{field.name}"):
+        row.prop(settings, field.name, text="")
+    else:
+        row.label(text=preset_text(field, settings.preset))
+
+
+def preset_text(field: Field, preset: str) -> str:
+    """The preset's number as the panel shows it: '20,000', '1.88%', 'Calibrated'."""
+    value = properties.preset_value(field, preset)
+    if field.spec.choices:
+        return next(choice.label for choice in field.spec.choices if choice.value == value)
+    if field.spec.unit is Unit.LENGTH:
+        return f"{value:.2f}%"
+    return f"{value:,}" if field.kind is int else f"{value:g}"
 
 
 def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> None:
@@ -84,7 +135,7 @@ def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> N
         box.operator("sketchbridge.cancel", icon="X")
         return
     box.label(text=stage_label(session.stage) + step_text(session))
-    left = time_text(session.seconds_left)
+    left = duration(session.seconds_left)
     box.progress(factor=session.fraction, type="BAR", text=f"{session.fraction:.0%}" + (f", {left} left" if left else ""))
     if session.quiet:
         box.label(text="The engine does not answer", icon="ERROR")
@@ -143,16 +194,6 @@ def step_text(session: Session) -> str:
     return f"  {progress.step} / {progress.total}" if progress is not None and progress.total > 1 and session.phase is Phase.RUNNING else ""
 
 
-def time_text(seconds: float | None) -> str:
-    """'45 s', '3 min 20 s', '2 h 05 min'; empty while unknown."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def squared(image: np.ndarray) -> np.ndarray:
     """A strip of square pictures side by side, [H, k H, 3], laid out in rows as near to a square as they fill."""
     height, width, _ = image.shape
@@ -197,4 +238,4 @@ def _paragraph(layout: bpy.types.UILayout, text: str, icon: str, width: int) -> 
         column.label(text=line, icon=icon if index == 0 else "BLANK1")
 
 
-CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_advanced)
+CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced)

@@ -1,96 +1,148 @@
-"""What the artist sets, kept with the scene; the running job's state is not here (see jobs)."""
+"""What the artist sets, kept with the scene; the running job's state is not here (see jobs).
+
+The properties follow from engine.job_fields: a setting of a job is a property of the same name. A number that may be left to the
+preset has a switch `use_NAME` beside it, or is a list whose first entry is the preset's. Lengths are shown in percent of the
+sketch's longest side. Numbers of the preset that are no settings of their own travel under `overrides`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
-ENGINE_LONGEST_SIDE = 1.6
-"""Length in engine space of the longest side of the sketch's bounding box (2 * engine.conventions.FIT_EXTENT)."""
+from .errors import InputError
+from .fields import Door, Field, Unit, shown, table
+from .job_fields import LONGEST_SIDE, PRESETS, Hyperparameters, JobSettings
 
-_PRESETS = (
-    ("draft", "Draft", "Minutes; coarse detail"),
-    ("standard", "Standard", "Finer detail, several times longer"),
-    ("high", "High", "Finest detail; wants a GPU"),
-)
-_DEVICES = (
-    ("auto", "Automatic", "A GPU where the engine finds one"),
-    ("cpu", "CPU", "Compute on the processor"),
-    ("cuda", "GPU", "Compute on the NVIDIA GPU"),
-)
-_TEXTURE_SIZES = (
-    ("0", "From Preset", "The preset's texture size"),
-    *((str(size), f"{size} px", f"{size} by {size} pixels") for size in (256, 512, 1024, 2048, 4096)),
-)
+FROM_PRESET = "0"
+"""The list entry that leaves a number to the preset."""
+LARGEST_INT = 2**31 - 1
+_SUBTYPES = {Unit.SHARE: "FACTOR", Unit.LENGTH: "PERCENTAGE", Unit.TEXELS: "PIXEL"}
+
+FIELDS: Mapping[str, Field] = {field.name: field for described in (Hyperparameters, JobSettings) for field in shown(described, Door.PANEL)}
+"""Every setting in the panel, by name."""
+
+
+def left_to_preset(field: Field) -> bool:
+    """Whether the preset has a number for it, which is taken unless the artist says otherwise."""
+    return field.name in table(Hyperparameters)
+
+
+def scale(field: Field) -> float:
+    """How many of the panel's units make up one of the setting's."""
+    return 100 / LONGEST_SIDE if field.spec.unit is Unit.LENGTH else 1.0
+
+
+def preset_value(field: Field, preset: str) -> Any:
+    """What the preset says, in the panel's units."""
+    value = getattr(PRESETS[preset], field.name)
+    return value * scale(field) if field.kind is float else value
+
+
+def tooltip(field: Field) -> str:
+    """What it is, with its unit and range."""
+    if field.spec.unit is Unit.LENGTH:
+        return f"{field.spec.description}; percent of the sketch's longest side"
+    return f"{field.spec.description}; {field.bounds}" if field.spec.unit not in (Unit.NONE, Unit.SHARE) else field.spec.description
+
+
+def job_settings(settings: SketchbridgeSettings, mode: str) -> dict[str, Any]:
+    """The settings as JobSettings takes them, checked; InputError says which cannot be used."""
+    values: dict[str, Any] = {"mode": mode}
+    overrides = _parsed_overrides(settings.overrides)
+    for field in FIELDS.values():
+        value = _given(settings, field)
+        if value is not None:
+            (values if field.name in table(JobSettings) else overrides)[field.name] = value
+    return JobSettings.from_dict({**values, "overrides": overrides}).to_dict()
+
+
+def show(settings: SketchbridgeSettings, values: Mapping[str, Any]) -> None:
+    """The reverse of `job_settings`: the panel takes on the settings of a job, as stored on its result. InputError where it cannot."""
+    job = JobSettings.from_dict(values).to_dict()
+    overrides = job.pop("overrides")
+    for field in FIELDS.values():
+        value = job.get(field.name) if field.name in job else overrides.pop(field.name, None)
+        if field.kind is Mapping:
+            continue
+        if field.spec.offered:
+            setattr(settings, field.name, str(value) if value in field.spec.offered else FROM_PRESET)
+            if value is not None and value not in field.spec.offered:
+                overrides[field.name] = value
+        elif left_to_preset(field):
+            setattr(settings, f"use_{field.name}", value is not None)
+            if value is not None:
+                setattr(settings, field.name, value * scale(field) if field.kind is float else value)
+        else:
+            if field.kind is int and value > LARGEST_INT:
+                raise InputError("bad_setting", f"{field.spec.label} {value} is too large for Blender; the largest is {LARGEST_INT}.",
+                                 "Start that job from a command line.")  # fmt: skip
+            setattr(settings, field.name, "" if value is None else value)
+    settings.overrides = json.dumps(overrides) if overrides else ""
+
+
+def _given(settings: SketchbridgeSettings, field: Field) -> Any:
+    """What the artist gave, None where it is left out."""
+    value = getattr(settings, field.name)
+    if field.kind is Mapping or (left_to_preset(field) and not field.spec.offered and not getattr(settings, f"use_{field.name}")):
+        return None
+    if field.spec.offered:
+        return None if value == FROM_PRESET else int(value)
+    if field.kind is str and not value.strip() and field.default is not dataclasses.MISSING:
+        return None
+    if field.name == "model" and value.strip().startswith("//") and bpy.data.filepath:
+        return bpy.path.abspath(value.strip())  # relative to the open file, as Blender writes such paths
+    return value / scale(field) if field.kind is float else value.strip() if field.kind is str else value
+
+
+def _parsed_overrides(text: str) -> dict[str, Any]:
+    try:
+        overrides = json.loads(text) if text.strip() else {}
+        if not isinstance(overrides, dict):
+            raise ValueError("expected a JSON object")
+    except ValueError as error:
+        raise InputError("bad_setting", f"The overrides cannot be read as JSON: {error}.",
+                         'Write them as {"stage1_steps": 100} or leave them empty.') from error  # fmt: skip
+    return overrides
+
+
+def _property(field: Field) -> Any:
+    """Blender's property for a field: name, tooltip, default, range, unit."""
+    spec, told = field.spec, {"name": field.spec.label, "description": tooltip(field)}
+    default = preset_value(field, "draft") if left_to_preset(field) else field.default
+    if spec.offered:
+        first = (FROM_PRESET, "From Preset", "The preset's own")
+        sizes = ((str(size), f"{size} px", f"{size} by {size} pixels") for size in spec.offered)
+        return EnumProperty(items=(first, *sizes), default=FROM_PRESET, **told)
+    if spec.choices:
+        return EnumProperty(items=[(choice.value, choice.label, choice.description) for choice in spec.choices], default=default, **told)
+    if field.kind in (int, float):
+        low, high = (bound * scale(field) for bound in (spec.low, spec.high))
+        subtype = _SUBTYPES.get(spec.unit, "NONE")
+        if field.kind is int:
+            return IntProperty(default=default, min=int(low), max=min(int(high), LARGEST_INT), subtype=subtype, **told)
+        return FloatProperty(default=default, min=low, max=high, subtype=subtype, precision=2, **told)
+    return StringProperty(default=default if isinstance(default, str) else "", **told)
+
+
+def _annotations() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in FIELDS.values():
+        if left_to_preset(field) and not field.spec.offered:
+            found[f"use_{field.name}"] = BoolProperty(name=f"Set {field.spec.label}", description=f"{tooltip(field)}. Off: the preset's")
+        found[field.name] = _property(field)
+    return found
 
 
 class SketchbridgeSettings(bpy.types.PropertyGroup):
     """Settings of the next job."""
 
-    prompt: StringProperty(  # type: ignore[valid-type]
-        name="Prompt", description="What the sketch should become, for example 'a red tulip flower'"
-    )
-    source: StringProperty(  # type: ignore[valid-type]
-        name="Source Prompt", description="What it looks like now; empty builds it from the prompt"
-    )
-    preset: EnumProperty(name="Preset", description="Quality and time", items=_PRESETS, default="draft")  # type: ignore[valid-type]
-    seed: IntProperty(  # type: ignore[valid-type]
-        name="Seed", description="Another seed gives another result; the same seed gives the same", default=0, min=0
-    )
-    adherence: FloatProperty(  # type: ignore[valid-type]
-        name="Adherence", description="How closely the result follows the sketch", default=0.5, min=0.0, max=1.0, subtype="FACTOR"
-    )
-    model: StringProperty(  # type: ignore[valid-type]
-        name="Model", description="'embedded', a hub id, a folder with a diffusers model, or a folder of images", default="embedded"
-    )
-    device: EnumProperty(name="Device", description="Where the engine computes", items=_DEVICES, default="auto")  # type: ignore[valid-type]
-    use_closing: BoolProperty(name="Set Closing", description="Use this closing radius instead of the preset's")  # type: ignore[valid-type]
-    closing: FloatProperty(  # type: ignore[valid-type]
-        name="Closing", description="Strokes nearer than twice this grow together; percent of the sketch's longest side",
-        default=3.0, min=0.0, max=31.25, subtype="PERCENTAGE",
-    )  # fmt: skip
-    use_thickness: BoolProperty(name="Set Thickness", description="Use this thickness instead of the preset's")  # type: ignore[valid-type]
-    thickness: FloatProperty(  # type: ignore[valid-type]
-        name="Thickness", description="Half thickness that ribbons and open strokes get; percent of the sketch's longest side",
-        default=1.5, min=0.1, max=18.75, subtype="PERCENTAGE",
-    )  # fmt: skip
-    faces: IntProperty(  # type: ignore[valid-type]
-        name="Faces", description="Largest number of triangles of the result; 0 takes the preset's", default=0, min=0, max=5_000_000
-    )
-    texture_size: EnumProperty(  # type: ignore[valid-type]
-        name="Texture", description="Width and height of the texture", items=_TEXTURE_SIZES, default="0"
-    )
-    overrides: StringProperty(  # type: ignore[valid-type]
-        name="Overrides", description="Hyperparameters of the preset to change, as JSON, for scripts", default=""
-    )
-
-
-def job_settings(settings: SketchbridgeSettings, mode: str) -> dict[str, Any]:
-    """The settings as engine.config.JobSettings takes them. ValueError where the overrides are no JSON object."""
-    overrides = json.loads(settings.overrides) if settings.overrides.strip() else {}
-    if not isinstance(overrides, dict):
-        raise ValueError("expected a JSON object")
-    model = settings.model.strip() or "embedded"
-    if model.startswith("//") and bpy.data.filepath:  # relative to the open file, as Blender writes such paths
-        model = bpy.path.abspath(model)
-    values: dict[str, Any] = {
-        "mode": mode, "prompt": settings.prompt, "model": model, "preset": settings.preset,
-        "seed": settings.seed, "adherence": settings.adherence, "device": settings.device, "overrides": overrides,
-    }  # fmt: skip
-    if settings.source.strip():
-        values["source"] = settings.source
-    if settings.use_closing:
-        values["closing"] = settings.closing / 100 * ENGINE_LONGEST_SIDE
-    if settings.use_thickness:
-        values["thickness"] = settings.thickness / 100 * ENGINE_LONGEST_SIDE
-    if settings.faces:
-        values["faces"] = settings.faces
-    if settings.texture_size != "0":
-        values["texture_size"] = int(settings.texture_size)
-    return values
+    __annotations__ = _annotations()
 
 
 CLASSES = (SketchbridgeSettings,)

@@ -6,6 +6,7 @@ The caller starts a Session, calls `poll` a few times a second, shows its attrib
 from __future__ import annotations
 
 import enum
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -98,8 +99,9 @@ class Session:
 
     @property
     def seconds_left(self) -> float | None:
-        """The engine's estimate, None while unknown."""
-        return self.progress.seconds_left if self.progress else None
+        """The engine's estimate, None while unknown or beyond all numbers."""
+        left = self.progress.seconds_left if self.progress else None
+        return left if left is not None and math.isfinite(left) else None
 
     def take_mesh(self) -> protocol.MeshUpdate | None:
         """The newest mesh, once."""
@@ -162,7 +164,7 @@ class Session:
                 self.phase = Phase.RUNNING
             case protocol.Progress():
                 self.progress = message
-                self._advance(message)
+                self._advance()
             case protocol.Preview():
                 self.preview = message.image
             case protocol.MeshUpdate():
@@ -181,10 +183,10 @@ class Session:
             case _:
                 pass
 
-    def _advance(self, message: protocol.Progress) -> None:
+    def _advance(self) -> None:
         elapsed = self._clock() - self._started
-        if message.seconds_left is not None:
-            self.fraction = max(self.fraction, min(elapsed / max(elapsed + message.seconds_left, 1e-6), 0.99))
+        if self.seconds_left is not None:
+            self.fraction = max(self.fraction, min(elapsed / max(elapsed + self.seconds_left, 1e-6), 0.99))
 
     def _watch(self) -> None:
         """Time limits; called when the queue is empty. EngineError where the engine is gone or never came."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from engine.config import JobSettings
 from engine.errors import JobError
 from engine.formats.files import replacing
+from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.results import versions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -11,19 +10,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from engine.config import DEVICES, PRESETS, JobSettings
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError
+from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES
+from engine.job_fields import MODES, JobSettings
 from engine.reporting import ConsoleReporter
+
+OPTIONS = shown(JobSettings, Door.ENGINE)
 
 
 class InterruptibleReporter(ConsoleReporter):
-    """Console progress; Ctrl-C asks the job to end at its next step, a second Ctrl-C ends the process."""
+    """Console progress. While it is entered, Ctrl-C asks the job to end at its next step, and a second Ctrl-C ends the process."""
 
     def __init__(self) -> None:
         super().__init__()
         self._interrupted = False
-        signal.signal(signal.SIGINT, self._interrupt)
+
+    def __enter__(self) -> InterruptibleReporter:
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if self._before is None else self._before)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
@@ -34,46 +42,9 @@ class InterruptibleReporter(ConsoleReporter):
         return self._interrupted
 
 
-def add_job_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a refine or texture job, the same on every command line."""
-    parser.add_argument("--prompt", required=True, help="what it should become, e.g. 'a red tulip flower'")
-    parser.add_argument("--source", help="what it looks like now; default: the prompt with the descriptors of a poor render")
-    parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
-    parser.add_argument("--preset", default="draft", choices=tuple(PRESETS))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--adherence", type=float, default=0.5, help="0 free .. 1 close to the sketch (default 0.5)")
-    parser.add_argument("--closing", type=float, help="strokes nearer than twice this are joined (engine units; the object is 1.6 long)")
-    parser.add_argument("--thickness", type=float, help="half thickness of open strokes and ribbons (engine units)")
-    parser.add_argument("--faces", type=int, help="face budget of the result")
-    parser.add_argument("--texture-size", type=int, help="edge of the square texture in texels")
-    parser.add_argument("--device", default="auto", choices=DEVICES)
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset"
-    )
-
-
-def settings_from(arguments: argparse.Namespace, mode: str) -> JobSettings:
-    """Settings from parsed arguments; InputError where they cannot be used."""
-    overrides: dict[str, object] = {}
-    for entry in arguments.overrides:
-        name, separator, text = entry.partition("=")
-        if not separator:
-            raise InputError("bad_setting", f"--set expects NAME=NUMBER, got '{entry}'.", "Write for example --set stage1_steps=500.")
-        overrides[name] = _value(text)
-    names = ("prompt", "source", "model", "preset", "seed", "adherence", "closing", "thickness", "faces", "texture_size", "device")
-    return JobSettings.from_dict({"mode": mode, "overrides": overrides, **{name: getattr(arguments, name) for name in names}})
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
 def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     """`sketchbridge refine` and `sketchbridge texture`."""
-    settings = settings_from(arguments, mode)
+    settings = JobSettings.from_dict({**values_from(arguments, OPTIONS), "mode": mode})
     source, folder = Path(arguments.input), Path(arguments.out)
     if source.suffix.lower() not in SUFFIXES:
         raise InputError(
@@ -92,8 +63,9 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     sketch = load_mesh(source)
     prepare_folder(folder)
     checkpoint = folder / f"{source.stem}.checkpoint"
-    result = run_job(sketch, settings, InterruptibleReporter(), checkpoint)
-    written = write_result(result, sketch, folder, source.stem)
+    with InterruptibleReporter() as reporter:
+        result = run_job(sketch, settings, reporter, checkpoint)
+        written = write_result(result, sketch, folder, source.stem)
     checkpoint.unlink(missing_ok=True)
     mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
     print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")
@@ -128,15 +100,12 @@ def build_parser() -> argparse.ArgumentParser:
         prog="sketchbridge", description="Rough 3D sketches refined and textured by calibrated score distillation."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for mode, text in (
-        ("refine", "refine a sketch: geometry and texture"),
-        ("texture", "texture a mesh; vertices, faces and UVs stay as they are"),
-    ):
-        command = commands.add_parser(mode, help=text)
+    for mode in MODES:
+        command = commands.add_parser(mode.value, help=mode.description, description=mode.description)
         command.add_argument("input", help=f"mesh file: {' '.join(SUFFIXES)}")
         command.add_argument("--out", required=True, help="folder for the results")
-        add_job_arguments(command)
-        command.set_defaults(run=_job_runner(mode))
+        add_options(command, OPTIONS)
+        command.set_defaults(run=_job_runner(mode.value))
     add_commands(commands)
     commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)
     doctor = commands.add_parser("doctor", help="what works here, what does not, and the fix")

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FIT_EXTENT = 0.8
+from engine.job_fields import LONGEST_SIDE
+
+FIT_EXTENT = LONGEST_SIDE / 2
 """Half of the longest side of the sketch's bounding box in engine space; the rest of [-1, 1] is room to grow."""
 
 GLTF_FROM_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)

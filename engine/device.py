@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from engine.config import DEVICES
-from engine.errors import InputError, JobError
+from engine.errors import JobError
+from engine.fields import check_value, table
+from engine.job_fields import JobSettings
 
 
 def select_device(name: str) -> torch.device:
     """ "auto" takes CUDA where there is one. JobError where CUDA is asked for and absent, InputError for another name."""
-    if name not in DEVICES:
-        raise InputError("device", f"There is no device '{name}'.", f"Choose one of {', '.join(DEVICES)}.")
+    check_value(table(JobSettings)["device"], name)
     if name == "cuda" and not torch.cuda.is_available():
         raise JobError(
             "no_cuda",

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.config import Hyperparameters
 from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import check_prompt, target_prompt
 from engine.guidance.methods import source_text
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
+from engine.job_fields import Hyperparameters
 from engine.render.base import Rasterizer
 from engine.render.shading import RenderedViews, render_views
 from engine.subject import Subject, colour_weight

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint, cached_path, fingerprint
-from engine.config import Hyperparameters, JobSettings
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import load_prior
@@ -23,7 +22,9 @@ from engine.errors import JobError
 from engine.export import Watcher, finish, finish_texture
 from engine.export import planned_seconds as planned_export
 from engine.fit import fit_to_sketch
+from engine.guidance.methods import method_named
 from engine.isosurface.dmtet import TetGrid
+from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
@@ -60,6 +61,7 @@ def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> Job
 
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Checkpoint) -> JobResult:
     numbers = settings.resolve()
+    method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch))
 
     timer.start(Stage.CHECK)
@@ -224,14 +226,8 @@ def _extracted(subject: Subject) -> tuple[Tensor, Tensor]:
 
 def _report(settings: JobSettings, prompts: PromptPair, device: torch.device, timer: StageTimer, mended: list[str]) -> dict[str, Any]:
     return {
-        "mode": settings.mode,
-        "prompt": settings.prompt,
+        **settings.to_dict(),
         "source": prompts.source_for(),
-        "model": settings.model,
-        "preset": settings.preset,
-        "seed": settings.seed,
-        "adherence": settings.adherence,
-        "overrides": dict(settings.overrides),
         "device": str(device),
         "stage_seconds": {stage: round(seconds, 2) for stage, seconds in timer.seconds.items()},
         "mended": mended,

@@ -13,6 +13,7 @@ import numpy as np
 from engine.errors import Cancelled
 from engine.mesh import Mesh
 from engine.protocol import Stage
+from engine.words import duration
 
 
 class OnStep(Protocol):
@@ -106,16 +107,6 @@ class ConsoleReporter(QuietReporter):
     def note(self, text: str) -> None:
         super().note(text)
         print(f"{chr(10) if self._tty else ''}note: {text}", file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """'45 s', '3 min 20 s' or '2 h 05 min'."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def stop_if_cancelled(reporter: Reporter) -> None:

@@ -32,8 +32,8 @@ from engine.mesh import Mesh
 from engine.protocol import Connection, Message, Role
 
 if TYPE_CHECKING:
-    from engine.config import JobSettings
     from engine.job import JobResult
+    from engine.job_fields import JobSettings
     from engine.reporting import Reporter
 
 DEFAULT_JOB = "engine.job:run_kept_job"
@@ -281,7 +281,7 @@ def _outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Mess
 
 
 def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:
-    from engine.config import JobSettings
+    from engine.job_fields import JobSettings
 
     settings = JobSettings.from_dict(submit.settings)
     sketch = _sketch(submit)

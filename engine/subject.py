@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from engine.config import Hyperparameters
+from engine.job_fields import Hyperparameters
 from engine.mesh import Mesh
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours

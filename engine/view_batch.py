@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.camera import Cameras, sample_orbit, view_words
-from engine.config import Hyperparameters
+from engine.job_fields import Hyperparameters
 from engine.render.shading import Light, sample_light
 
 

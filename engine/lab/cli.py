@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config import DEVICES
 from engine.errors import EXIT_DONE, InputError
+from engine.fields import add_options, check_value, table
 from engine.guidance.methods import method_named, methods_for
+from engine.job_fields import JobSettings
 from engine.reporting import ConsoleReporter
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE = 256
 """Pictures of a small prior are enlarged by a whole factor to at least this side."""
+
+SHARED = [table(JobSettings)[name] for name in ("model", "seed", "device")]
+"""Settings that mean the same as in a job."""
 
 NETWORK_RATE = 1e-3
 """Learning rate of the weights of an illusion's two networks."""
@@ -55,14 +59,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
     parser.add_argument("--preset", default="standard", help="draft, standard or paper: how many steps, how fast (default standard)")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--scale", type=float, help="strength of the method: its guidance scale s, or the weight w of a difference")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimization runs")
-    parser.add_argument("--device", default="cpu", help=f"one of {', '.join(DEVICES)} (default cpu)")
+    add_options(parser, SHARED)
+    parser.set_defaults(**{field.name: field.default for field in SHARED})
 
 
 class PreviewReporter(ConsoleReporter):
@@ -193,6 +196,8 @@ def run_illusion(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, PreviewReporter]:
+    for field in SHARED:
+        check_value(field, getattr(arguments, field.name))
     import torch
 
     from engine.device import select_device

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from engine.config import JobSettings
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import load_prior
@@ -27,6 +26,7 @@ from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.formats.meshio import load_mesh
 from engine.job import fitted_subject, sketch_surface
+from engine.job_fields import JobSettings
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
 from engine.subject import Subject

@@ -151,20 +151,6 @@ def test_progress_is_told(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "Deviation from the sketch: mean 1.50 %" in said.out
 
 
-def test_the_options_are_those_of_the_engines_own_command_line(cli: Any) -> None:
-    """One job description on every command line: an option added to one must come to the other."""
-    import re
-
-    source = (Path(__file__).resolve().parents[2] / "engine" / "cli.py").read_text()
-    body = source[source.index("def add_job_arguments") : source.index("def settings_from")]
-    assert set(re.findall(r'"(--[a-z-]+)"', body)) <= set(re.findall(r"--[a-z-]+", cli_help(cli)))
-
-
-def cli_help(cli: Any) -> str:
-    parser = cli.build_parser()
-    return "".join(action.choices["refine"].format_help() for action in parser._actions if getattr(action, "choices", None))
-
-
 def test_a_folder_holds_the_numbers_of_deviation(cli: Any, tmp_path: Path) -> None:
     add_cube()
     assert cli.main(["refine", "--prompt", "x", "--out", str(tmp_path / "out")]) == 0

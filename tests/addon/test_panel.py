@@ -5,15 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import numpy as np
-import pytest
 from helpers import part
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (-3, "0 s"), (59.6, "1 min 00 s"), (45, "45 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
-)
-def test_time_left_in_words(scene: ModuleType, seconds: float | None, text: str) -> None:
-    assert part(scene, "panels").time_text(seconds) == text
 
 
 def test_a_strip_of_views_becomes_a_square(scene: ModuleType) -> None:

@@ -249,10 +249,10 @@ def test_the_original_may_be_renamed_or_deleted_meanwhile(scene: ModuleType) -> 
 
 def test_panel_settings_become_the_jobs_settings(scene: ModuleType) -> None:
     settings = bpy.context.scene.sketchbridge
-    settings.prompt, settings.source, settings.faces, settings.texture_size = "p", "s", 700, "512"
+    settings.prompt, settings.source, settings.use_faces, settings.faces, settings.texture_size = "p", "s", True, 700, "512"
     settings.use_closing, settings.closing, settings.use_thickness, settings.thickness = True, 5.0, True, 2.5
     settings.overrides = '{"stage1_steps": 3}'
-    from engine.config import JobSettings
+    from engine.job_fields import JobSettings
 
     checked = JobSettings.from_dict(part(scene, "properties").job_settings(settings, "texture"))
     assert (checked.mode, checked.prompt, checked.source, checked.faces, checked.texture_size) == ("texture", "p", "s", 700, 512)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.checkpoint import KEPT, Checkpoint, cached_path, fingerprint
-from engine.config import JobSettings
 from engine.errors import JobError
+from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 
 TRIANGLE = Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], dtype=np.int32))

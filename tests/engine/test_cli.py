@@ -88,7 +88,7 @@ def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Pa
         (["refine", str(FLOWER), "--prompt", "", "--out", "OUT"], "prompt is empty"),
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--model", "/no/such/folder"], "/no/such/folder"),
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--set", "speed=9"], "speed"),
-        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--set", "views"], "NAME=NUMBER"),
+        (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--set", "views"], "NAME=VALUE"),
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "OUT", "--adherence", "7"], "Adherence"),
         (["refine", "README.md", "--prompt", "a mug", "--out", "OUT"], ".glb"),
         (["refine", str(FLOWER), "--prompt", "a mug", "--out", "/proc/nowhere"], "cannot be written"),

@@ -96,6 +96,8 @@ def test_illusion_writes_what_is_to_be_printed(model, tmp_path):
         (("--prompt", "  "), ("prompt is empty",)),
         (("--model", "/no/such/folder"), ("/no/such/folder", "embedded")),
         (("--device", "tpu"), ("tpu",)),
+        (("--seed", "-5"), ("Seed", "-5")),
+        (("--seed", "99999999999999999999999"), ("Seed", "9,223,372,036,854,775,807")),
         (("--strip", "course.mp4"), ("course.mp4", ".gif")),
         (("--out", "picture.jpg"), (".png",)),
     ],

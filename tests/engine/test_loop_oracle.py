@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from engine.camera import Cameras, orbit
-from engine.config import PRESETS
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
 from engine.job import fitted_subject, sketch_surface
+from engine.job_fields import PRESETS
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.shading import render_views

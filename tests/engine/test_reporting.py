@@ -9,7 +9,7 @@ import pytest
 import engine.reporting as reporting
 from engine.errors import Cancelled
 from engine.protocol import Stage, stage_label
-from engine.reporting import QuietReporter, StageTimer, duration
+from engine.reporting import QuietReporter, StageTimer
 
 PLAN = {Stage.CHECK: 1.0, Stage.FIT: 10.0, Stage.STAGE1: 40.0, Stage.EXPORT: 15.0}
 
@@ -56,11 +56,6 @@ def test_a_step_raises_once_the_user_cancels() -> None:
     listener.stop = True
     with pytest.raises(Cancelled):
         clock.step(1, 2)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
-def test_durations_read_naturally(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_the_bar_never_jumps_through_a_stage_whose_work_cannot_tell_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import engine.job as job
-from engine.config import JobSettings
 from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.formats.meshio import load_mesh
+from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.reporting import QuietReporter
@@ -198,6 +198,13 @@ def test_a_single_triangle_becomes_a_solid() -> None:
 def test_an_empty_prompt_is_refused() -> None:
     with pytest.raises(InputError, match="prompt is empty"):
         job.run_job(Mesh(np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], dtype=np.int32)), JobSettings(prompt=" "), QuietReporter())
+
+
+def test_a_method_that_does_not_serve_jobs_is_refused_before_anything_heavy_is_loaded(sketch: Mesh) -> None:
+    reporter = Recorder(stop=lambda stage, step: True)
+    for name in ("magic", "dds"):
+        with pytest.raises(InputError, match=name):
+            job.run_job(sketch, dataclasses.replace(SETTINGS, overrides={**SMALL, "stage2_method": name}), reporter)
 
 
 def test_a_missing_model_folder_is_named(sketch: Mesh, tmp_path: Path) -> None:

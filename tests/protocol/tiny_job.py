@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import JobSettings
 from engine.errors import InputError
+from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
 

@@ -37,7 +37,8 @@ def imported_by(folder: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    "module", ["engine.protocol", "engine.config", "engine.guidance.methods", "engine.errors", "engine.mesh", "engine.reporting"]
+    "module",
+    ["engine.protocol", "engine.job_fields", "engine.guidance.methods", "engine.errors", "engine.mesh", "engine.reporting", "engine.words"],
 )
 def test_light_modules_load_nothing_heavy(module):
     assert loaded_after(f"import {module}") == set()
@@ -159,10 +160,17 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
     assert not {file: names for file, names in offending.items() if names}
 
 
-@pytest.mark.parametrize("name", ["protocol.py", "errors.py", "formats/files.py"])
-def test_what_addon_and_engine_share_is_one_file(name):
-    assert (ROOT / "addon" / Path(name).name).read_bytes() == (ROOT / "engine" / name).read_bytes()
-    assert {found.split(".")[0] for found in imported_by("engine")[f"engine/{name}"]} <= {*sys.stdlib_module_names, "numpy"}
+SHARED = ["errors.py", "fields.py", "files.py", "job_fields.py", "protocol.py", "words.py"]
+"""What both sides use: files of the engine that are links in the add-on."""
+
+
+def test_what_both_sides_share_is_one_file_of_the_standard_library():
+    links = sorted(path for path in (ROOT / "addon").glob("*.py") if path.is_symlink())
+    assert [path.name for path in links] == SHARED
+    for path in links:
+        assert path.readlink().parts[:2] == ("..", "engine")  # relative, so that any checkout is whole
+        imported = {name.split(".")[0] for name in imported_by("addon")[f"addon/{path.name}"]}
+        assert imported <= {*sys.stdlib_module_names, *(["numpy"] if path.name == "protocol.py" else [])}
 
 
 def test_nothing_in_the_engine_prints_on_import():

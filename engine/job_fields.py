@@ -1,0 +1,171 @@
+"""What a job can be told: every setting once, with its type, default, range, unit and words, and the presets' numbers.
+
+Checks, both command lines, Blender's panel, the report and the provenance on the result loop over these classes (engine.fields).
+A new setting is an entry here and the code that uses it. Standard library only; addon/job_fields.py is a link to this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from .errors import InputError
+from .fields import Choice, Door, Spec, Unit, check, refuse_unknown, table
+
+LONGEST_SIDE = 1.6
+"""Length in engine space of the longest side of the sketch's bounding box, the measure of every Unit.LENGTH."""
+
+STAGES, OUTPUT, ADVANCED, MAIN = "stages", "output", "advanced", "main"
+"""The panel's sections."""
+
+MODES = (
+    Choice("refine", "Refine", "Geometry and texture from a sketch"),
+    Choice("texture", "Texture", "A texture alone; vertices, faces and UVs stay as they are"),
+)
+PRESET_CHOICES = (
+    Choice("draft", "Draft", "Minutes; coarse detail"),
+    Choice("standard", "Standard", "Finer detail, several times longer"),
+    Choice("high", "High", "Finest detail; wants a GPU"),
+)
+DEVICES = (
+    Choice("auto", "Automatic", "A GPU where the engine finds one"),
+    Choice("cpu", "CPU", "Compute on the processor"),
+    Choice("cuda", "GPU", "Compute on the NVIDIA GPU"),
+)
+STAGE2_METHODS = (
+    Choice("calibrated", "Calibrated", "From the source prompt's images to the prompt's (the paper's second stage)"),
+    Choice("anchored", "Anchored", "As calibrated, but tied to the noise that was added"),
+    Choice("sds", "SDS", "Goes on with the direction of stage 1"),
+    Choice("nfsd", "NFSD", "Noise-free score distillation"),
+    Choice("csd", "CSD", "Classifier score distillation"),
+)
+"""What the panel lists; the methods that there are stand in engine.guidance.methods."""
+
+FACES = Spec("Faces", "Largest number of triangles of the result", 50, 5_000_000, Unit.TRIANGLES, section=OUTPUT)
+TEXTURE_SIZE = Spec("Texture Size", "Width and height of the texture", 16, 8192, Unit.TEXELS, offered=(256, 512, 1024, 2048, 4096, 8192),
+                    section=OUTPUT)  # fmt: skip
+THICKNESS = Spec("Thickness", "Half thickness that ribbons and open strokes get", 0.001, 0.3, Unit.LENGTH, section=ADVANCED)
+CLOSING = Spec("Closing", "Strokes nearer to each other than twice this grow together", 0, 0.5, Unit.LENGTH, section=ADVANCED)
+
+
+def _number(label: str, description: str, low: float, high: float, unit: Unit = Unit.NONE, section: str = "", **more: Any) -> Spec:
+    """A preset's number: it travels under `overrides` and is given by `--set`; the panel shows those that have a section."""
+    return Spec(label, description, low, high, unit, doors=Door.WIRE | Door.PANEL if section else Door.WIRE, section=section, **more)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Every number of the optimization. A preset is one of these; a job may override single fields by name.
+
+    Lengths are in engine space (conventions.SceneNormalization), rates are Adam's, times are shares of the noise schedule 0..1.
+    An instance is checked when it is made; InputError names the first field that cannot be used.
+    """
+
+    grid: Annotated[int, _number("Grid", "Tetrahedral grid cells along each axis", 8, 256, Unit.CELLS, ADVANCED, multiple=2)]
+    colour_grid: Annotated[int, _number("Colour Grid", "Finest level of the colour field along each axis", 8, 256, Unit.CELLS)]
+    views: Annotated[int, _number("Views", "Views rendered at each step", 1, 64, section=ADVANCED)]
+    supersample: Annotated[int, _number("Supersampling", "Render at this multiple of the model's image size, then average", 1, 4)]
+    fit_steps: Annotated[int, _number("Fit Steps", "Steps that fit the surface to renders of the sketch", 0, 100_000, Unit.STEPS)]
+    stage1_steps: Annotated[int, _number("Stage 1", "Steps of stage 1: shape and colour by SDS", 0, 1_000_000, Unit.STEPS, STAGES)]
+    stage2_steps: Annotated[int, _number("Stage 2", "Steps of stage 2: calibrated detail", 0, 1_000_000, Unit.STEPS, STAGES)]
+    guidance_scale: Annotated[float, _number("Guidance", "Classifier-free guidance s of stage 1 (SDS)", 0, 1000, section=STAGES)] = 12.0
+    stage2_method: Annotated[
+        str,
+        Spec("Stage 2 Method", "Direction of stage 2", choices=STAGE2_METHODS, closed=False, doors=Door.WIRE | Door.PANEL, section=STAGES),
+    ] = "calibrated"
+    stage2_weight: Annotated[float, _number("Stage 2 Strength", "Strength of the method of stage 2", 0, 1000, section=STAGES)] = 4.0
+    t_low: Annotated[float, _number("Least Noise", "Lowest noise level of the guidance", 0, 1, Unit.SHARE)] = 0.02
+    t_high: Annotated[float, _number("Most Noise", "Highest noise level at the start; falls over the job", 0, 1, Unit.SHARE)] = 0.75
+    t_high_end: Annotated[float, _number("Most Noise at the End", "Highest noise level at the end", 0, 1, Unit.SHARE)] = 0.5
+    geometry_every: Annotated[int, _number("Geometry Every", "The surface moves at every so many steps, the colours at each", 1, 100)] = 1
+    sdf_lr: Annotated[float, _number("Distance Rate", "Learning rate of the signed distances", 0, 1)] = 3e-4
+    deform_lr: Annotated[float, _number("Deformation Rate", "Learning rate of the grid's deformation", 0, 1)] = 3e-4
+    colour_lr: Annotated[float, _number("Colour Rate", "Learning rate of the colours", 0, 1)] = 2e-2
+    smoothness: Annotated[float, _number("Smoothness", "Weight of the displacement's membrane energy", 0, 1000, section=ADVANCED)] = 1.0
+    elevation_low: Annotated[float, _number("Lowest Elevation", "Of the views", -89, 89, Unit.DEGREES)] = 0.0
+    elevation_high: Annotated[float, _number("Highest Elevation", "Of the views", -89, 89, Unit.DEGREES)] = 45.0
+    distance_low: Annotated[float, _number("Least Distance", "Of the cameras", 1, 20, Unit.LENGTH)] = 2.9
+    distance_high: Annotated[float, _number("Largest Distance", "Of the cameras", 1, 20, Unit.LENGTH)] = 3.5
+    fov: Annotated[float, _number("Field of View", "Of the cameras", 5, 120, Unit.DEGREES)] = 40.0
+    faces: Annotated[int, FACES] = 20_000
+    texture_size: Annotated[int, TEXTURE_SIZE] = 1024
+    thickness: Annotated[float, THICKNESS] = 0.025
+    closing: Annotated[float, CLOSING] = 0.03
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.t_low < min(self.t_high, self.t_high_end):
+            raise InputError(
+                "bad_setting",
+                f"t_low must be below t_high and t_high_end, got {self.t_low:g}, {self.t_high:g} and {self.t_high_end:g}.",
+                "Leave them out to use the preset's.",
+            )
+
+
+PRESETS: dict[str, Hyperparameters] = {
+    "draft": Hyperparameters(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
+                     geometry_every=4, sdf_lr=6e-4, deform_lr=6e-4),
+    "standard": Hyperparameters(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400,
+                        texture_size=2048, faces=50_000),
+    "high": Hyperparameters(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000,
+                    texture_size=2048, faces=200_000),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """One job as the user describes it; the same from the panel, the command line and a batch file.
+
+    Fields that may be None take the preset's number, the source prompt the paper's (engine.diffusion.prompts.source_prompt).
+    An instance is checked when it is made; InputError says what cannot be used and the fix.
+    """
+
+    prompt: Annotated[str, Spec("Prompt", "A few words that say what the sketch should become", example="a red tulip flower", section=MAIN)]
+    mode: Annotated[str, Spec("Mode", "What is made", choices=MODES, doors=Door.WIRE)] = "refine"
+    source: Annotated[
+        str | None,
+        Spec("Source Prompt", "What it looks like now; left out, the prompt with the descriptors of a poor render", section=STAGES),
+    ] = None
+    preset: Annotated[str, Spec("Preset", "Quality and time", choices=PRESET_CHOICES, section=MAIN)] = "draft"
+    seed: Annotated[int, Spec("Seed", "Another seed gives another result; the same seed gives the same", 0, 2**63 - 1, section=MAIN)] = 0
+    adherence: Annotated[
+        float, Spec("Adherence", "How closely the result follows the sketch: 0 free, 1 close", 0, 1, Unit.SHARE, section=MAIN)
+    ] = 0.5
+    model: Annotated[
+        str,
+        Spec("Model", "'embedded', a hub id, a folder with a diffusers model, or a folder of images", example="embedded", section=MAIN),
+    ] = "embedded"
+    closing: Annotated[float | None, CLOSING] = None
+    thickness: Annotated[float | None, THICKNESS] = None
+    faces: Annotated[int | None, FACES] = None
+    texture_size: Annotated[int | None, TEXTURE_SIZE] = None
+    device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
+    overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        self.resolve()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> JobSettings:
+        """Settings from plain data (a wire message, TOML); an unknown name is an InputError."""
+        if not isinstance(values, Mapping):
+            raise InputError("bad_setting", f"Settings must be a table of names and values, got {values!r}.", 'Write {"prompt": "..."}.')
+        refuse_unknown(values, cls, "setting", "Correct or remove it; numbers of the preset go under 'overrides'.")
+        return cls(**{"prompt": "", **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` takes back and JSON can hold."""
+        return {**{name: getattr(self, name) for name in table(type(self))}, "overrides": dict(self.overrides)}
+
+    def resolve(self) -> Hyperparameters:
+        """The preset's numbers with this job's own in their place."""
+        numbers = table(Hyperparameters)
+        refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
+        named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
+        changes = {**self.overrides, **named}
+        return dataclasses.replace(PRESETS[self.preset], **changes)
