@@ -45,14 +45,14 @@ def make_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
     )
 
 
-def make_text_model(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A CLIP text model of three layers: token ids [B, 64] -> features [B, 64, 192]."""
+def make_text_model(tokenizer: CLIPTokenizer, width: int = TEXT_WIDTH, layers: int = 3) -> CLIPTextModel:
+    """A small CLIP text model: token ids [B, 64] -> features [B, 64, width]."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=512,
-        projection_dim=TEXT_WIDTH,
-        num_hidden_layers=3,
+        hidden_size=width,
+        intermediate_size=width * 8 // 3,
+        projection_dim=width,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
         bos_token_id=tokenizer.bos_token_id,

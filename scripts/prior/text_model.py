@@ -71,13 +71,13 @@ def attribute_names(records: list[Record]) -> AttributeNames:
 class AttributeHeads(nn.Module):
     """Linear read-outs of text features [B, 192]; used for pretraining only."""
 
-    def __init__(self, names: AttributeNames) -> None:
+    def __init__(self, names: AttributeNames, width: int = TEXT_WIDTH) -> None:
         super().__init__()
-        self.kind = nn.Linear(TEXT_WIDTH, len(names.kinds))
-        self.background = nn.Linear(TEXT_WIDTH, len(names.backgrounds))
-        self.view = nn.Linear(TEXT_WIDTH, len(names.views))
-        self.modifiers = nn.Linear(TEXT_WIDTH, len(names.modifiers))
-        self.faults = nn.Linear(TEXT_WIDTH, len(names.faults))
+        self.kind = nn.Linear(width, len(names.kinds))
+        self.background = nn.Linear(width, len(names.backgrounds))
+        self.view = nn.Linear(width, len(names.views))
+        self.modifiers = nn.Linear(width, len(names.modifiers))
+        self.faults = nn.Linear(width, len(names.faults))
 
     def loss(self, features: torch.Tensor, targets: AttributeTargets) -> torch.Tensor:
         """Sum of the five cross entropies, a scalar."""
@@ -106,7 +106,7 @@ def _with_fillers(caption: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def _draw_faults(rng: np.random.Generator) -> tuple[str, ...]:
+def draw_faults(rng: np.random.Generator) -> tuple[str, ...]:
     """The descriptors of a made-up caption."""
     choice = rng.random()
     if choice < CLEAN_SHARE:
@@ -127,7 +127,7 @@ def draw_batch(records: list[Record], names: AttributeNames, count: int, rng: np
             captions.append("")
             continue
         record = records[int(rng.integers(len(records)))]
-        descriptors = _draw_faults(rng)
+        descriptors = draw_faults(rng)
         caption, tells_background, tells_view = draw_caption(record, descriptors, rng)
         captions.append(_with_fillers(caption, rng))
         rows[row, 0] = names.kinds.index(record.kind)

@@ -197,7 +197,7 @@ class Trainer:
 
     def replica(self) -> UNet2DConditionModel:
         """The network once more: the same weights in memory, gradients of its own."""
-        twin = UNet2DConditionModel.from_config(self.unet.config)
+        twin = type(self.unet).from_config(self.unet.config)
         twin = twin.to(self.settings.device).train()
         for own, shared in zip(twin.parameters(), self.unet.parameters(), strict=True):
             own.data = shared.data
@@ -218,9 +218,13 @@ class Trainer:
         signal = kept[:, None, None, None]
         noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16):
-            predicted = unet(noised, timesteps, encoder_hidden_states=features).sample
+            predicted = self.predict(unet, noised, timesteps, features)
         error = (predicted.float() - latents).square().mean((1, 2, 3))
         return (loss_weight(kept) * error).mean()
+
+    def predict(self, unet: UNet2DConditionModel, noised: torch.Tensor, timesteps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """What the network takes for clean latents."""
+        return unet(noised, timesteps, encoder_hidden_states=features).sample
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
         """One optimizer step with the gradients of ``source``; the caller holds the lock."""
@@ -245,7 +249,7 @@ class Trainer:
 
     def averaged_unet(self) -> UNet2DConditionModel:
         """A copy of the network with the averaged weights, on the CPU, for use."""
-        copy = UNet2DConditionModel.from_config(self.unet.config)
+        copy = type(self.unet).from_config(self.unet.config)
         with self.lock, torch.no_grad():
             for target, value in zip(copy.parameters(), self.average, strict=True):
                 target.copy_(value.cpu())

@@ -44,12 +44,16 @@ class Material:
 
 @dataclass(frozen=True)
 class Part:
-    """A mesh with its material."""
+    """A mesh with its material.
+
+    name: what a caption may call it ("roof", "leaves"); empty for what the subject's own caption is about.
+    """
 
     mesh: Mesh
     material: Material
     smooth: bool = True
     bevel: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,9 @@ class Workbench:
         """A numpy generator that follows from ``rng``."""
         return np.random.default_rng(self.rng.randrange(2**31))
 
-    def add(self, mesh: Mesh, material: Material, *, smooth: bool = True, bevel: float = 0.0) -> None:
+    def add(self, mesh: Mesh, material: Material, *, smooth: bool = True, bevel: float = 0.0, name: str = "") -> None:
         """Put a part on the bench."""
-        self.parts.append(Part(mesh, material, smooth, bevel))
+        self.parts.append(Part(mesh, material, smooth, bevel, name))
 
     def colour(self, *names: str) -> tuple[str, Colour]:
         """One of the named colours, a little varied."""

@@ -58,11 +58,11 @@ def house(bench: Workbench) -> Subject:
     body = joined(box(width, depth, height).moved(z=height / 2), _gables(width, depth, height, rise))
     bench.add(body, wall, smooth=False)
     tiles = bench.natural(rng.choice(ROOFS), 0.8, 0.6, 25)
-    bench.add(_roof(width, depth, height, rise), tiles, smooth=False)
+    bench.add(_roof(width, depth, height, rise), tiles, smooth=False, name="roof")
     _openings(bench, width, depth, height)
     if rng.random() < 0.6:
         chimney = box(0.09, 0.09, 0.9 * rise).moved(0.25 * width, 0.18 * depth, height + 0.85 * rise)
-        bench.add(chimney, bench.natural((0.3, 0.1, 0.07), 0.9), smooth=False)
+        bench.add(chimney, bench.natural((0.3, 0.1, 0.07), 0.9), smooth=False, name="chimney")
     return Subject(with_article(f"{name} house"), height + rise, 0.55)
 
 
@@ -79,16 +79,16 @@ def _openings(bench: Workbench, width: float, depth: float, height: float) -> No
             if side < 0 and place == door:
                 _, colour = bench.colour("red", "brown", "green", "blue")
                 panel = box(0.13, 0.03, 0.6 * height).moved(x, y, 0.3 * height)
-                bench.add(panel, Material(colour), smooth=False, bevel=0.004)
+                bench.add(panel, Material(colour), smooth=False, bevel=0.004, name="door")
                 continue
             border = box(0.14, 0.02, 0.38 * height).moved(x, y, 0.58 * height)
-            bench.add(border, frame, smooth=False, bevel=0.004)
+            bench.add(border, frame, smooth=False, bevel=0.004, name="window frames")
             pane = box(0.115, 0.03, 0.31 * height).moved(x, y, 0.58 * height)
-            bench.add(pane, glass, smooth=False)
+            bench.add(pane, glass, smooth=False, name="windows")
         gable = box(0.02, 0.14, 0.36 * height).moved(side * width / 2, 0, 0.6 * height)
-        bench.add(gable, frame, smooth=False, bevel=0.004)
+        bench.add(gable, frame, smooth=False, bevel=0.004, name="window frames")
         pane = box(0.03, 0.115, 0.3 * height).moved(side * width / 2, 0, 0.6 * height)
-        bench.add(pane, glass, smooth=False)
+        bench.add(pane, glass, smooth=False, name="windows")
 
 
 def _masonry(bench: Workbench) -> tuple[str, Material]:
@@ -111,18 +111,18 @@ def tower(bench: Workbench) -> Subject:
     if rng.random() < 0.5:
         _, colour = bench.colour("red", "blue", "brown", "green")
         roof = cone(radius * 1.35, rng.uniform(0.3, 0.45)).moved(z=height + 0.11)
-        bench.add(roof, bench.natural(colour, 0.7, 0.4, 20))
+        bench.add(roof, bench.natural(colour, 0.7, 0.4, 20), name="roof")
         total += 0.25
     else:
         stones = [box(0.07, 0.1, 0.1).moved(radius * 1.1, 0, height + 0.16).rotated("z", math.pi * k / 5) for k in range(10)]
         bench.add(joined(*stones), stone, smooth=False)
     dark = Material((0.02, 0.02, 0.025), roughness=0.6)
-    bench.add(box(0.14, 0.06, 0.24).moved(0, -radius * 1.05, 0.12), bench.wood(), smooth=False)
+    bench.add(box(0.14, 0.06, 0.24).moved(0, -radius * 1.05, 0.12), bench.wood(), smooth=False, name="door")
     slits = [
         box(0.05, 0.04, 0.13).moved(0, -radius, level).rotated("z", turn)
         for level, turn in ((0.45, 0.3), (0.6, 2.2), (0.65, 4.1), (0.7, -0.1))
     ]
-    bench.add(joined(*slits), dark, smooth=False)
+    bench.add(joined(*slits), dark, smooth=False, name="windows")
     return Subject(with_article(f"{name} stone tower"), total, 0.3)
 
 

@@ -16,7 +16,7 @@ def _stem(bench: Workbench, height: float, bend: float, green: Material) -> tupl
     direction = bench.rng.uniform(0, 2 * math.pi)
     x, y = bend * math.cos(direction), bend * math.sin(direction)
     points = [(x * t * t, y * t * t, height * t) for t in (step / 10 for step in range(11))]
-    bench.add(tube(points, 0.018), green)
+    bench.add(tube(points, 0.018), green, name="stem")
     return x, y
 
 
@@ -25,7 +25,7 @@ def _leaves(bench: Workbench, count: int, green: Material, length: tuple[float, 
     rng = bench.rng
     for _ in range(count):
         blade = leaf(rng.uniform(*length), rng.uniform(0.035, 0.06), rng.uniform(0.5, 0.9))
-        bench.add(blade.rotated("z", rng.uniform(0, 2 * math.pi)), green)
+        bench.add(blade.rotated("z", rng.uniform(0, 2 * math.pi)), green, name="leaves")
 
 
 def _facing(head: Mesh, bench: Workbench, tilt: tuple[float, float]) -> Mesh:
@@ -90,8 +90,8 @@ def daisy(bench: Workbench) -> Subject:
     head = (rays, bench.natural(colour, 0.55, 0.2, 20, subsurface=0.2))
     middle = (lathe(dome_points(dome, 0.5 * dome)), bench.natural(centre, 0.8, 0.8, 60))
     lean, turn = rng.uniform(0.2, 0.7), rng.uniform(-0.5, 0.5)
-    for mesh, material in (head, middle):
-        bench.add(mesh.rotated("x", lean).rotated("z", turn).moved(x, y, height), material)
+    for (mesh, material), part in ((head, ""), (middle, "centre")):
+        bench.add(mesh.rotated("x", lean).rotated("z", turn).moved(x, y, height), material, name=part)
     _leaves(bench, rng.randint(1, 3), green, (0.2, 0.35))
     return Subject(with_article(f"{name} daisy flower"), height + 0.15, 0.4)
 
@@ -108,12 +108,12 @@ def sunflower(bench: Workbench) -> Subject:
     lean, turn = rng.uniform(0.7, 1.3), rng.uniform(-0.4, 0.4)
     rings = [_ray_petals(18, disc_size * 0.9, length, 0.09, cup, bench) for cup in (0.1, 0.4)]
     middle = lathe(dome_points(disc_size, 0.25 * disc_size)).moved(z=0.02)
-    for mesh, material in ((rings[0], yellow), (rings[1], yellow), (middle, brown)):
-        bench.add(mesh.rotated("x", lean).rotated("z", turn).moved(x, y, height), material)
+    for mesh, material, part in ((rings[0], yellow, ""), (rings[1], yellow, ""), (middle, brown, "centre")):
+        bench.add(mesh.rotated("x", lean).rotated("z", turn).moved(x, y, height), material, name=part)
     for place in range(rng.randint(2, 4)):
         blade = leaf(rng.uniform(0.25, 0.35), rng.uniform(0.08, 0.11), 0.3)
         level = height * rng.uniform(0.15, 0.6)
-        bench.add(blade.rotated("z", 2.2 * place + rng.random()).moved(z=level), green)
+        bench.add(blade.rotated("z", 2.2 * place + rng.random()).moved(z=level), green, name="leaves")
     return Subject("a yellow sunflower", height + disc_size + 0.1, 0.38)
 
 

@@ -16,7 +16,7 @@ def _stalk(bench: Workbench, z: float, length: float) -> None:
     rng = bench.rng
     end = (rng.uniform(-0.06, 0.06), rng.uniform(-0.05, 0.05), z + length)
     path = spline([(0, 0, z), (0.01, 0, z + length / 2), end], 5)
-    bench.add(tube(path, np.linspace(0.012, 0.018, len(path))), bench.natural((0.12, 0.06, 0.02)))
+    bench.add(tube(path, np.linspace(0.012, 0.018, len(path))), bench.natural((0.12, 0.06, 0.02)), name="stalk")
 
 
 def apple(bench: Workbench) -> Subject:
@@ -35,7 +35,7 @@ def apple(bench: Workbench) -> Subject:
         _stalk(bench, 0.58, 0.24)
     if rng.random() < 0.4:
         blade = leaf(0.28, 0.08, 0.35).rotated("z", rng.uniform(0, 2 * math.pi))
-        bench.add(blade.moved(z=0.72), bench.natural(LEAF_GREEN))
+        bench.add(blade.moved(z=0.72), bench.natural(LEAF_GREEN), name="leaf")
     return Subject(with_article(f"{name} apple"), 0.75, 0.45)
 
 
@@ -97,10 +97,10 @@ def orange(bench: Workbench) -> Subject:
     skin = bench.natural((0.8, 0.25, 0.015), 0.4, 0.5, 45, subsurface=0.1)
     body = ball(0.38, 24, 40).scaled(1, 1, rng.uniform(0.92, 1.0)).moved(z=0.36)
     bench.add(body, skin)
-    bench.add(ball(0.03, 8, 8).scaled(1, 1, 0.5).moved(z=0.72), bench.natural((0.1, 0.2, 0.04)))
+    bench.add(ball(0.03, 8, 8).scaled(1, 1, 0.5).moved(z=0.72), bench.natural((0.1, 0.2, 0.04)), name="stalk")
     if rng.random() < 0.5:
         blade = leaf(0.3, 0.09, 0.3).rotated("z", rng.uniform(0, 2 * math.pi))
-        bench.add(blade.moved(z=0.72), bench.natural(LEAF_GREEN))
+        bench.add(blade.moved(z=0.72), bench.natural(LEAF_GREEN), name="leaf")
     return Subject("an orange fruit", 0.72, 0.42)
 
 

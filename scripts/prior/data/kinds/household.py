@@ -36,8 +36,8 @@ def _book_at(bench: Workbench, height: float, turn: float) -> str:
     boards = [box(width, depth, 0.02).moved(z=z) for z in (0.01, thick - 0.01)]
     spine = box(0.02, depth, thick).moved(-width / 2, 0, thick / 2)
     block = box(width - 0.05, depth - 0.05, thick - 0.04).moved(z=thick / 2)
-    bench.add(joined(*boards, spine).rotated("z", turn).moved(z=height), cover, smooth=False, bevel=0.006)
-    bench.add(block.rotated("z", turn).moved(z=height), PAPER, smooth=False)
+    bench.add(joined(*boards, spine).rotated("z", turn).moved(z=height), cover, smooth=False, bevel=0.006, name="cover")
+    bench.add(block.rotated("z", turn).moved(z=height), PAPER, smooth=False, name="pages")
     return name
 
 
@@ -59,12 +59,12 @@ def gift(bench: Workbench) -> Subject:
     bench.add(box(width, depth, height).moved(z=height / 2), bench.painted(colour), smooth=False, bevel=0.01)
     satin = Material(COLOURS[other], roughness=0.3)
     bands = [box(0.08, depth + 0.01, height + 0.01), box(width + 0.01, 0.08, height + 0.01)]
-    bench.add(joined(*bands).moved(z=height / 2), satin, smooth=False)
+    bench.add(joined(*bands).moved(z=height / 2), satin, smooth=False, name="ribbon")
     for side in (-1, 1):
         loop = spline([(0, 0, 0), (0.1, 0.03, 0.14), (0.22, 0, 0.1), (0.14, -0.02, 0.02), (0, 0, 0)], 6)
         bow = tube(loop, 0.03, 8).scaled(side, 1, 1).rotated("z", 0.4).moved(z=height + 0.01)
-        bench.add(bow, satin)
-    bench.add(ball(0.045).moved(z=height + 0.03), satin)
+        bench.add(bow, satin, name="ribbon")
+    bench.add(ball(0.045).moved(z=height + 0.03), satin, name="ribbon")
     return Subject(f"{with_article(name)} gift box with a {other} ribbon", height + 0.15, 0.48)
 
 
@@ -79,7 +79,7 @@ def cake(bench: Workbench) -> Subject:
         "lemon": (0.8, 0.65, 0.15),
     }[name]
     look = bench.natural(icing, 0.45, 0.15, 8, subsurface=0.1)
-    bench.add(lathe([(0.001, 0), (0.52, 0), (0.54, 0.03), (0.001, 0.02)], 48), bench.painted(COLOURS["white"]))
+    bench.add(lathe([(0.001, 0), (0.52, 0), (0.54, 0.03), (0.001, 0.02)], 48), bench.painted(COLOURS["white"]), name="plate")
     tiers, level = rng.randint(1, 3), 0.03
     for tier in range(tiers):
         radius, height = 0.42 - 0.12 * tier, 0.22
@@ -87,13 +87,13 @@ def cake(bench: Workbench) -> Subject:
         dots = int(radius * 50)
         drop = ball(0.035, 8, 10)
         ring = joined(*(drop.moved(radius, 0, level + 0.02).rotated("z", 2 * math.pi * k / dots) for k in range(dots)))
-        bench.add(ring, bench.natural((0.8, 0.75, 0.7) if name != "white" else (0.8, 0.3, 0.35)))
+        bench.add(ring, bench.natural((0.8, 0.75, 0.7) if name != "white" else (0.8, 0.3, 0.35)), name="cream")
         level += height
     top = 0.3 - 0.12 * (tiers - 1)
     for place in range(6):
         angle = math.pi * place / 3
         cherry = ball(0.045).moved(top * math.cos(angle), top * math.sin(angle), level + 0.02)
-        bench.add(cherry, Material((0.5, 0.01, 0.02), roughness=0.15))
+        bench.add(cherry, Material((0.5, 0.01, 0.02), roughness=0.15), name="cherries")
     return Subject(with_article(f"{name} cake"), level + 0.06, 0.55)
 
 
@@ -110,7 +110,7 @@ def hat(bench: Workbench) -> Subject:
     bench.add(lathe([*edge, (0.5 * (crown + top), 0.6 * tall), (top, tall), (0.001, tall)], 48), felt)
     _, band = bench.colour("black", "red", "yellow", "white")
     ribbon = lathe([(crown + 0.008, 0.05), (crown + 0.004 - 0.1 * (crown - top), 0.12)], 48)
-    bench.add(ribbon, Material(band, roughness=0.5))
+    bench.add(ribbon, Material(band, roughness=0.5), name="band")
     return Subject(with_article(f"{name} {style}"), tall, 0.52)
 
 
@@ -139,7 +139,7 @@ def boot(bench: Workbench) -> Subject:
     bench.add(torus(0.155, 0.018).scaled(1, 1.15, 1).moved(y=0.07, z=shaft), leather)
     outline = [(0.13 * math.cos(a), 0.37 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 33)[:-1]]
     sole = extruded(outline, 0.06).rotated("x", math.pi / 2).moved(y=-0.13, z=0.04)
-    bench.add(sole, Material((0.04, 0.025, 0.02), roughness=0.9), smooth=False)
+    bench.add(sole, Material((0.04, 0.025, 0.02), roughness=0.9), smooth=False, name="sole")
     return Subject(with_article(f"{name} boot"), shaft, 0.45)
 
 
@@ -160,9 +160,9 @@ def umbrella(bench: Workbench) -> Subject:
     for place in range(panels):
         piece = sheet(panel, 6, 10).rotated("z", 2 * math.pi * place / panels)
         bench.add(piece, looks[place % 2])
-    bench.add(tube([(0, 0, 0.12), (0, 0, 1.06)], 0.012), bench.metal("silver"))
+    bench.add(tube([(0, 0, 0.12), (0, 0, 1.06)], 0.012), bench.metal("silver"), name="shaft")
     hook = spline([(0, 0, 0.2), (0, 0, 0.06), (0.05, 0, 0.015), (0.1, 0, 0.06), (0.1, 0, 0.1)], 5)
-    bench.add(tube(hook, 0.022), bench.wood())
+    bench.add(tube(hook, 0.022), bench.wood(), name="handle")
     bench.add(cylinder(0.015, 0.06).moved(z=1.0), bench.metal("silver"))
     words = f"{name} and {other} umbrella" if two else f"{name} umbrella"
     return Subject(with_article(words), 1.06, 0.55)

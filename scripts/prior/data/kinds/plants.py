@@ -28,7 +28,7 @@ def _pine(bench: Workbench) -> Subject:
     rng = bench.rng
     height, tiers, points = rng.uniform(0.8, 1.0), rng.randint(4, 6), 28
     needles = bench.natural((0.03, 0.14, 0.05), 0.8, 1.0, 30)
-    bench.add(tube([(0, 0, 0), (0, 0, 0.4 * height)], [0.05, 0.035]), bench.natural(BARK, 0.9))
+    bench.add(tube([(0, 0, 0), (0, 0, 0.4 * height)], [0.05, 0.035]), bench.natural(BARK, 0.9), name="trunk")
     for tier in range(tiers):
         level = height * (0.15 + 0.8 * tier / tiers)
         radius = 0.33 * (1 - 0.85 * tier / tiers)
@@ -39,7 +39,7 @@ def _pine(bench: Workbench) -> Subject:
             rim.append((reach * math.cos(angle), reach * math.sin(angle), level - 0.03 * (place % 2)))
         tip = (0.0, 0.0, level + 0.28 * height)
         faces = [(0, 1 + place, 1 + (place + 1) % points) for place in range(points)]
-        bench.add(Mesh(np.array([tip, *rim]), faces), needles, smooth=False)
+        bench.add(Mesh(np.array([tip, *rim]), faces), needles, smooth=False, name="needles")
     return Subject("a pine tree", height + 0.1, 0.45)
 
 
@@ -53,7 +53,7 @@ def tree(bench: Workbench) -> Subject:
     height = rng.uniform(0.35, 0.5)
     top = (rng.uniform(-0.05, 0.05), rng.uniform(-0.05, 0.05), height + 0.15)
     trunk = tube([(0, 0, 0), (top[0] / 2, 0, height / 2), top], [0.07, 0.045, 0.03])
-    bench.add(trunk, bench.natural(BARK, 0.9, 0.8))
+    bench.add(trunk, bench.natural(BARK, 0.9, 0.8), name="trunk")
     generator = bench.generator
     clumps = generator.normal((0, 0, height + 0.22), (0.14, 0.14, 0.1), (9, 3))
     radii = generator.uniform(0.14, 0.24, 9)
@@ -62,7 +62,7 @@ def tree(bench: Workbench) -> Subject:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     reach = (radii[chosen] * generator.uniform(0.75, 1.0, 1800))[:, None]
     foliage = cards(clumps[chosen] + directions * reach, 0.035, generator)
-    bench.add(foliage, bench.natural(colour, 0.7, 0.5, 25), smooth=False)
+    bench.add(foliage, bench.natural(colour, 0.7, 0.5, 25), smooth=False, name="leaves")
     return Subject(with_article(f"{season} tree"), height + 0.55, 0.5)
 
 
@@ -75,11 +75,11 @@ def mushroom(bench: Workbench) -> Subject:
     radius, dome = rng.uniform(0.25, 0.4), rng.uniform(0.14, 0.28)
     stem = [(1.4, 0), (1.2, 0.15), (1, 0.4), (0.95, 0.8), (1.1, 1)]
     pale = bench.natural((0.65, 0.58, 0.45), 0.7, 0.4)
-    bench.add(lathe([(stalk * r, height * z) for r, z in stem]), pale)
+    bench.add(lathe([(stalk * r, height * z) for r, z in stem]), pale, name="stalk")
     rim = [(0.8 * stalk, height - 0.02), (0.9 * radius, height - 0.03), (radius, height)]
     cap = [(r, height + 0.03 + z) for r, z in dome_points(0.97 * radius, dome)]
     look = bench.natural(colour, rng.uniform(0.25, 0.6), 0.3, 9, subsurface=0.1)
-    bench.add(lathe(rim + cap), look)
+    bench.add(lathe(rim + cap), look, name="cap")
     if name == "red" or rng.random() < 0.2:
         _warts(bench, radius, height, dome)
     return Subject(with_article(f"{name} mushroom"), height + dome, 0.42)
@@ -102,7 +102,7 @@ def _warts(bench: Workbench, radius: float, height: float, dome: float) -> None:
                 height + 0.03 + dome * math.cos(down),
             )
         )
-    bench.add(joined(*lumps), Material((0.85, 0.83, 0.75), roughness=0.8, bump=0.5, scale=30))
+    bench.add(joined(*lumps), Material((0.85, 0.83, 0.75), roughness=0.8, bump=0.5, scale=30), name="dots")
 
 
 def _ribbed(angles: np.ndarray, ribs: int, depth: float) -> np.ndarray:
@@ -125,7 +125,7 @@ def pumpkin(bench: Workbench) -> Subject:
     top = float(profile[-1, 1])
     bend = rng.uniform(-0.1, 0.1)
     stalk = spline([(0, 0, top - 0.03), (0, 0, top + 0.06), (bend, bend / 2, top + 0.18)], 5)
-    bench.add(tube(stalk, np.linspace(0.055, 0.03, len(stalk)), 7), bench.natural((0.2, 0.2, 0.06)))
+    bench.add(tube(stalk, np.linspace(0.055, 0.03, len(stalk)), 7), bench.natural((0.2, 0.2, 0.06)), name="stalk")
     return Subject(with_article(f"{name} pumpkin"), top + 0.1, 0.48)
 
 
@@ -137,7 +137,7 @@ def cactus(bench: Workbench) -> Subject:
     if rng.random() < 0.6:
         foot = 0.24
         pot = [(0.001, 0), (0.15, 0), (0.19, 0.2), (0.215, 0.2), (0.215, 0.26), (0.19, 0.25)]
-        bench.add(lathe([*pot, (0.001, 0.24)]), bench.natural((0.4, 0.13, 0.05), 0.8, 0.2))
+        bench.add(lathe([*pot, (0.001, 0.24)]), bench.natural((0.4, 0.13, 0.05), 0.8, 0.2), name="pot")
     height, radius = rng.uniform(0.5, 0.7), rng.uniform(0.1, 0.14)
     profile = [(radius * 0.85, foot), (radius, foot + height * 0.5), (radius * 0.95, foot + height)]
     crown = [(r, foot + height + z) for r, z in dome_points(radius * 0.95, radius * 0.8)]

@@ -36,11 +36,11 @@ def mug(bench: Workbench) -> Subject:
     glaze = bench.painted(colour)
     bench.add(lathe([*outside, *rim, *inside, *bottom], 48), glaze)
     coffee = (0.05, 0.02, 0.008) if rng.random() < 0.7 else (0.3, 0.15, 0.05)
-    bench.add(disc(radius + 0.6 * taper - wall, 0.82 * height), Material(coffee, roughness=0.15))
+    bench.add(disc(radius + 0.6 * taper - wall, 0.82 * height), Material(coffee, roughness=0.15), name="coffee")
     reach = rng.uniform(0.16, 0.22)
     turns = [math.pi * step / 12 for step in range(13)]
     handle = [(0.97 * radius + reach * math.sin(t), 0, height * (0.5 + 0.3 * math.cos(t))) for t in turns]
-    bench.add(tube(handle, 0.035).rotated("z", rng.uniform(0, 2 * math.pi)), glaze)
+    bench.add(tube(handle, 0.035).rotated("z", rng.uniform(0, 2 * math.pi)), glaze, name="handle")
     return Subject(with_article(f"{name} coffee mug"), height, 0.45)
 
 
@@ -54,10 +54,10 @@ def teapot(bench: Workbench) -> Subject:
     bench.add(smooth_lathe([*body, *shoulder], 48), glaze)
     lid = [(r, 0.97 * height + z) for r, z in dome_points(0.42 * width, 0.14 * height)]
     knob = ball(0.05, 10, 16).moved(z=1.16 * height)
-    bench.add(joined(lathe(lid), knob), glaze)
+    bench.add(joined(lathe(lid), knob), glaze, name="lid")
     low, tip = (0.85 * width, 0, 0.35 * height), (width + 0.3, 0, 0.95 * height)
     spout = spline([low, (width + 0.12, 0, 0.45 * height), (width + 0.2, 0, 0.75 * height), tip], 5)
-    bench.add(tube(spout, np.linspace(0.1, 0.04, len(spout)), 16), glaze)
+    bench.add(tube(spout, np.linspace(0.1, 0.04, len(spout)), 16), glaze, name="spout")
     handle = spline(
         [
             (-0.8 * width, 0, 0.85 * height),
@@ -67,7 +67,7 @@ def teapot(bench: Workbench) -> Subject:
         ],
         6,
     )
-    bench.add(tube(handle, 0.035), glaze)
+    bench.add(tube(handle, 0.035), glaze, name="handle")
     return Subject(with_article(f"{words} teapot"), 1.25 * height, 0.62)
 
 
@@ -98,9 +98,9 @@ def bottle(bench: Workbench) -> Subject:
     if rng.random() < 0.7:
         _, colour = bench.colour("white", "beige", "red", "yellow")
         label = lathe([(width + 0.003, 0.15), (width + 0.003, 0.4)], 48)
-        bench.add(label, Material(colour, roughness=0.8))
+        bench.add(label, Material(colour, roughness=0.8), name="label")
     cork = lathe([(0.045, 0.97), (0.05, 1.03), (0.001, 1.03)], 20)
-    bench.add(cork, bench.natural((0.4, 0.25, 0.12), 0.9))
+    bench.add(cork, bench.natural((0.4, 0.25, 0.12), 0.9), name="cork")
     return Subject(with_article(f"{name} bottle"), 1.03, 0.25)
 
 
@@ -135,8 +135,8 @@ def candle(bench: Workbench) -> Subject:
     foot = 0.05
     holder = bench.metal(rng.choice(["gold", "silver"]))
     dish = [(0.001, 0), (0.24, 0), (0.3, 0.05), (0.28, 0.06), (0.2, 0.02), (0.001, 0.02)]
-    bench.add(lathe(dish), holder)
-    bench.add(torus(0.06, 0.015, 20).rotated("x", math.pi / 2).moved(x=0.33, z=0.05), holder)
+    bench.add(lathe(dish), holder, name="holder")
+    bench.add(torus(0.06, 0.015, 20).rotated("x", math.pi / 2).moved(x=0.33, z=0.05), holder, name="holder")
     edge = [(width, foot + height - 0.02), (0.9 * width, foot + height)]
     wax = lathe([(0.001, 0.02), (width, 0.02), *edge, (0.001, foot + height - 0.03)])
     bench.add(wax, Material(colour, roughness=0.4, subsurface=0.5))

@@ -1,0 +1,1 @@
+"""Teaches the prior that sees the surface which it paints."""
