@@ -9,11 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FRONT_BACK_LIMIT = 40.0
-"""Degrees of azimuth on either side of the front (or back) that still count as the front (or back) view."""
-
-OVERHEAD_LIMIT = 55.0
-"""Degrees of elevation above which a view is an overhead view whatever its azimuth."""
+from engine.views import view_word
 
 
 @dataclass(frozen=True)
@@ -115,16 +111,8 @@ def fixed_ring(count: int, elevation: float = 15.0, distance: float = 2.9, fov: 
 
 def view_words(cameras: Cameras) -> list[str]:
     """For each camera one of "front view", "side view", "back view" and "overhead view", as prompts describe it."""
-    return [_view_word(azimuth, elevation) for azimuth, elevation in zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)]
-
-
-def _view_word(azimuth: float, elevation: float) -> str:
-    if elevation > OVERHEAD_LIMIT:
-        return "overhead view"
-    turned = abs((azimuth + 180.0) % 360.0 - 180.0)
-    if turned <= FRONT_BACK_LIMIT:
-        return "front view"
-    return "back view" if turned >= 180.0 - FRONT_BACK_LIMIT else "side view"
+    angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+    return [f"{view_word(azimuth, elevation)} view" for azimuth, elevation in angles]
 
 
 def _look_at_origin(azimuth: Tensor, elevation: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,23 +10,7 @@ from torch import Tensor
 from engine.camera import Cameras, sample_orbit, view_words
 from engine.job_fields import Hyperparameters
 from engine.render.shading import Light, sample_light
-
-
-@dataclass(frozen=True)
-class Background:
-    """A plain background: the words a caption would use for it and its sRGB colour."""
-
-    words: str
-    colour: tuple[float, float, float]
-
-
-BACKGROUNDS = (
-    Background("on a white background", (0.82, 0.82, 0.82)),
-    Background("on a grey background", (0.59, 0.59, 0.61)),
-    Background("on a beige background", (0.74, 0.69, 0.63)),
-    Background("on a blue background", (0.37, 0.53, 0.72)),
-    Background("on a pink background", (0.80, 0.67, 0.69)),
-)
+from engine.views import BACKGROUNDS
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
 from engine.pictures import IMAGE_SUFFIXES, read_square
+from engine.views import view_word
 
 MAX_IMAGES = 20_000
 ACTIVE_SHARE = 1e-9
@@ -169,7 +170,7 @@ class EmpiricalPrior:
         rare = {word: math.log(1 + len(self.labels) / self._spread_of_words[word]) for word in words if word in self._spread_of_words}
         score = torch.tensor([sum(rare[word] for word in rare.keys() & known) for known in self._words])
         chosen = score >= score.max() - 1e-6
-        seen = torch.tensor([view_word(label) == view for label in self.labels])
+        seen = torch.tensor([view_of_label(label) == view for label in self.labels])
         if view and (chosen & seen).any():
             chosen = chosen & seen
         if words and not rare:
@@ -180,7 +181,7 @@ class EmpiricalPrior:
         """Of the chosen images those whose cameras are nearest, by the angle between the directions of view."""
         places = [i for i in chosen.nonzero().flatten().tolist() if self.labels[i].azimuth is not None]
         if not places:
-            word = word_of_angles(azimuth, elevation)
+            word = view_word(azimuth, elevation)
             seen = torch.tensor([label.view == word for label in self.labels])
             return chosen & seen if (chosen & seen).any() else chosen
         angles = np.array([(self.labels[i].azimuth, self.labels[i].elevation or 0.0) for i in places])
@@ -212,19 +213,11 @@ def directions(angles: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(elevation) * np.sin(azimuth), -np.cos(elevation) * np.cos(azimuth), np.sin(elevation)], axis=1)
 
 
-def word_of_angles(azimuth: float, elevation: float) -> str:
-    """The view word of a camera: front and back within 40 degrees, overhead above 55."""
-    if elevation > 55:
-        return "overhead"
-    turned = abs((azimuth + 180) % 360 - 180)
-    return "front" if turned < 40 else "back" if turned > 140 else "side"
-
-
-def view_word(label: ImageLabel) -> str | None:
+def view_of_label(label: ImageLabel) -> str | None:
     """The label's view word, from its angles where it has none."""
     if label.view or label.azimuth is None:
         return label.view
-    return word_of_angles(label.azimuth, label.elevation or 0.0)
+    return view_word(label.azimuth, label.elevation or 0.0)
 
 
 def label_from_name(stem: str) -> ImageLabel:

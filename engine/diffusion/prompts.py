@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from engine.errors import InputError
+from engine.views import VIEWS
 
 DESCRIPTORS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
 """The paper's description of the distribution that SDS reaches."""
@@ -52,8 +53,6 @@ STOP_WORDS = frozenset((
     "this", "that", "some", "one", "two", "three", "photo", "photograph", "picture", "image", "render", "view",
 ))  # fmt: skip
 """Words that say nothing about what is to be seen."""
-
-VIEW_WORDS = ("front", "side", "back", "overhead")
 
 
 def check_prompt(prompt: str) -> str:
@@ -124,7 +123,7 @@ def singular(word: str) -> str:
 
 def view_of(prompt: str) -> str | None:
     """ "front", "side", "back" or "overhead" if the prompt has that view word followed by "view", else None."""
-    found = re.search(rf"\b({'|'.join(VIEW_WORDS)})\s+view\b", prompt.lower())
+    found = re.search(rf"\b({'|'.join(VIEWS)})\s+view\b", prompt.lower())
     return found.group(1) if found else None
 
 

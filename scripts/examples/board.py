@@ -19,19 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.conventions import FIT_EXTENT
+from engine.views import BACKGROUNDS
 from scripts import ROOT
 from scripts.examples.sketching import curve
 
 CAPTION = "a red tulip flower"
-BACKGROUNDS = {  # engine.view_batch.BACKGROUNDS, which cannot be imported without torch; a test compares them
-    "on a white background": (0.82, 0.82, 0.82),
-    "on a grey background": (0.59, 0.59, 0.61),
-    "on a beige background": (0.74, 0.69, 0.63),
-    "on a blue background": (0.37, 0.53, 0.72),
-    "on a pink background": (0.80, 0.67, 0.69),
-}
 ELEVATIONS = {0.0: 12, 20.0: 12, 42.0: 8}  # degrees -> views around
-FIT_EXTENT, DISTANCE, FIELD_OF_VIEW = 0.8, 2.9, 40.0  # engine.conventions.FIT_EXTENT and the middle of the engine's cameras
+DISTANCE, FIELD_OF_VIEW = 2.9, 40.0  # the middle of the engine's cameras
 Surface = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -188,12 +183,12 @@ def main() -> None:
             for turn in range(count):
                 azimuth = (360 * (turn + 0.5 * (elevation > 0)) / count + 180) % 360 - 180
                 pixels = shoot(bpy, camera, azimuth, elevation, Path(folder) / "view.png")
-                for words, colour in BACKGROUNDS.items():
-                    name = f"tulip_{words.split()[-2]}_{elevation:02.0f}_{turn:02d}.webp"
-                    mixed = pixels[..., :3] * pixels[..., 3:] + np.asarray(colour) * (1 - pixels[..., 3:])
+                for background in BACKGROUNDS:
+                    name = f"tulip_{background.words.split()[-2]}_{elevation:02.0f}_{turn:02d}.webp"
+                    mixed = pixels[..., :3] * pixels[..., 3:] + np.asarray(background.colour) * (1 - pixels[..., 3:])
                     save_webp(bpy, mixed, arguments.out / name, arguments.quality)
                     angles = {"azimuth": round(azimuth, 2), "elevation": elevation}
-                    lines.append({"file": name, "caption": CAPTION, "background": words, **angles})
+                    lines.append({"file": name, "caption": CAPTION, "background": background.words, **angles})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (arguments.out / "captions.jsonl").write_text(text, encoding="utf-8")
 

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from scripts.prior.data.captions import VIEWS, draw_caption, modifiers_of
+from engine.views import VIEWS
+from scripts.prior.data.captions import draw_caption, modifiers_of
 from scripts.prior.data.degradations import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS
 from scripts.prior.data.records import Record
 from scripts.prior.networks import TEXT_WIDTH, tokenize

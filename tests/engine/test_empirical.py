@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from engine.diffusion import degradations as degrade
-from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name, word_of_angles
+from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name
 from engine.diffusion.load import load_prior
 from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import source_prompt
@@ -112,14 +112,6 @@ def test_cameras_fall_back_to_view_words(images):
     prior = EmpiricalPrior(images, words)
     assert chosen(prior, "a tulip", (180.0, 0.0)) == [1]
     assert chosen(prior, "a mug", (0.0, 0.0)) == [3, 4]
-
-
-@pytest.mark.parametrize(
-    ("angles", "word"),
-    [((0, 0), "front"), ((-39, 0), "front"), ((90, 20), "side"), ((200, 0), "back"), ((-179, 0), "back"), ((0, 56), "overhead")],
-)
-def test_view_words_of_angles(angles, word):
-    assert word_of_angles(*angles) == word
 
 
 def test_descriptors_select_spoilt_copies(prior):

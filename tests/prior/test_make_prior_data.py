@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -87,15 +86,3 @@ def test_two_hundred_pictures_of_every_kind(tmp_path):
     pictures = {record["file"]: (tmp_path / record["file"]).read_bytes() for record in records}
     assert len(set(pictures.values())) == 200
     assert [name for name in pictures if pixels(tmp_path / name).std(axis=0)[:3].max() < 0.015] == []
-
-
-@needs_blender
-@pytest.mark.blender
-@pytest.mark.parametrize(
-    ("azimuth", "elevation", "word"),
-    [(-90, 10, "front"), (90, 10, "back"), (0, 10, "side"), (180, 10, "side"), (-90, 70, "overhead")],
-)
-def test_view_words(azimuth, elevation, word):
-    from scripts.prior.data.studio import view_word
-
-    assert view_word(math.radians(azimuth), math.radians(elevation)) == word

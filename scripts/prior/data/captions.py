@@ -10,12 +10,12 @@ import re
 
 import numpy as np
 
+from engine.views import VIEWS
 from scripts.prior.data.degradations import CORRUPTIONS, DOMAINS
 from scripts.prior.data.records import Record
 
 PREFIXES = ("a photo of", "a high quality photo of", "")
 PREFIX_SHARES = (0.5, 0.25, 0.25)
-VIEWS = ("front", "side", "back", "overhead")
 BACKGROUND_SHARE = 0.6
 VIEW_SHARE = 0.5
 SHORT_NAME_SHARE = 0.3

@@ -4,66 +4,20 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
 from mathutils import Vector
 
-from scripts.prior.data.palette import Colour, dimmed, varied
+from engine.views import view_word
+from scripts.prior.data.grounds import GROUNDS, Ground
+from scripts.prior.data.palette import dimmed, varied
 from scripts.prior.data.shader_nodes import build_material
 from scripts.prior.data.shapes import Mesh
 from scripts.prior.data.workbench import Material, Part, Subject
 
 HALF_GROUND = 12.0
-OVERHEAD_ELEVATION = 55.0
-FRONT_OFFSET = 40.0
-BACK_OFFSET = 140.0
-
-
-@dataclass(frozen=True)
-class Background:
-    """What the subject stands on, and whether a wall of the same colour is behind it."""
-
-    words: str
-    colour: Colour
-    second: Colour | None = None
-
-    @property
-    def has_wall(self) -> bool:
-        """Plain backgrounds go on behind the subject; grounds lie under an open sky."""
-        return self.second is None
-
-
-BACKGROUNDS = (
-    Background("on a grass field", (0.06, 0.16, 0.03), (0.03, 0.08, 0.015)),
-    Background("on a wooden table", (0.3, 0.15, 0.06), (0.16, 0.07, 0.03)),
-    Background("on sand", (0.5, 0.4, 0.25), (0.4, 0.3, 0.18)),
-    Background("on a stone floor", (0.3, 0.3, 0.3), (0.18, 0.18, 0.18)),
-    Background("on a white background", (0.8, 0.8, 0.8)),
-    Background("on a grey background", (0.3, 0.3, 0.3)),
-    Background("on a black background", (0.008, 0.008, 0.008)),
-    Background("on a blue background", (0.1, 0.2, 0.45)),
-    Background("on a green background", (0.1, 0.3, 0.12)),
-    Background("on a beige background", (0.6, 0.48, 0.34)),
-    Background("on a pink background", (0.7, 0.35, 0.4)),
-)
-
-
-def view_word(azimuth: float, elevation: float) -> str:
-    """The view word of a camera.
-
-    Args:
-        azimuth: radians about z, 0 is +x; the front of a subject faces -y.
-        elevation: radians above the ground.
-    """
-    if elevation > math.radians(OVERHEAD_ELEVATION):
-        return "overhead"
-    offset = abs((math.degrees(azimuth) + 90 + 180) % 360 - 180)
-    if offset < FRONT_OFFSET:
-        return "front"
-    return "back" if offset > BACK_OFFSET else "side"
 
 
 class Studio:
@@ -92,13 +46,13 @@ class Studio:
             self._add_part(part, materials)
         azimuth = rng.uniform(-math.pi, math.pi)
         elevation = math.radians(rng.uniform(2, 32) if rng.random() < 0.75 else rng.uniform(32, 72))
-        background = rng.choice(BACKGROUNDS)
-        self._place_background(background, azimuth, rng)
+        ground = rng.choice(GROUNDS)
+        self._place_ground(ground, azimuth, rng)
         self._place_light(azimuth, rng)
         self._place_camera(subject, azimuth, elevation, rng)
         self.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
-        return background.words, view_word(azimuth, elevation)
+        return ground.words, view_word(math.degrees(azimuth) + 90, math.degrees(elevation))
 
     def _configure_render(self, size: int, samples: int, threads: int) -> None:
         render, cycles = self.scene.render, self.scene.cycles
@@ -174,21 +128,21 @@ class Studio:
             modifier = made.modifiers.new("bevel", "BEVEL")
             modifier.width, modifier.segments = part.bevel, 2
 
-    def _place_background(self, background: Background, azimuth: float, rng: random.Random) -> None:
-        colour = varied(background.colour, rng)
-        second = varied(background.second, rng) if background.second else dimmed(colour, 1.0)
+    def _place_ground(self, ground: Ground, azimuth: float, rng: random.Random) -> None:
+        colour = varied(ground.colour, rng)
+        second = varied(ground.second, rng) if ground.second else dimmed(colour, 1.0)
         scale = rng.choice([6, 15, 30])
-        ground = Material(colour, second, scale=scale, roughness=0.8, bump=0.0 if background.has_wall else 0.5)
+        material = Material(colour, second, scale=scale, roughness=0.8, bump=0.0 if ground.has_wall else 0.5)
         far = HALF_GROUND
         corners = [(-far, -far, 0), (far, -far, 0), (far, far, 0), (-far, far, 0)]
         materials: dict[Material, bpy.types.Material] = {}
-        self._add_part(Part(_quad(corners), ground, smooth=False), materials)
-        if background.has_wall:
+        self._add_part(Part(_quad(corners), material, smooth=False), materials)
+        if ground.has_wall:
             toward = Vector((math.cos(azimuth), math.sin(azimuth), 0))
             side, foot = Vector((-toward.y, toward.x, 0)) * far, -2.0 * toward
             up = Vector((0, 0, far))
             wall = [foot - side, foot + side, foot + side + up, foot - side + up]
-            self._add_part(Part(_quad(wall), ground, smooth=False), materials)
+            self._add_part(Part(_quad(wall), material, smooth=False), materials)
 
     def _place_light(self, azimuth: float, rng: random.Random) -> None:
         if self.panoramas:
