@@ -14,6 +14,7 @@ from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, Inp
 from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES
 from engine.job_fields import MODES, JobSettings
+from engine.memory import out_of_memory
 from engine.reporting import ConsoleReporter
 
 OPTIONS = shown(JobSettings, Door.ENGINE)
@@ -125,11 +126,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except SketchbridgeError as error:
-        print(f"\nsketchbridge: {error.message}\n  fix: {error.fix}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
     except (Cancelled, KeyboardInterrupt):
         print("\ncancelled; nothing was written but the checkpoint", file=sys.stderr)
         return EXIT_CANCELLED
+    except Exception as error:
+        exhausted = out_of_memory(error)
+        if exhausted is None:
+            raise
+        return _tell(exhausted)
+
+
+def _tell(error: SketchbridgeError) -> int:
+    print(f"\nsketchbridge: {error.message}\n  fix: {error.fix}", file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":

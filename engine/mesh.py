@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.errors import InputError
+
 
 @dataclass(frozen=True)
 class Paint:
@@ -53,6 +55,24 @@ class Mesh:
         """The mesh after a map of space, [N, 3] -> [N, 3], which takes vertices and paint along."""
         paint = None if self.paint is None else replace(self.paint, points=move(self.paint.points))
         return replace(self, vertices=np.ascontiguousarray(move(self.vertices), dtype=np.float32), paint=paint)
+
+    def checked(self) -> Mesh:
+        """Itself. InputError where its arrays do not fit together, which no reader gives but a message from elsewhere may."""
+        low, high = (int(self.faces.min()), int(self.faces.max())) if self.faces.size else (0, -1)
+        if low < 0 or high >= len(self.vertices):
+            raise InputError(
+                "sketch_faces",
+                f"Faces must refer to vertices 0 to {len(self.vertices) - 1}; got {low} to {high}.",
+                "The file or message is damaged: export the object again.",
+            )
+        for name, array, length in (("colours", self.colours, len(self.vertices)), ("uvs", self.uvs, len(self.faces))):
+            if array is not None and len(array) != length:
+                raise InputError(
+                    "sketch_layers",
+                    f"The mesh has {len(array)} {name}, expected {length}.",
+                    "Remove that layer from the object and try again.",
+                )
+        return self
 
     def corner_vertices(self) -> np.ndarray:
         """float32 [F, 3, 3]: the positions of each face's corners."""

@@ -10,31 +10,21 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import importlib
 import os
 import platform
 import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections import deque
-from collections.abc import Callable
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from engine import protocol
-from engine.errors import EXIT_CANCELLED, Cancelled, InputError, SketchbridgeError
-from engine.mesh import Mesh
+from engine.errors import EXIT_CANCELLED
 from engine.protocol import Connection, Message, Role
-
-if TYPE_CHECKING:
-    from engine.job import JobResult
-    from engine.job_fields import JobSettings
-    from engine.reporting import Reporter
+from engine.wire_job import WireReporter, outcome
 
 DEFAULT_JOB = "engine.job:run_kept_job"
 ABANDONED_SECONDS = 1.5
@@ -42,7 +32,6 @@ ABANDONED_SECONDS = 1.5
 READ_BYTES = 1 << 20
 
 _NEWEST_ONLY = (protocol.Progress, protocol.Preview, protocol.MeshUpdate, protocol.Pong)
-_MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
 
 
 def take_wire() -> tuple[int, int]:
@@ -108,53 +97,6 @@ class _Outbox:
         self._messages = deque(message for message in self._messages if type(message) is not kind)
 
 
-class WireReporter:
-    """Tells the host about one job (engine.reporting.Reporter), a few times a second at most."""
-
-    def __init__(
-        self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._job, self._put, self._cancel, self._clock = job, put, cancel, clock
-        self._last: dict[type, float] = {}
-        self._stage = ""
-
-    def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
-        """Sent at once for a new stage and for its last step, otherwise at most ten times a second."""
-        urgent = stage != self._stage or step >= total
-        self._stage = stage
-        if self._due(protocol.Progress) or urgent:
-            finite = {name: float(value) for name, value in figures.items() if np.isfinite(value)}
-            left = None if seconds_left is None or not np.isfinite(seconds_left) else float(seconds_left)
-            self._put(protocol.Progress(self._job, stage, int(step), int(total), left, finite))
-
-    def preview(self, image: np.ndarray) -> None:
-        """Sent at most about three times a second."""
-        if self._due(protocol.Preview):
-            self._put(protocol.Preview(self._job, np.array(image, dtype=np.uint8, order="C")))
-
-    def mesh(self, mesh: Mesh) -> None:
-        """Sent at most about twice a second."""
-        if self._due(protocol.MeshUpdate):
-            colours = None if mesh.colours is None else np.array(mesh.colours, dtype=np.float32, order="C")
-            vertices, faces = np.array(mesh.vertices, dtype=np.float32, order="C"), np.array(mesh.faces, dtype=np.int32, order="C")
-            self._put(protocol.MeshUpdate(self._job, vertices, faces, colours))
-
-    def note(self, text: str) -> None:
-        """Always sent."""
-        self._put(protocol.Note(self._job, text))
-
-    def cancelled(self) -> bool:
-        """True once the host sent Cancel or went away."""
-        return self._cancel.is_set()
-
-    def _due(self, kind: type) -> bool:
-        now = self._clock()
-        if now - self._last.get(kind, -1e9) < _MINIMUM_SECONDS[kind]:
-            return False
-        self._last[kind] = now
-        return True
-
-
 class _Server:
     def __init__(self, read: int, write: int, job: str) -> None:
         self._read, self._write, self._job_name = read, write, job
@@ -185,7 +127,7 @@ class _Server:
     def _run_job(self, submit: protocol.Submit) -> None:
         self._outbox.put(protocol.Accepted(submit.job))
         reporter = WireReporter(submit.job, self._outbox.put, self._cancel)
-        self._outbox.put(_outcome(submit, self._job_name, reporter))
+        self._outbox.put(outcome(submit, self._job_name, reporter))
 
     def _read_all(self) -> None:
         try:
@@ -255,54 +197,6 @@ class _Server:
             return []
 
 
-def _outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Message:
-    """Run the job; whatever happens is a message. Broad on purpose: this is the last place where a failure can be told."""
-    try:
-        result = _run(submit, job_name, reporter)
-        maps = {name: np.ascontiguousarray(image, dtype=np.uint8) for name, image in result.maps.items()}
-        uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
-        return protocol.Done(submit.job, _plain(result.report), _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
-    except Cancelled:
-        return protocol.CancelledJob(submit.job)
-    except SketchbridgeError as error:
-        return protocol.Failed(submit.job, error.code, error.message, error.fix, error.exit_code)
-    except MemoryError:
-        traceback.print_exc()
-        return protocol.Failed(submit.job, "out_of_memory", "The machine's memory is used up.",
-                               "Close other programs, or choose a lower preset or texture size.")  # fmt: skip
-    except Exception as error:
-        traceback.print_exc()
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch here
-            return protocol.Failed(submit.job, "out_of_memory", "The GPU's memory is used up.",
-                                   "Close other programs that use the GPU, choose a lower preset, or set the device to cpu.")  # fmt: skip
-        where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
-        return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
-                               f"This is a bug; please report it with the log in {where}.")  # fmt: skip
-
-
-def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:
-    from engine.job_fields import JobSettings
-
-    settings = JobSettings.from_dict(submit.settings)
-    sketch = _sketch(submit)
-    module, _, function = job_name.partition(":")
-    run_job: Callable[[Mesh, JobSettings, Reporter], JobResult] = getattr(importlib.import_module(module), function)
-    return run_job(sketch, settings, reporter)
-
-
-def _sketch(submit: protocol.Submit) -> Mesh:
-    count = len(submit.vertices)
-    if submit.faces.size and not 0 <= int(submit.faces.min()) <= int(submit.faces.max()) < count:
-        raise InputError("bad_mesh", f"A face refers to vertex {int(submit.faces.max())}, the mesh has {count} vertices.",
-                         "Run Mesh > Clean Up on the object, or remesh it.")  # fmt: skip
-    for name, array, length in (("colours", submit.colours, count), ("uvs", submit.uvs, len(submit.faces))):
-        if array is not None and len(array) != length:
-            raise InputError(
-                "bad_mesh", f"The mesh has {len(array)} {name}, expected {length}.", "Remove that layer from the object and try again."
-            )
-    return Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs)
-
-
 def release_memory() -> None:
     """Give memory that a job used back to the machine and its GPU."""
     gc.collect()
@@ -325,31 +219,6 @@ def _version(package: str) -> str:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return "unknown" if package == "sketchbridge" else "not installed"
-
-
-def _plain(report: dict[str, Any]) -> dict[str, Any]:
-    """The report with numpy's numbers turned into Python's and what JSON cannot hold into None."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): plain(entry) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(entry) for entry in value]
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, float) and not np.isfinite(value):
-            return None
-        return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
-
-    return plain(report)
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _int32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.int32)
 
 
 def _write_whole(descriptor: int, piece: bytes | memoryview) -> None:

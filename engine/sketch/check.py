@@ -27,7 +27,7 @@ def check_sketch(mesh: Mesh) -> tuple[Mesh, list[str]]:
     vertices that no face uses. Order is otherwise kept. Raises InputError, with the fix, for a mesh without faces, with coordinates that
     are not finite, too far out, or too small, and for one whose faces have no area.
     """
-    _refuse_faces(mesh)
+    _refuse_nothing(mesh.checked())
     mended: list[str] = []
     mesh = _without_loose_vertices(mesh, mended)
     _refuse_coordinates(mesh)
@@ -38,20 +38,13 @@ def check_sketch(mesh: Mesh) -> tuple[Mesh, list[str]]:
     return mesh, mended
 
 
-def _refuse_faces(mesh: Mesh) -> None:
-    """InputError where there are no faces, or faces of vertices that do not exist."""
+def _refuse_nothing(mesh: Mesh) -> None:
+    """InputError where there are no faces."""
     if len(mesh.vertices) == 0 or len(mesh.faces) == 0:
         raise InputError(
             "sketch_empty",
             f"The sketch needs faces; got {len(mesh.vertices)} vertices and {len(mesh.faces)} faces.",
             "Select an object that has faces; give curves a bevel or convert them to a mesh.",
-        )
-    low, high = int(mesh.faces.min()), int(mesh.faces.max())
-    if low < 0 or high >= len(mesh.vertices):
-        raise InputError(
-            "sketch_faces",
-            f"Faces must refer to vertices 0 to {len(mesh.vertices) - 1}; got {low} to {high}.",
-            "The file or message is damaged: export the object again.",
         )
 
 

@@ -20,7 +20,8 @@ import pytest
 from engine import protocol
 from engine.mesh import Mesh
 from engine.protocol import Connection, Message, Role
-from engine.server import WireReporter, _Outbox
+from engine.server import _Outbox
+from engine.wire_job import WireReporter
 
 Kind = TypeVar("Kind", bound=Message)
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,8 +142,8 @@ def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: 
 @pytest.mark.parametrize(
     ("vertices", "faces", "colours", "words"),
     [
-        (VERTICES, FACES + 3, None, "vertex 6, the mesh has 4"),
-        (VERTICES, -FACES, None, "refers to vertex"),
+        (VERTICES, FACES + 3, None, "vertices 0 to 3; got 3 to 6"),
+        (VERTICES, -FACES, None, "vertices 0 to 3; got -3 to 0"),
         (VERTICES, FACES, VERTICES[:2], "2 colours, expected 4"),
         (VERTICES[:0], FACES[:0], None, "no faces"),
     ],

@@ -32,7 +32,7 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> TinyResu
     """Smooth the vertices `steps` times; the prompt may ask for trouble."""
     print("this line would break the wire if standard output were not taken")
     words = settings.prompt.split()
-    if len(sketch.faces) == 0:
+    if len(sketch.checked().faces) == 0:
         raise InputError("empty_mesh", "The mesh has no faces.", "Add faces.")
     steps = int(words[words.index("steps") + 1]) if "steps" in words else 5
     vertices = sketch.vertices.copy()

@@ -1,0 +1,135 @@
+"""A job of the wire: a Submit comes in, the job runs, and whatever happens goes out as messages.
+
+Nothing heavy is imported before the job itself is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import protocol
+from engine.errors import Cancelled, SketchbridgeError
+from engine.memory import out_of_memory
+from engine.mesh import Mesh
+from engine.protocol import Message
+
+if TYPE_CHECKING:
+    from engine.job import JobResult
+    from engine.job_fields import JobSettings
+    from engine.reporting import Reporter
+
+_MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
+
+
+class WireReporter:
+    """Tells the host about one job (engine.reporting.Reporter), a few times a second at most."""
+
+    def __init__(
+        self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._job, self._put, self._cancel, self._clock = job, put, cancel, clock
+        self._last: dict[type, float] = {}
+        self._stage = ""
+
+    def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
+        """Sent at once for a new stage and for its last step, otherwise at most ten times a second."""
+        urgent = stage != self._stage or step >= total
+        self._stage = stage
+        if self._due(protocol.Progress) or urgent:
+            finite = {name: float(value) for name, value in figures.items() if np.isfinite(value)}
+            left = None if seconds_left is None or not np.isfinite(seconds_left) else float(seconds_left)
+            self._put(protocol.Progress(self._job, stage, int(step), int(total), left, finite))
+
+    def preview(self, image: np.ndarray) -> None:
+        """Sent at most about three times a second."""
+        if self._due(protocol.Preview):
+            self._put(protocol.Preview(self._job, np.array(image, dtype=np.uint8, order="C")))
+
+    def mesh(self, mesh: Mesh) -> None:
+        """Sent at most about twice a second."""
+        if self._due(protocol.MeshUpdate):
+            colours = None if mesh.colours is None else np.array(mesh.colours, dtype=np.float32, order="C")
+            vertices, faces = np.array(mesh.vertices, dtype=np.float32, order="C"), np.array(mesh.faces, dtype=np.int32, order="C")
+            self._put(protocol.MeshUpdate(self._job, vertices, faces, colours))
+
+    def note(self, text: str) -> None:
+        """Always sent."""
+        self._put(protocol.Note(self._job, text))
+
+    def cancelled(self) -> bool:
+        """True once the host sent Cancel or went away."""
+        return self._cancel.is_set()
+
+    def _due(self, kind: type) -> bool:
+        now = self._clock()
+        if now - self._last.get(kind, -1e9) < _MINIMUM_SECONDS[kind]:
+            return False
+        self._last[kind] = now
+        return True
+
+
+def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Message:
+    """Run the job "module:function"; whatever happens is a message. Broad on purpose: nowhere later can a failure be told."""
+    try:
+        result = _run(submit, job_name, reporter)
+        maps = {name: np.ascontiguousarray(image, dtype=np.uint8) for name, image in result.maps.items()}
+        uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
+        return protocol.Done(submit.job, _plain(result.report), _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+    except Cancelled:
+        return protocol.CancelledJob(submit.job)
+    except SketchbridgeError as error:
+        return _failed(submit, error)
+    except Exception as error:
+        traceback.print_exc()
+        exhausted = out_of_memory(error)
+        if exhausted is not None:
+            return _failed(submit, exhausted)
+        where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
+        return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
+                               f"This is a bug; please report it with the log in {where}.")  # fmt: skip
+
+
+def _failed(submit: protocol.Submit, error: SketchbridgeError) -> protocol.Failed:
+    return protocol.Failed(submit.job, error.code, error.message, error.fix, error.exit_code)
+
+
+def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:
+    from engine.job_fields import JobSettings
+
+    settings = JobSettings.from_dict(submit.settings)
+    module, _, function = job_name.partition(":")
+    run_job: Callable[[Mesh, JobSettings, Reporter], JobResult] = getattr(importlib.import_module(module), function)
+    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs), settings, reporter)
+
+
+def _plain(report: dict[str, Any]) -> dict[str, Any]:
+    """The report with numpy's numbers turned into Python's and what JSON cannot hold into None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): plain(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(entry) for entry in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float) and not np.isfinite(value):
+            return None
+        return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+
+    return plain(report)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _int32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype=np.int32)
