@@ -7,6 +7,7 @@ A new setting is an entry here and the code that uses it. Standard library only;
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -163,7 +164,11 @@ class JobSettings:
         return {**{name: getattr(self, name) for name in table(type(self))}, "overrides": dict(self.overrides)}
 
     def resolve(self) -> Hyperparameters:
-        """The preset's numbers with this job's own in their place."""
+        """The preset's numbers with this job's own in their place; worked out and checked once, when the settings are made."""
+        return self._numbers
+
+    @functools.cached_property
+    def _numbers(self) -> Hyperparameters:
         numbers = table(Hyperparameters)
         refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
         named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
