@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,10 +136,28 @@ def _disk() -> Finding:
 
 
 def _model(name: str) -> Finding:
+    """One picture encoded, one noise estimate asked, on the device that a job would take."""
     import torch
 
+    from engine.device import select_device
     from engine.diffusion.load import load_prior
 
-    prior = load_prior(name, torch.device("cpu"))
+    device = select_device("auto")
+    prior = load_prior(name, device)
+    size = prior.image_size
+    started = time.perf_counter()
+    with torch.no_grad():
+        latents = prior.encode(torch.linspace(0, 1, 3 * size * size, device=device).view(1, 3, size, size))
+        t = torch.tensor([len(prior.schedule) // 2], device=device)
+        estimate = prior.predict_noise(latents, t, prior.embed([""]))
+        finite = bool(torch.isfinite(latents).all()) and bool(torch.isfinite(estimate).all())
+    seconds = time.perf_counter() - started
+    if not finite:
+        return Finding(
+            "model",
+            "fails",
+            f"'{name}' loads, but answers with numbers that are not finite on {device}",
+            "Its weights are damaged or do not fit this precision: download it again, or use the model 'embedded'.",
+        )
     knows = f"; it knows {', '.join(prior.kinds)}" if prior.kinds else ""
-    return Finding("model", "works", f"'{name}' loads, {prior.image_size} x {prior.image_size} pixels{knows}")
+    return Finding("model", "works", f"'{name}' on {device}: {size} x {size} pixels, first noise estimate after {seconds:.2f} s{knows}")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from engine.diffusion.model_folder import download
 from engine.diffusion.prior import Prior
 from engine.errors import ModelError
 from engine.pictures import IMAGE_SUFFIXES
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+CONVERT = "python -c \"from diffusers import StableDiffusionPipeline as P; P.from_single_file('{file}').save_pretrained('{folder}')\""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -36,12 +38,11 @@ def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
         raise ModelError(
             "model",
             f"The model '{name}' is a file; expected a folder.",
-            "Give the folder that holds model_index.json, or a folder of images.",
+            "Give the folder that holds model_index.json, or a folder of images. A single-file checkpoint is converted once, with a "
+            f"connection: {CONVERT.format(file=name, folder=folder.with_suffix(''))}",
         )
     if not HUB_ID.fullmatch(name):
         raise ModelError("model", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    from engine.diffusion.diffusers_prior import download
-
     return _load_folder(download(name), device, dtype, image_size, name)
 
 

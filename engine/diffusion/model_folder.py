@@ -1,0 +1,323 @@
+"""What a model folder in diffusers' format says about itself, checked before any of its weights is read.
+
+A folder comes from a stranger. Nothing of it is run and nothing but JSON, text and safetensors is read: its classes must be
+those that this project knows, its numbers within bounds, its weights safetensors of the length that they claim. All that the
+libraries raise for what slips through becomes a ModelError that names the part.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.diffusion.schedule import as_prediction
+from engine.errors import ModelError, SketchbridgeError
+
+AGAIN = "Download or export the whole folder again."
+LARGEST_JSON = 64 * 2**20
+"""Bytes: a tokenizer of 250,000 words is 20 MiB."""
+LARGEST_HEADER = 100 * 2**20
+"""Bytes of a safetensors file's header, the format's own limit."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component of a model.
+
+    folder   its place in the folder
+    config   the file that describes it
+    classes  class names that may be used -> the module that each is taken from; the folder's own words for modules are not used
+    weights  stem of its weight files, None = it has none
+    """
+
+    folder: str
+    config: str
+    classes: Mapping[str, str]
+    weights: str | None = None
+
+
+SCHEDULERS = (
+    "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler", "TCDScheduler",
+)  # fmt: skip
+"""Those with a table of noise levels, `alphas_cumprod`. Nothing else of a scheduler is used."""
+
+PARTS = (
+    Part("unet", "config.json", {"UNet2DConditionModel": "diffusers"}, "diffusion_pytorch_model"),
+    Part(
+        "vae",
+        "config.json",
+        {"AutoencoderKL": "diffusers", "AutoencoderTiny": "diffusers", "PatchAutoencoder": "engine.diffusion.patch_autoencoder"},
+        "diffusion_pytorch_model",
+    ),
+    Part("text_encoder", "config.json", {"CLIPTextModel": "transformers"}, "model"),
+    Part("tokenizer", "tokenizer_config.json", dict.fromkeys(("CLIPTokenizer", "CLIPTokenizerFast"), "transformers")),
+    Part("scheduler", "scheduler_config.json", dict.fromkeys(SCHEDULERS, "diffusers")),
+)
+
+WORD_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+"""Where a tokenizer's words are: either will do; without them the library makes one that knows no word."""
+
+BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
+    "unet": {"sample_size": (4, 512), "in_channels": (1, 64), "out_channels": (1, 64), "cross_attention_dim": (1, 16_384),
+             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384)},
+    "vae": {"latent_channels": (1, 64), "block_out_channels": (1, 16_384), "encoder_block_out_channels": (1, 16_384), "width": (1, 4096),
+            "patch": (1, 64)},
+    "text_encoder": {"hidden_size": (1, 16_384), "intermediate_size": (1, 65_536), "num_hidden_layers": (1, 128),
+                     "vocab_size": (1, 2_000_000), "max_position_embeddings": (3, 100_000)},
+    "scheduler": {"num_train_timesteps": (2, 100_000)},
+}  # fmt: skip
+"""Whole numbers (or lists of them) that decide how much memory is taken, checked where a configuration has them."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that was checked: its class by part, its configurations by part, and what a narrow model says it knows."""
+
+    path: Path
+    classes: Mapping[str, str]
+    configs: Mapping[str, Mapping[str, Any]]
+    known: Mapping[str, list[str]]
+
+    def class_of(self, part: Part) -> Any:
+        """The class itself, from the module that this project takes it from."""
+        name = self.classes[part.folder]
+        return getattr(importlib.import_module(part.classes[name]), name)
+
+    def load(self, part: Part, **options: Any) -> Any:
+        """The part, read from local JSON, text and safetensors alone. ModelError whatever goes wrong, and for weights that lack tensors."""
+        kind = self.class_of(part)
+        options |= {"local_files_only": True}
+        if part.classes[self.classes[part.folder]] == "transformers":
+            options["trust_remote_code"] = False
+        with libraries(self.path, part.folder):
+            if part.weights is None:
+                return kind.from_pretrained(self.path / part.folder, **options)
+            variant = weights_variant(self.path, part)
+            options |= {"use_safetensors": True, "output_loading_info": True} | ({"variant": variant} if variant else {})
+            model, info = kind.from_pretrained(self.path / part.folder, **options)
+        missing = sorted(info["missing_keys"])
+        if missing:
+            raise ModelError(
+                "model_files",
+                f"The weights of '{part.folder}' in '{self.path}' lack {len(missing)} tensors, such as {missing[0]}.",
+                AGAIN,
+            )
+        return model
+
+
+@contextmanager
+def libraries(folder: Path, part: str) -> Iterator[None]:
+    """Turns whatever the libraries raise for a broken or hostile part into a ModelError that names it."""
+    try:
+        yield
+    except (SketchbridgeError, MemoryError):
+        raise
+    except Exception as error:  # json, tokenizers, safetensors, torch and the libraries' own: there is no common base
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ModelError(
+            "model_files", f"The '{part}' of the model in '{folder}' cannot be loaded ({type(error).__name__}: {first}).", AGAIN
+        ) from error
+
+
+def check_folder(folder: Path) -> ModelFolder:
+    """The folder's own description, or a ModelError that names the part, what was expected and what was found."""
+    index = read_json(folder, "model_index.json")
+    for part in PARTS:
+        check_files(folder, part)
+    known = read_known(folder)
+    configs = {part.folder: read_json(folder, f"{part.folder}/{part.config}") for part in PARTS}
+    classes = {part.folder: class_name(folder, part, index, configs[part.folder]) for part in PARTS}
+    for part in PARTS:
+        check_config(folder, part.folder, configs[part.folder])
+    check_fit(folder, configs)
+    if not any(all((folder / "tokenizer" / name).exists() for name in names) for names in WORD_FILES):
+        raise ModelError("model_file", f"The model folder '{folder}' has no words in its tokenizer.", AGAIN)
+    for part in PARTS:
+        if part.weights is not None:
+            check_weights(folder, part)
+    return ModelFolder(folder, classes, configs, known)
+
+
+def check_files(folder: Path, part: Part) -> None:
+    """ModelError for anything in a part's folder that is no regular file or folder (a pipe would hang), or is far too large a text."""
+    for path in (folder / part.folder).iterdir() if (folder / part.folder).is_dir() else ():
+        if path.is_dir():
+            continue
+        if not path.is_file() or (path.suffix in (".json", ".txt") and path.stat().st_size > LARGEST_JSON):
+            raise ModelError(
+                "model_file",
+                f"'{part.folder}/{path.name}' of the model in '{folder}' is no regular file of at most {LARGEST_JSON // 2**20} MiB.",
+                AGAIN,
+            )
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the folder; ModelError if the file is missing, no regular file, too large or no object."""
+    path = folder / name
+    if not path.exists():
+        raise ModelError("model_file", f"The model folder '{folder}' has no {name}.", f"{AGAIN[:-1]}, in diffusers' format.")
+    with libraries(folder, name):
+        if not path.is_file() or path.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"expected a file of at most {LARGEST_JSON // 2**20} MiB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def class_name(folder: Path, part: Part, index: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The class of a part, as its configuration or model_index.json says; ModelError if it is none that this project knows."""
+    entry = index.get(part.folder)
+    told = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    names = [name for name in (told, config.get("_class_name") if part.weights != "model" else None) if name is not None]
+    if part.folder == "scheduler":
+        names = names[:1]  # a scheduler's configuration may name the one that it was made from
+    unknown = [name for name in names if not isinstance(name, str) or name not in part.classes]
+    if unknown or not names:
+        found = f"is of class '{unknown[0]}'" if unknown else "has no class in model_index.json"
+        raise ModelError(
+            "model_class",
+            f"The '{part.folder}' of the model in '{folder}' {found}; expected {' or '.join(part.classes)}.",
+            "Choose a model of the Stable Diffusion 1.x or 2.x class. Flow-matching models are not supported yet.",
+        )
+    return names[-1]
+
+
+def check_config(folder: Path, part: str, config: Mapping[str, Any]) -> None:
+    """ModelError for a configuration that asks to run code of its own, or whose numbers are out of bounds."""
+    if "auto_map" in config:
+        raise ModelError(
+            "model_code", f"The '{part}' of the model in '{folder}' asks to run code of its own ('auto_map').", "Choose another model."
+        )
+    for name, (low, high) in BOUNDS.get(part, {}).items():
+        values = config.get(name)
+        for value in values if isinstance(values, list) else [] if values is None else [values]:
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ModelError(
+                    "model_config",
+                    f"The '{part}' of the model in '{folder}' has {name} = {value!r}; expected a whole number from {low} to {high}.",
+                    AGAIN,
+                )
+
+
+def check_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """ModelError for parts that do not belong together, or a denoiser that needs inputs which this engine does not give."""
+    unet, vae, text, scheduler = (configs[name] for name in ("unet", "vae", "text_encoder", "scheduler"))
+    as_prediction(str(scheduler.get("prediction_type", "epsilon")))
+    channels = vae.get("latent_channels", 4)
+    width = text.get("hidden_size", 512)
+    wanted: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+        ("in_channels", unet.get("in_channels", 4), (channels,)),
+        ("out_channels", unet.get("out_channels", 4), (channels,)),
+        ("cross_attention_dim", unet.get("cross_attention_dim", 1280), (width,)),
+        ("addition_embed_type", unet.get("addition_embed_type"), (None, "text")),
+        ("class_embed_type", unet.get("class_embed_type"), (None,)),
+        ("num_class_embeds", unet.get("num_class_embeds"), (None,)),
+        ("encoder_hid_dim_type", unet.get("encoder_hid_dim_type"), (None,)),
+    )
+    for name, found, allowed in wanted:
+        if found not in allowed:
+            raise ModelError(
+                "model_config",
+                f"The denoiser of the model in '{folder}' has {name} = {found!r}; with its text encoder and autoencoder this engine "
+                f"expects {' or '.join(map(repr, allowed))}.",
+                "Choose a plain text-to-image model of the Stable Diffusion 1.x or 2.x class (no inpainting, depth or XL model).",
+            )
+    if not isinstance(unet.get("sample_size"), int):
+        raise ModelError("model_config", f"The denoiser of the model in '{folder}' does not say its sample_size.", AGAIN)
+
+
+def weights_variant(folder: Path, part: Part) -> str | None:
+    """ "" or the variant ("fp16") under which a part's safetensors are stored; None if there are none."""
+    for variant in ("", "fp16"):
+        if any((folder / part.folder / name).exists() for name in weight_names(part, variant)):
+            return variant
+    return None
+
+
+def weight_names(part: Part, variant: str) -> tuple[str, str]:
+    """The names of a part's single weight file and of its index."""
+    dotted = f".{variant}" if variant else ""
+    return f"{part.weights}{dotted}.safetensors", f"{part.weights}.safetensors.index{dotted}.json"
+
+
+def check_weights(folder: Path, part: Part) -> None:
+    """ModelError unless a part's weights are there as safetensors, all of them, each as long as its header says."""
+    variant = weights_variant(folder, part)
+    if variant is None:
+        raise ModelError(
+            "model_file",
+            f"The model folder '{folder}' has no {part.weights}.safetensors in {part.folder}; "
+            "weights in other formats can run code and are not read.",
+            "Get the model's safetensors files, or save it with save_pretrained(..., safe_serialization=True).",
+        )
+    single, index = weight_names(part, variant)
+    names = [single] if (folder / part.folder / single).exists() else shards(folder, f"{part.folder}/{index}")
+    for name in names:
+        with libraries(folder, f"{part.folder}/{name}"):
+            check_length(folder / part.folder / name)
+
+
+def shards(folder: Path, index: str) -> list[str]:
+    """The files that an index of weights names; ModelError for one that is no safetensors file of the same folder."""
+    content = read_json(folder, index).get("weight_map")
+    names = sorted(set(content.values()), key=str) if isinstance(content, dict) and content else []
+    for name in names or [None]:
+        if not isinstance(name, str) or not name.endswith(".safetensors") or Path(name).name != name or "\\" in name:
+            raise ModelError(
+                "model_file",
+                f"The model folder '{folder}' names '{name}' in {index}; expected .safetensors files beside it, "
+                "since weights in other formats can run code.",
+                AGAIN,
+            )
+    return names
+
+
+def check_length(path: Path) -> None:
+    """ValueError unless a safetensors file is a regular file whose header fits and whose data end where the file does."""
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
+        if not 2 <= length <= min(LARGEST_HEADER, size - 8):
+            raise ValueError(f"the header of {size} bytes is cut off or damaged")
+        header = json.loads(file.read(length))
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    if 8 + length + max(ends, default=0) != size:
+        raise ValueError(f"{size} bytes, its header says {8 + length + max(ends, default=0)}")
+
+
+def read_known(folder: Path) -> dict[str, list[str]]:
+    """kinds.json beside model_index.json, if any: {"kinds": [...], "words": [...]}, what a narrow model was trained on."""
+    if not (folder / "kinds.json").exists():
+        return {}
+    content = read_json(folder, "kinds.json")
+    return {key: [str(word) for word in content[key]] for key in ("kinds", "words") if isinstance(content.get(key), list)}
+
+
+def download(hub_id: str) -> Path:
+    """The local copy of a model on the hub, fetched once: JSON, text and safetensors; ModelError with the fix if it cannot be had."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["model_index.json", "kinds.json"]
+    wanted += [f"{part.folder}/*{ending}" for part in PARTS for ending in (".json", ".txt")]
+    wanted += [f"{part.folder}/{part.weights}*.safetensors" for part in PARTS if part.weights]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*non_ema*"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelError(
+            "model_download",
+            f"The model '{hub_id}' is neither a folder nor on this machine, and could not be downloaded ({type(error).__name__}).",
+            "Check the name and the connection, give a folder, or use the model 'embedded'.",
+        ) from error
