@@ -220,6 +220,18 @@ def values_from(arguments: argparse.Namespace, fields: Iterable[Field]) -> dict[
     return {name: pairs(value) if isinstance(value, list) else value for name, value in given.items() if value is not None}
 
 
+def words_of(values: Mapping[str, Any], fields: Iterable[Field]) -> list[str]:
+    """The reverse of `values_from`: values as the words of a command line; None is left out."""
+    words: list[str] = []
+    for field in fields:
+        value = values.get(field.name)
+        if isinstance(value, Mapping):
+            words += [word for name, held in value.items() for word in ("--set", f"{name}={json.dumps(held)}")]
+        elif value is not None:
+            words += [f"{field.option}={value}"]
+    return words
+
+
 def pairs(entries: Iterable[str]) -> dict[str, Any]:
     """NAME=VALUE entries as a dictionary, values read as JSON where they are that and as text where not."""
     found: dict[str, Any] = {}

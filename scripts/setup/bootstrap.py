@@ -28,10 +28,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from engine.words import duration
 from scripts import ROOT
 from scripts.setup import system_packages
 from scripts.setup.commands import Commands, SetupError, Step, clean_surroundings
-from scripts.setup.console import StatusLine, duration
+from scripts.setup.console import StatusLine
 from scripts.setup.pythons import SUPPORTED, find_python, need_python
 
 VENVS = ROOT / ".venv"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.setup.console import duration
+from engine.words import duration
 
 LOG_TAIL_LINES = 25
 

@@ -1,4 +1,4 @@
-"""What the scripts print: one status line that stays in its place, durations, tables. Standard library only."""
+"""What the scripts print: one status line that stays in its place, tables. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import TextIO
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them: "7 s", "2 min 05 s"."""
-    whole = max(0, round(seconds))
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,10 +1,10 @@
 """Refine or texture every sketch of a folder, one after another; goes on after a failure, and leaves out what is done already.
 
     python3 scripts/convert_folder.py SKETCHES --out RESULTS --prompt "a red tulip flower"
-    python3 scripts/convert_folder.py SKETCHES --out RESULTS --prompts prompts.toml --preset standard -- --set stage1_steps=500
+    python3 scripts/convert_folder.py SKETCHES --out RESULTS --prompts prompts.toml --preset standard --set stage1_steps=500
 
 Takes .glb .gltf .obj .ply .stl, and .blend through Blender. Each sketch gets a folder of its own, RESULTS/NAME_TYPE, so that
-`mug.glb` and `mug.blend` stay apart. What follows `--` is handed to `sketchbridge refine|texture`.
+`mug.glb` and `mug.blend` stay apart. Has every option of `sketchbridge refine|texture`; what follows `--` is handed to it as it is.
 prompts.toml holds `NAME = "prompt"` by file name with or without its type; --prompt is for the rest.
 Exit codes: 0 all done, 1 some failed, 2 bad usage, 130 cancelled.
 """
@@ -24,13 +24,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.errors import InputError
+from engine.fields import Door, Field, add_options, shown, values_from, words_of
 from engine.formats import SUFFIXES
+from engine.job_fields import MODES, JobSettings
+from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap
 from scripts.setup.blenders import modules
 from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError
-from scripts.setup.console import duration, table
+from scripts.setup.console import table
 
 BLENDER_TYPES = (".blend",)
 DONE, FAILED, BAD_INPUT, CANCELLED = 0, 1, 2, 130
@@ -224,6 +228,11 @@ def run(tasks: Sequence[Task], tools: Tools, force: bool) -> int:
     return CANCELLED if CANCELLED in codes else DONE if codes == {DONE} else FAILED
 
 
+def shared_settings() -> list[Field]:
+    """The settings that are the same for every sketch: all but the prompt."""
+    return [field for field in shown(JobSettings, Door.ENGINE) if field.name != "prompt"]
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -231,10 +240,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--prompt", default="", help="for every sketch that the prompts file does not name")
     parser.add_argument("--prompts", type=Path, help="TOML file of prompts; default: prompts.toml in the folder, if there is one")
-    parser.add_argument("--mode", choices=("refine", "texture"), default="refine")
-    parser.add_argument("--preset", default="draft")
-    parser.add_argument("--model", default="embedded")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mode", choices=[mode.value for mode in MODES], default="refine")
+    add_options(parser, shared_settings())
     parser.add_argument("--force", action="store_true", help="do again what is done")
     parser.add_argument("--engine", help="the engine's command; default: this project's environment, or sketchbridge on the PATH")
     parser.add_argument("--blender", help="a blender executable, or a Python that has the bpy module; default: this project's")
@@ -255,9 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     beside = options.sketches / "prompts.toml"
     try:
         prompts = read_prompts(options.prompts) if options.prompts else read_prompts(beside) if beside.is_file() else {}
-    except ValueError as error:
+        settings = values_from(options, shared_settings())
+        JobSettings.from_dict({**settings, "prompt": "of each sketch", "mode": options.mode})  # a mistake shows now, not a hundred times
+    except (ValueError, InputError) as error:
         parser.error(str(error))
-    passed_on = ("--preset", options.preset, "--model", options.model, "--seed", str(options.seed), *given[cut + 1 :])
+    passed_on = (*words_of(settings, shared_settings()), *given[cut + 1 :])
     tasks = [
         Task(path.resolve(), prompt_for(path, prompts, options.prompt), result_folder(options.out.resolve(), path), options.mode, passed_on)
         for path in sketches

@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap, build_extension
 from scripts.setup.blenders import Blender, find_blender, why_none
 from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError, tail
-from scripts.setup.console import StatusLine, duration, table
+from scripts.setup.console import StatusLine, table
 
 SILENCE_SECONDS = 300.0
 """Blender is taken for dead after this long without a sign."""

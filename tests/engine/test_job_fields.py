@@ -15,7 +15,7 @@ import pytest
 
 from engine.cli import OPTIONS, build_parser
 from engine.errors import InputError
-from engine.fields import Door, Field, add_options, table, values_from
+from engine.fields import Door, Field, add_options, table, values_from, words_of
 from engine.guidance.methods import methods_for
 from engine.job_fields import MODES, PRESET_CHOICES, PRESETS, STAGE2_METHODS, Hyperparameters, JobSettings
 
@@ -85,6 +85,8 @@ def test_the_command_line_has_an_option_for_every_field_and_gives_back_what_was_
         arguments = build_parser().parse_args([mode.value, "sketch.glb", "--out", "folder", *words])
         settings = JobSettings.from_dict(values_from(arguments, OPTIONS))
         assert {name for name in table(JobSettings) if getattr(settings, name) == table(JobSettings)[name].default} <= {"mode"}
+        again = build_parser().parse_args([mode.value, "sketch.glb", "--out", "folder", *words_of(settings.to_dict(), OPTIONS)])
+        assert JobSettings.from_dict(values_from(again, OPTIONS)) == settings
         assert settings.resolve().views == 2 and settings.resolve().stage2_method == "sds" and settings.faces == 64
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from scripts.setup.console import StatusLine, duration, table
+from scripts.setup.console import StatusLine, table
 
 
 class Terminal(io.StringIO):
@@ -12,17 +12,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-def test_duration_reads_as_a_person_says_it():
-    assert [duration(seconds) for seconds in (0, 7.4, 59.4, 59.6, 125, 3600)] == [
-        "0 s",
-        "7 s",
-        "59 s",
-        "1 min 00 s",
-        "2 min 05 s",
-        "60 min 00 s",
-    ]
 
 
 def test_table_aligns_its_columns():
