@@ -28,10 +28,6 @@ OPTIONS = shown(JobSettings, Door.BLENDER)
 LINE_SECONDS = 5.0
 
 
-class _Usage(Exception):
-    """What was typed cannot be used."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command's options; those of the job are the same as the engine's own command line has."""
     parser = argparse.ArgumentParser(prog="blender -b FILE --command sketchbridge", description=str(__doc__).splitlines()[0])
@@ -57,11 +53,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        _check_file(sys.argv, bpy.data.filepath)
         settings = jobs.checked({**values_from(arguments, OPTIONS), "mode": arguments.mode})
         target = _prepare_target(arguments.out)
         _select(arguments.objects)
-    except _Usage as error:
-        return _complain(str(error), EXIT_BAD_INPUT)
     except InputError as error:
         return _complain(f"{error.message} {error.fix}", error.exit_code)
     outcome = jobs.begin(bpy.context, arguments.mode, settings)
@@ -81,13 +76,24 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _check_file(words: Sequence[str], opened: str) -> None:
+    """Blender goes on with its start-up scene where the file that it was given cannot be opened; a command must not."""
+    before = next((place for place, word in enumerate(words) if word in ("-c", "--command")), 0)
+    asked = [path for path in map(Path, words[1:before]) if path.suffix.lower() == ".blend"]
+    if asked and not (opened and asked[-1].exists() and asked[-1].samefile(opened)):
+        shown_file = f"'{opened}'" if opened else "the start-up scene"
+        raise InputError("missing_file", f"Blender could not open '{asked[-1]}'; open is {shown_file}.",
+                         "Check the path, and that the file is whole.")  # fmt: skip
+
+
 def _select(names: Sequence[str]) -> None:
     """Select the named objects, or keep the selection, or select all that is visible and can be read."""
     layer = bpy.context.view_layer
     missing = [name for name in names if name not in layer.objects]
     if missing:
         there = ", ".join(f"'{obj.name}'" for obj in layer.objects if obj.type in READABLE)
-        raise _Usage(f"There is no object '{missing[0]}' in the file's view layer. Readable objects there: {there or 'none'}.")
+        raise InputError("missing_object", f"There is no object '{missing[0]}' in the file's view layer.",
+                         f"Readable objects there: {there or 'none'}.")  # fmt: skip
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     visible = [obj for obj in layer.objects if obj.type in READABLE and obj.visible_get()]
@@ -96,7 +102,8 @@ def _select(names: Sequence[str]) -> None:
         obj.select_set(obj in chosen)
     hidden = [obj.name for obj in chosen if not obj.select_get()]
     if hidden:
-        raise _Usage(f"'{hidden[0]}' is hidden or cannot be selected. Show it in the file first, in the viewport and in its collection.")
+        raise InputError("hidden_object", f"'{hidden[0]}' is hidden or cannot be selected.",
+                         "Show it in the file first, in the viewport and in its collection.")  # fmt: skip
     if chosen and layer.objects.active not in chosen:
         layer.objects.active = chosen[0]
 
@@ -105,7 +112,7 @@ def _prepare_target(out: Path | None) -> Path:
     """Where results go, proven writable before any work; a folder is made."""
     if out is None:
         if not bpy.data.filepath:
-            raise _Usage("The open file has no name. Give a place for the result with --out FILE.blend.")
+            raise InputError("cannot_write", "The open file has no name.", "Give a place for the result with --out FILE.blend.")
         out = Path(bpy.data.filepath)
     out = out.absolute()
     _keep_open_file(out)
@@ -113,7 +120,8 @@ def _prepare_target(out: Path | None) -> Path:
     try:
         files.prepare_folder(folder)
     except OSError as error:
-        raise _Usage(f"'{folder}' cannot be written to: {error.strerror or error}. Choose another place with --out.") from error
+        message = f"'{folder}' cannot be written to: {error.strerror or error}."
+        raise InputError("cannot_write", message, "Choose another place with --out.") from error
     return out
 
 
@@ -122,8 +130,8 @@ def _keep_open_file(out: Path) -> None:
     opened = Path(bpy.data.filepath)
     blend = out / f"{opened.stem}.blend"
     if bpy.data.filepath and out.suffix.lower() not in (".blend", ".glb") and blend.exists() and opened.exists() and blend.samefile(opened):
-        raise _Usage(f"The folder '{out}' holds the open file, which the result '{blend.name}' would overwrite. "
-                     "Name another folder or a FILE.blend with --out, or leave --out away to save into the open file.")  # fmt: skip
+        raise InputError("would_overwrite", f"The folder '{out}' holds the open file, which the result '{blend.name}' would overwrite.",
+                         "Name another folder or a FILE.blend with --out, or leave --out away to save into the open file.")  # fmt: skip
 
 
 def _save(target: Path, result: bpy.types.Object) -> list[Path]:

@@ -24,13 +24,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.errors import InputError
+from engine.fields import add_options, table, values_from
+from engine.job_fields import JobSettings
 from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap, build_extension
 from scripts.setup.blenders import Blender, find_blender, why_none
 from scripts.setup.bootstrap import ENGINE
 from scripts.setup.commands import SetupError, tail
-from scripts.setup.console import StatusLine, table
+from scripts.setup.console import StatusLine
+from scripts.setup.console import table as text_table
+
+SETTINGS = [table(JobSettings)[name] for name in ("preset", "model", "seed", "overrides")]
+"""What the demo lets one choose of a job."""
 
 SILENCE_SECONDS = 300.0
 """Blender is taken for dead after this long without a sign."""
@@ -72,30 +79,29 @@ def orders(options: argparse.Namespace) -> list[Order]:
     for name in names:
         if name not in prompts or not (ROOT / "examples" / f"{name}.blend").is_file():
             raise SetupError(f"There is no example '{name}'.", f"Choose one of {', '.join(prompts)}.")
-    overrides = json.dumps(dict(map(read_override, options.overrides)))
+    settings = shared_settings(options)
     return [
         Order(
             name=name,
             sketch=ROOT / "examples" / f"{name}.blend",
             prompt=options.prompt or prompts[name],
-            preset=options.preset,
-            model=options.model,
-            seed=options.seed,
+            preset=settings.preset,
+            model=settings.model,
+            seed=settings.seed,
             out=options.out.resolve(),
-            overrides=overrides,
+            overrides=json.dumps(settings.overrides),
             tile=options.tile,
         )
         for name in names
     ]
 
 
-def read_override(entry: str) -> tuple[str, object]:
-    """NAME=NUMBER -> (name, number). SetupError for anything else."""
-    name, _, text = entry.partition("=")
+def shared_settings(options: argparse.Namespace) -> JobSettings:
+    """The settings that are the same for every example. SetupError where one cannot be used."""
     try:
-        return name, json.loads(text)
-    except ValueError:
-        raise SetupError(f"--set expects NAME=NUMBER, got '{entry}'.", "Write for example --set stage1_steps=500.") from None
+        return JobSettings.from_dict({**values_from(options, SETTINGS), "prompt": "of each example"})
+    except InputError as error:
+        raise SetupError(error.message, error.fix) from error
 
 
 def show(event: dict[str, Any], order: Order, place: str, status: StatusLine) -> None:
@@ -219,7 +225,7 @@ def print_outcome(outcome: Outcome) -> None:
         *([name, f"{seconds:.1f}"] for name, seconds in stages.items()),
         ["all", f"{outcome.seconds:.1f}"],
     ]
-    print(f"\n{outcome.name}: {outcome.report.get('prompt', '')}\n\n{table(rows)}\n")
+    print(f"\n{outcome.name}: {outcome.report.get('prompt', '')}\n\n{text_table(rows)}\n")
     print(
         f"deviation from the sketch: mean {outcome.report['deviation_mean_percent']:.2f} %, "
         f"95th percentile {outcome.report['deviation_p95_percent']:.2f} % of the bounding box's diagonal"
@@ -242,7 +248,7 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
                 *("" if value is None else f"{value:.2f}" for value in figures),
             ]
         )
-    print(f"\n{table(rows)}\n\n{sum(not one.error for one in outcomes)} of {len(outcomes)} ok", flush=True)
+    print(f"\n{text_table(rows)}\n\n{sum(not one.error for one in outcomes)} of {len(outcomes)} ok", flush=True)
 
 
 def run(options: argparse.Namespace, blender: Blender | None, status: StatusLine) -> int:
@@ -277,12 +283,7 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument("--example", default="flower", metavar="NAME", help="of examples/ (default: flower)")
     which.add_argument("--all", action="store_true", help="every example, with a table at the end")
     parser.add_argument("--prompt", default="", help="instead of the example's own")
-    parser.add_argument("--preset", default="draft")
-    parser.add_argument("--model", default="embedded", help="embedded, a hub id, a diffusers folder, or a folder of images")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="NAME=NUMBER", help="override a number of the preset"
-    )
+    add_options(parser, SETTINGS)
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the results (default: out)")
     parser.add_argument("--tile", type=int, default=224, help="edge of a picture in the contact sheet, in pixels (default: %(default)s)")
     parser.add_argument("--blender", metavar="PATH", default="", help="a Blender executable (4.2 or newer) instead of this project's own")

@@ -115,6 +115,19 @@ def test_a_hidden_object_is_named(cli: Any, tmp_path: Path, capsys: pytest.Captu
     assert "'Ghost' is hidden" in capsys.readouterr().err
 
 
+def test_a_file_that_blender_could_not_open_is_bad_input(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Blender goes on with its start-up scene then, and would refine its cube."""
+    add_cube()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mug.blend"))
+    command = ["refine", "--prompt", "a mug", "--out", str(tmp_path / "x.blend")]
+    monkeypatch.chdir(tmp_path)
+    for words, status in ((["-b", "mig.blend"], 2), (["-b", str(tmp_path / "mig.blend")], 2), (["-b", "mug.blend"], 0), (["-b"], 0)):
+        monkeypatch.setattr("sys.argv", ["blender", *words, "--command", "sketchbridge", *command])
+        (tmp_path / "x.blend").unlink(missing_ok=True)
+        assert cli.main(command) == status
+        assert ("could not open" in capsys.readouterr().err) == (status == 2) != (tmp_path / "x.blend").exists()
+
+
 def test_help_is_no_error(cli: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0 and "refine" in capsys.readouterr().out
 
@@ -141,6 +154,26 @@ def test_an_interrupt_cancels_with_130(cli: Any, tmp_path: Path, scene: ModuleTy
     assert cli.main(["refine", "--prompt", "steps 5000", "--out", str(tmp_path / "x.blend")]) == 130
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before and not list(tmp_path.iterdir())
+
+
+def test_a_setting_that_cannot_be_used_is_told_before_anything_is_touched(cli: Any, tmp_path: Path, capsys: Any) -> None:
+    first, second = add_cube("First"), add_cube("Second")
+    select(second)
+    out = str(tmp_path / "folder")
+    assert cli.main(["refine", "--prompt", "x", "--object", "First", "--out", out, "--set", "fov=NaN"]) == 2
+    assert "Field of View must be a number from 5 to 120 degrees, got nan" in capsys.readouterr().err
+    assert second.select_get() and not first.select_get() and not list(tmp_path.iterdir())
+
+
+def test_the_options_are_the_tables(cli: Any, scene: ModuleType) -> None:
+    """One job description on every command line: what the engine's shows, Blender's shows with the same words."""
+    fields, job_fields = part(scene, "fields"), part(scene, "job_fields")
+    options = fields.shown(job_fields.JobSettings, fields.Door.BLENDER)
+    assert [field.name for field in options] == [field.name for field in fields.shown(job_fields.JobSettings, fields.Door.ENGINE)]
+    words = [f"{field.option}={field.spec.choices[0].value if field.spec.choices else 1}" for field in options if field.name != "overrides"]
+    for mode in job_fields.MODES:
+        parsed = fields.values_from(cli.build_parser().parse_args([mode.value, *words, "--set", "views=2"]), options)
+        assert set(parsed) == {field.name for field in options} and parsed["overrides"] == {"views": 2}
 
 
 def test_progress_is_told(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

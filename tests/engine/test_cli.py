@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli import InterruptibleReporter
+
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = ROOT / "examples" / "flower.glb"
 SMALL = [
@@ -79,6 +81,21 @@ def test_interrupting_ends_with_130_and_leaves_no_half_written_file(tmp_path: Pa
     assert process.wait(timeout=60) == 130, rest
     assert time.monotonic() - asked < 30
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".checkpoint"] == []
+
+
+def test_interrupts_are_the_reporters_only_while_it_is_entered() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reporter = InterruptibleReporter()
+    assert signal.getsignal(signal.SIGINT) is before  # making one changes nothing
+    with reporter:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert reporter.cancelled()
+        with pytest.raises(KeyboardInterrupt):  # the second one ends the process
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ZeroDivisionError), InterruptibleReporter() as another:
+        assert not another.cancelled() and 1 / 0
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -15,8 +16,9 @@ import pytest
 
 from addon import engine_process, job_object
 from addon.engine_process import EngineError, EngineProcess, find_command, greet
-from addon.protocol import Submit
+from addon.protocol import Progress, Submit
 from addon.session import CANCEL_SECONDS, Phase, Session
+from addon.words import duration
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]
@@ -49,6 +51,15 @@ def run(session: Session, until: Callable[[Session], object] = lambda session: s
         session.poll()
         session.wait(0.05)
     return session
+
+
+@pytest.mark.parametrize("left", [math.inf, -math.inf, math.nan])
+def test_an_estimate_that_is_no_number_is_as_good_as_none(start: Start, left: float) -> None:
+    session = run(start("a flower steps 400"), lambda session: session.progress is not None)
+    before = session.fraction
+    session._take(Progress("a", "stage 1", 3, 400, left, {}))
+    assert session.seconds_left is None and session.fraction == before
+    assert duration(session.seconds_left) == ""
 
 
 def test_a_job_from_start_to_result(start: Start) -> None:

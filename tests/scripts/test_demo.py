@@ -39,10 +39,13 @@ def test_an_example_that_does_not_exist_is_answered_with_those_that_do():
         demo.orders(options_of("--example", "dragon"))
 
 
-@pytest.mark.parametrize("entry", ["stage1_steps", "stage1_steps=", "stage1_steps=many"])
-def test_a_setting_that_is_no_number_is_refused(entry):
-    with pytest.raises(SetupError, match="NAME=NUMBER"):
-        demo.read_override(entry)
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [("stage1_steps", "NAME=VALUE"), ("stage1_steps=", "Stage 1"), ("stage1_steps=many", "whole number"), ("steps=5", "Unknown override")],
+)
+def test_a_setting_that_cannot_be_used_is_refused(entry, says):
+    with pytest.raises(SetupError, match=says):
+        demo.orders(options_of("--set", entry))
 
 
 def test_an_output_folder_that_cannot_be_written_to_is_said_before_any_work(tmp_path):
