@@ -20,7 +20,7 @@ from . import files, jobs
 from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
 from .fields import Door, add_options, shown, values_from
 from .job_fields import MODES, JobSettings
-from .scene_read import READABLE
+from .scene_objects import is_readable
 from .session import Phase, Session
 from .words import duration
 
@@ -91,12 +91,12 @@ def _select(names: Sequence[str]) -> None:
     layer = bpy.context.view_layer
     missing = [name for name in names if name not in layer.objects]
     if missing:
-        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if obj.type in READABLE)
+        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if is_readable(obj))
         raise InputError("missing_object", f"There is no object '{missing[0]}' in the file's view layer.",
                          f"Readable objects there: {there or 'none'}.")  # fmt: skip
     if bpy.context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    visible = [obj for obj in layer.objects if obj.type in READABLE and obj.visible_get()]
+    visible = [obj for obj in layer.objects if is_readable(obj) and obj.visible_get()]
     chosen = [layer.objects[name] for name in names] or [obj for obj in visible if obj.select_get()] or visible
     for obj in layer.objects:
         obj.select_set(obj in chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,20 @@ def join(parts: Sequence[Part]) -> Part:
         filled = [np.full((len(part.vertices), 3), grey, np.float32) if part.colours is None else part.colours for part in parts]
         colours = np.concatenate(filled)
     return Part(np.concatenate([part.vertices for part in parts]), faces, colours)
+
+
+def join_all(parts: Sequence[Part | None]) -> Part | None:
+    """`join` of those that are there; None where none is."""
+    there = [part for part in parts if part is not None]
+    return join(there) if there else None
+
+
+def placed(part: Part, matrix: np.ndarray) -> Part:
+    """The part through the affine matrix [4, 4]; faces still look outward where that mirrors."""
+    vertices = transform(matrix, part.vertices)
+    if not is_mirrored(matrix):
+        return replace(part, vertices=vertices)
+    return replace(part, vertices=vertices, faces=part.faces[:, ::-1], uvs=None if part.uvs is None else part.uvs[:, ::-1])
 
 
 def linear_to_srgb(light: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import bpy
 
-from . import engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write
+from . import busy, engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write
 from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
 from .job_fields import JobSettings
 from .protocol import Submit
@@ -56,9 +57,10 @@ last: Outcome | None = None
 """What the panel shows of the job before; written by `_ended` alone."""
 
 
-def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None) -> Outcome | None:
+def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False) -> Outcome | None:
     """Read the selection and start the engine, with the scene's settings or those given (JobSettings).
 
+    A selected result stands for what it was made from, unless `result_itself`.
     None where the job has begun, else why it has not; the scene is as before.
     """
     global running, last
@@ -69,7 +71,8 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
     except InputError as error:
         return _refused(error.message, error.fix, error.exit_code)
     try:
-        reading = scene_read.read_sketch(context) if mode == "refine" else scene_read.read_texture_target(context)
+        read = scene_read.read_sketch if mode == "refine" else scene_read.read_texture_target
+        reading = read(context, result_itself)
         command = engine_process.find_command(preferences.engine_command(context))
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
@@ -90,18 +93,19 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return JobSettings.from_dict(settings).to_dict()
 
 
-def step(context: bpy.types.Context) -> bool:
+def step(context: bpy.types.Context, blocking: bool = False) -> bool:
     """Take in what the engine said and show its newest mesh. True once the job has ended; call `finish` then.
 
-    The scene is left alone while the user is in another mode than Object Mode, and a result waits until then.
+    The scene is left alone while the user is in another mode than Object Mode, uses a tool or renders, and a result waits until then.
+    `blocking` where nobody can do anything meanwhile.
     """
     job = running
     if job is None:
         return True
     job.session.poll()
     if job.session.finished:
-        return job.session.phase is not Phase.DONE or context.mode == "OBJECT"
-    if context.mode != "OBJECT":
+        return not (busy.obstacle(context, blocking) if job.session.phase is Phase.DONE else busy.renders())
+    if busy.obstacle(context, blocking):
         return False
     mesh = job.session.take_mesh()
     if mesh is not None and job.mode == "refine" and len(mesh.faces):
@@ -152,7 +156,7 @@ def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | N
         bpy.ops.object.mode_set(mode="OBJECT")
     while True:
         try:
-            if step(context):
+            if step(context, blocking=True):
                 return finish(context)
             if tell is not None:
                 tell(running.session)
@@ -185,12 +189,12 @@ def find_result(context: bpy.types.Context) -> bpy.types.Object | None:
 
 
 def has_result() -> bool:
-    """True while a finished result waits for the user to come back to Object Mode."""
+    """True while a finished result waits for the user."""
     return running is not None and running.session.phase is Phase.DONE
 
 
 def cancel() -> None:
-    """Ask the running job to stop; a result that waits for Object Mode is given up."""
+    """Ask the running job to stop; a result that waits for the user is given up."""
     if running is not None:
         running.session.discard()
         running.session.cancel()
@@ -213,7 +217,7 @@ def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, An
     given = ((name, value) for name, value in settings.items() if value is not None and not isinstance(value, Mapping))
     kept = {name: str(value) if isinstance(value, int) and value > LARGEST_PROPERTY else value for name, value in given}
     told = {name: report[name] for name in ("deviation_mean_percent", "deviation_p95_percent", "versions") if report.get(name) is not None}
-    return {**kept, **told, "blender": bpy.app.version_string, "settings": json.dumps(settings)}
+    return {**kept, **told, "made": time.time(), "blender": bpy.app.version_string, "settings": json.dumps(settings)}
 
 
 @bpy.app.handlers.persistent

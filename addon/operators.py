@@ -21,6 +21,12 @@ class _JobOperator:
     """A modal operator on a timer where there is a window, a blocking loop where there is none."""
 
     mode: ClassVar[str]
+    result_itself: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="The Result Itself",
+        description="Work on the selected result as it is. Otherwise a result stands for what it was made from, so that each try starts "
+        "from the sketch",
+        options={"SKIP_SAVE"},
+    )
     _timer: bpy.types.Timer | None = None
 
     @classmethod
@@ -32,12 +38,13 @@ class _JobOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         with jobs.windowed(context):
-            return self._told(context, jobs.begin(context, self.mode) or jobs.run_blocking(context))
+            refusal = jobs.begin(context, self.mode, result_itself=self.result_itself)
+            return self._told(context, refusal or jobs.run_blocking(context))
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or context.window is None:
             return self.execute(context)
-        refusal = jobs.begin(context, self.mode)
+        refusal = jobs.begin(context, self.mode, result_itself=self.result_itself)
         if refusal is not None:
             return self._told(context, refusal)
         self._timer = context.window_manager.event_timer_add(TICK_SECONDS, window=context.window)
@@ -47,8 +54,6 @@ class _JobOperator:
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type == "ESC" and event.value == "PRESS" and not jobs.has_result():  # a key pressed in Edit Mode loses no result
-            jobs.cancel()
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         try:
@@ -128,12 +133,18 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return jobs.find_result(context) is not None
+        result = jobs.find_result(context)
+        if result is None:
+            return False
+        if not scene_show.sources_of(result):
+            cls.poll_message_set("What this was made from is not in the file any more")
+            return False
+        return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         result = jobs.find_result(context)
         assert result is not None
-        scene_show.toggle(result)
+        scene_show.toggle(context.view_layer, result)
         return {"FINISHED"}
 
 

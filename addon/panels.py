@@ -9,7 +9,7 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import jobs, properties
+from . import busy, jobs, properties
 from .fields import Field, Unit
 from .job_fields import ADVANCED, MAIN, OUTPUT, STAGES
 from .protocol import stage_label
@@ -182,10 +182,8 @@ def columns(context: bpy.types.Context) -> int:
 
 
 def waiting_text(context: bpy.types.Context) -> str:
-    """What a finished job asks of a user who is in Edit Mode, Sculpt Mode, ..."""
-    active = context.view_layer.objects.active
-    mode = active.bl_rna.properties["mode"].enum_items[active.mode].name if active is not None else "this mode"
-    return f"Finished: leave {mode} to receive the result"
+    """What a finished job asks of a user who is in Edit Mode, moves something, renders, ..."""
+    return f"Finished: {busy.obstacle(context) or 'wait a moment'} to receive the result"
 
 
 def step_text(session: Session) -> str:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from typing import Any
 
 import bpy
 import numpy as np
 
 from . import geometry, protocol, scene_materials
-from .scene_read import Reading, current_name, named_now
-from .scene_show import MARK, hide
+from .scene_read import Reading, find_object
+from .scene_show import MARK, Place, Selection, hide, variants_of
 from .scene_write import fill_mesh, link_beside
 
 PREVIEW_NAME = "Sketchbridge Preview"
 
 
 def show(context: bpy.types.Context, reading: Reading, update: protocol.MeshUpdate) -> None:
-    """Put the growing surface into the scene, in place of the hidden originals."""
-    obj = bpy.data.objects.get(PREVIEW_NAME)
-    if obj is None or f"{MARK}_preview" not in obj:
-        obj = _new_preview(context, reading)
+    """Put the growing surface into the job's scene, in place of the hidden originals and earlier results."""
+    obj = next(iter(_previews()), None) or _new_preview(context, reading)
     mesh = obj.data
     vertices = np.ascontiguousarray(update.vertices + reading.origin, dtype=np.float32)
     same = len(mesh.vertices) == len(vertices) and len(mesh.polygons) == len(update.faces)
@@ -36,53 +36,66 @@ def show(context: bpy.types.Context, reading: Reading, update: protocol.MeshUpda
 
 
 def remove() -> None:
-    """Take the preview out of the file and show the originals that it replaced again, selected as they were."""
-    for obj in [obj for obj in bpy.data.objects if f"{MARK}_preview" in obj]:
-        replaced = _replaced_by(obj)
+    """Take the preview out of the file and show what it stood for again; selected as it was, unless the user has selected anew."""
+    for obj in _previews():
+        mark = obj[f"{MARK}_preview"]
         mesh, materials = obj.data, [slot.material for slot in obj.material_slots]
         bpy.data.objects.remove(obj)
         bpy.data.meshes.remove(mesh)
         for material in materials:
             if material is not None and material.users == 0:
                 bpy.data.materials.remove(material)
-        hide(replaced, hidden=False)
-        for name in replaced:
-            if name in bpy.context.view_layer.objects:
-                bpy.context.view_layer.objects[name].select_set(True)  # hiding took that away
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a mark of another version, or by another hand
+            _show_again(json.loads(mark))
+
+
+def _show_again(mark: dict[str, Any]) -> None:
+    """Session ids mean nothing in another process than the one that gave them; there names must do, and nothing is selected."""
+    own = mark["process"] == os.getpid()
+    place = Place(mark["scene"], mark["scene_uid"] if own else 0, mark["layer"])
+    with place.entered(bpy.context) as layer:
+        untouched = own and Selection(frozenset(mark["selected_after"]), mark["active_after"]).holds(layer)
+        for name, uid, was_selected in mark["hidden"]:
+            obj = find_object(name, uid if own else 0)
+            if obj is not None:
+                hide(layer, [obj], hidden=False)
+                if untouched and was_selected and obj.name in layer.objects:
+                    obj.select_set(True, view_layer=layer)  # hiding took that away
+
+
+def _previews() -> list[bpy.types.Object]:
+    return [obj for obj in bpy.data.objects if f"{MARK}_preview" in obj]
 
 
 def _new_preview(context: bpy.types.Context, reading: Reading) -> bpy.types.Object:
     remove()
-    reading = named_now(reading)
     obj = bpy.data.objects.new(PREVIEW_NAME, bpy.data.meshes.new(PREVIEW_NAME))
-    layer = context.view_layer.objects
-    replaced = [name for name in reading.names if name in layer and not layer[name].hide_get()]
-    uids = [layer[name].session_uid for name in replaced]
-    obj[f"{MARK}_preview"] = json.dumps({"process": os.getpid(), "names": replaced, "uids": uids})
-    obj.hide_select = True
+    obj.hide_select = obj.hide_render = True  # what is rendered meanwhile is what the file holds
     material = scene_materials.node_material(PREVIEW_NAME)
     nodes, links = material.node_tree.nodes, material.node_tree.links
     colour = nodes.new("ShaderNodeVertexColor")
     colour.layer_name = "Colour"
     links.new(colour.outputs["Color"], scene_materials.principled(material).inputs["Base Color"])
     obj.data.materials.append(material)
-    link_beside(context, obj, bpy.data.objects.get(reading.active))
-    hide(replaced, hidden=True)
+    with reading.place.entered(context) as layer:
+        sources = reading.objects()
+        link_beside(context, obj, reading.leader())
+        replaced = [one for one in [*sources, *variants_of(sources)] if one.name in layer.objects and not one.hide_get(view_layer=layer)]
+        hidden = [(one.name, one.session_uid, one.select_get(view_layer=layer)) for one in replaced]
+        hide(layer, replaced, hidden=True)
+        after = Selection.of(layer)
+    obj[f"{MARK}_preview"] = json.dumps({
+        "process": os.getpid(), "scene": reading.place.scene, "scene_uid": reading.place.uid, "layer": reading.place.layer,
+        "hidden": hidden, "selected_after": sorted(after.selected), "active_after": after.active,
+    })  # fmt: skip
     return obj
-
-
-def _replaced_by(preview: bpy.types.Object) -> list[str]:
-    """The names by now of what the preview stands for; session ids mean nothing in another process than the one that gave them."""
-    mark = json.loads(preview[f"{MARK}_preview"])
-    if mark["process"] != os.getpid():
-        return mark["names"]
-    return [current_name(name, uid) for name, uid in zip(mark["names"], mark["uids"], strict=True)]
 
 
 def _set_colours(mesh: bpy.types.Mesh, colours: np.ndarray) -> None:
     attribute = mesh.color_attributes.get("Colour")
     if attribute is None:
         attribute = mesh.color_attributes.new("Colour", "FLOAT_COLOR", "POINT")
+        mesh.color_attributes.active_color = attribute
     light = np.ones((len(colours), 4), np.float32)
     light[:, :3] = geometry.srgb_to_linear(colours)
     attribute.data.foreach_set("color", light.ravel())

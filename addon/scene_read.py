@@ -1,26 +1,23 @@
-"""Evaluated objects of the scene -> arrays: world-space triangles, sRGB-encoded vertex colours, UVs of the corners.
+"""The selection -> what is sent: one sketch of several objects, or one object with UVs to texture.
 
-Meshes, curves, surfaces, text and metaballs come with their modifiers; strokes without thickness (hair curves, curves
-without bevel, Grease Pencil) become tubes. Reading leaves the file as it found it; to unwrap, a copy is linked for a
-moment, and mode and selection are put back.
+Reading leaves the file as it found it. What is hidden is shown while it is read, to unwrap, a copy is linked for a
+moment, and mode, visibility and selection are put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
 
-from . import geometry, scene_colours, scene_strokes
+from . import geometry
 from .errors import InputError
 from .geometry import Part
-
-MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")
-READABLE = (*MESH_LIKE, "CURVES", *scene_strokes.GREASE_PENCIL)
-"""Types of objects that can be read."""
+from .scene_objects import MESH_LIKE, collect_instances, read_object, read_uvs
+from .scene_show import Place, Selection, hide, originals_of
 
 
 class SceneError(InputError):
@@ -37,7 +34,8 @@ class Reading:
     `part` float32, world axes, relative to `origin` so that nothing is lost far from the world's centre;
     `names` the objects read, `uids` their session ids, which outlive a renaming;
     `active` the one whose transform, parent and collections the result takes;
-    `matrix` [4, 4] that object's world matrix when it was read; `new_uvs` float32 [corners, 2] of its mesh where it had none
+    `matrix` [4, 4] that object's world matrix when it was read; `new_uvs` float32 [corners, 2] of its mesh where it had none;
+    `place` the scene and layer they were read in, `selection` what was selected there
     """
 
     part: Part
@@ -46,34 +44,50 @@ class Reading:
     uids: tuple[int, ...]
     active: str
     matrix: np.ndarray
+    place: Place
+    selection: Selection
     notes: tuple[str, ...] = ()
     new_uvs: np.ndarray | None = None
 
+    def objects(self) -> list[bpy.types.Object]:
+        """The objects read that are still in the file."""
+        found = (find_object(name, uid) for name, uid in zip(self.names, self.uids, strict=True))
+        return [obj for obj in found if obj is not None]
 
-def read_sketch(context: bpy.types.Context) -> Reading:
-    """The selected objects as one sketch. SceneError where nothing usable is selected."""
-    objects = selected_objects(context)
-    depsgraph = context.evaluated_depsgraph_get()
+    def leader(self) -> bpy.types.Object | None:
+        """The object whose transform the result takes, None where it is gone."""
+        return find_object(self.active, self.uids[self.names.index(self.active)])
+
+
+def read_sketch(context: bpy.types.Context, result_itself: bool = False) -> Reading:
+    """The selected objects as one sketch; for a result what it was made from, unless `result_itself`. SceneError without any of use."""
+    objects = chosen_objects(context, "refine", result_itself)
     parts, names, notes = [], [], []
-    for obj in objects:
-        part = read_object(obj, depsgraph)
-        if part is None:
-            notes.append(f"'{obj.name}' has no faces or strokes and was left out.")
-        else:
-            parts.append(part)
-            names.append(obj.name)
+    with shown(context, objects):
+        depsgraph = context.evaluated_depsgraph_get()
+        instances = collect_instances(depsgraph, objects)
+        for obj in objects:
+            part = geometry.join_all([read_object(obj, depsgraph), *instances.get(obj, [])])
+            if part is None:
+                notes += _left_out(obj, objects)
+            else:
+                parts.append(part)
+                names.append(obj.name)
     if not parts:
         kinds = ", ".join(f"'{obj.name}' ({obj.type.replace('_', ' ').lower()})" for obj in objects[:4])
-        fix = "Select a mesh with faces, a curve or a Grease Pencil drawing."
+        fix = "Select a mesh with faces or edges, a curve or a Grease Pencil drawing."
         raise SceneError(f"The selection has no faces or strokes: {kinds}.", fix)
     active = context.view_layer.objects.active
     leader = active.name if active is not None and active.name in names else names[0]
-    return _reading(geometry.join(parts), tuple(names), leader, tuple(notes))
+    return _reading(context, geometry.join(parts), tuple(names), leader, tuple(notes))
 
 
-def read_texture_target(context: bpy.types.Context) -> Reading:
-    """The one selected object with the UVs of its corners, unwrapped on a temporary copy where it has none. SceneError otherwise."""
-    objects = selected_objects(context)
+def read_texture_target(context: bpy.types.Context, result_itself: bool = False) -> Reading:
+    """The one selected object with the UVs of its corners, unwrapped on a temporary copy where it has none. SceneError otherwise.
+
+    For a textured result what it was made from, unless `result_itself`.
+    """
+    objects = chosen_objects(context, "texture", result_itself)
     if len(objects) > 1:
         fix = "Select one, or join them first (Ctrl+J)."
         raise SceneError(f"Texture works on one object at a time, {len(objects)} are selected.", fix)
@@ -82,59 +96,57 @@ def read_texture_target(context: bpy.types.Context) -> Reading:
         raise SceneError(
             f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first."
         )
-    if source.type == "MESH" and source.data.uv_layers.active is not None:
-        part = read_object(source, context.evaluated_depsgraph_get())
-        new_uvs = None
-    else:
-        with temporary_mesh_copy(context, source) as copy:
-            if len(copy.data.polygons):
-                new_uvs = unwrap(context, copy)
-                part = read_object(copy, context.evaluated_depsgraph_get())
-            else:
-                part, new_uvs = None, None
+    with shown(context, objects):
+        part, new_uvs = _read_with_uvs(context, source)
     if part is None or part.uvs is None:
         raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
-    return _reading(part, (source.name,), source.name, (), new_uvs)
+    return _reading(context, part, (source.name,), source.name, (), new_uvs)
 
 
 def named_now(reading: Reading) -> Reading:
     """The reading with the names that its objects have by now; those that are gone keep the name they had."""
-    names = tuple(current_name(name, uid) for name, uid in zip(reading.names, reading.uids, strict=True))
+    found = (find_object(name, uid) for name, uid in zip(reading.names, reading.uids, strict=True))
+    names = tuple(name if obj is None else obj.name for name, obj in zip(reading.names, found, strict=True))
     return replace(reading, names=names, active=names[reading.names.index(reading.active)])
 
 
-def current_name(name: str, uid: int) -> str:
-    """The name of the object with this session id, `name` where there is none."""
-    return next((obj.name for obj in bpy.data.objects if obj.session_uid == uid), name)
+def find_object(name: str, uid: int) -> bpy.types.Object | None:
+    """The object with this session id, or of that name where the id is 0; None where there is none."""
+    return next((obj for obj in bpy.data.objects if obj.session_uid == uid), None) if uid else bpy.data.objects.get(name)
 
 
-def selected_objects(context: bpy.types.Context) -> list[bpy.types.Object]:
-    """The selected objects of the view layer, the active one first. SceneError where nothing is selected."""
-    objects = [obj for obj in context.view_layer.objects if obj.select_get()]
+def chosen_objects(context: bpy.types.Context, mode: str, result_itself: bool) -> list[bpy.types.Object]:
+    """The selected objects that can be seen, the active one first; in place of a result what a job of this mode starts from.
+
+    SceneError where nothing is selected.
+    """
+    layer = context.view_layer
+    objects = [obj for obj in layer.objects if obj.select_get() and obj.visible_get()]
     if not objects:
-        raise SceneError("Nothing is selected.", "Select the sketch: one or more meshes, curves or Grease Pencil drawings.")
-    active = context.view_layer.objects.active
-    return sorted(objects, key=lambda obj: obj != active)
+        hidden = next((obj.name for obj in layer.objects if obj.select_get()), None)
+        message = "Nothing is selected." if hidden is None else f"What is selected cannot be seen: '{hidden}' is hidden."
+        raise SceneError(message, "Select the sketch: one or more meshes, curves or Grease Pencil drawings.")
+    objects.sort(key=lambda obj: obj != layer.objects.active)
+    if result_itself:
+        return objects
+    return list(dict.fromkeys(source for obj in objects for source in originals_of(obj, mode)))
 
 
-def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
-    """World-space triangles of one object as it is displayed; None where it has none."""
-    evaluated = obj.evaluated_get(depsgraph)
-    matrix = np.array(evaluated.matrix_world, dtype=np.float64)
-    if obj.type in MESH_LIKE:
-        part = _read_mesh_like(obj, evaluated, depsgraph)
-    elif obj.type == "CURVES":
-        part = scene_strokes.tubes(scene_strokes.hair_strokes(evaluated))
-    elif obj.type in scene_strokes.GREASE_PENCIL:
-        part = scene_strokes.tubes(scene_strokes.drawn_strokes(obj, evaluated))
-    else:
-        return None
-    if part is None:
-        return None
-    world = geometry.transform(matrix, part.vertices)
-    if not geometry.is_mirrored(matrix):
-        return Part(world, part.faces, part.colours, part.uvs)
-    return Part(world, part.faces[:, ::-1], part.colours, None if part.uvs is None else part.uvs[:, ::-1])
+@contextmanager
+def shown(context: bpy.types.Context, objects: Sequence[bpy.types.Object]) -> Iterator[None]:
+    """What is hidden among `objects`, such as a result's originals, is evaluated as if it were in sight; it is hidden again afterwards."""
+    layer = context.view_layer
+    for obj in objects:
+        if obj.name not in layer.objects:
+            raise SceneError(f"'{obj.name}' is not in this view layer.", "Select the result in the scene that it was made in.")
+    hidden = [obj for obj in objects if obj.hide_get()]
+    hide(layer, hidden, hidden=False)
+    try:
+        if hidden:
+            layer.update()
+        yield
+    finally:
+        hide(layer, hidden, hidden=True)
 
 
 @contextmanager
@@ -185,14 +197,28 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
     return read_uvs(obj.data)
 
 
-def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:
-    """The active UV layer, float32 [corners, 2]."""
-    values = np.empty(len(mesh.loops) * 2, np.float32)
-    mesh.uv_layers.active.uv.foreach_get("vector", values)
-    return values.reshape(-1, 2)
+def _read_with_uvs(context: bpy.types.Context, source: bpy.types.Object) -> tuple[Part | None, np.ndarray | None]:
+    """The object and its own UVs, or those that a copy of it was given."""
+    if source.type == "MESH" and source.data.uv_layers.active is not None:
+        return read_object(source, context.evaluated_depsgraph_get()), None
+    with temporary_mesh_copy(context, source) as copy:
+        if not len(copy.data.polygons):
+            return None, None
+        new_uvs = unwrap(context, copy)
+        return read_object(copy, context.evaluated_depsgraph_get()), new_uvs
 
 
-def _reading(part: Part, names: tuple[str, ...], active: str, notes: tuple[str, ...], new_uvs: np.ndarray | None = None) -> Reading:
+def _left_out(obj: bpy.types.Object, objects: Sequence[bpy.types.Object]) -> list[str]:
+    """The note about an object without anything to read; none for a metaball whose shape is in another's of its family."""
+    family = obj.name.split(".")[0]
+    if obj.type == "META" and any(other != obj and other.type == "META" and other.name.split(".")[0] == family for other in objects):
+        return []
+    return [f"'{obj.name}' has no faces or strokes and was left out."]
+
+
+def _reading(
+    context: bpy.types.Context, part: Part, names: tuple[str, ...], active: str, notes: tuple[str, ...], new_uvs: np.ndarray | None = None
+) -> Reading:
     broken = int((~np.isfinite(part.vertices)).any(axis=1).sum())
     if broken:
         raise SceneError(f"{broken} vertices of {', '.join(names)} have coordinates that are not finite numbers.",
@@ -206,33 +232,4 @@ def _reading(part: Part, names: tuple[str, ...], active: str, notes: tuple[str, 
         part.colours,
         None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32),
     )
-    return Reading(sent, origin, names, uids, active, matrix, notes, new_uvs)
-
-
-def _read_mesh_like(obj: bpy.types.Object, evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
-    mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
-    if mesh is None:
-        return None
-    try:
-        vertices = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", vertices)
-        vertices = vertices.reshape(-1, 3).astype(np.float64)
-        if len(mesh.polygons):
-            return _triangles(mesh, vertices, evaluated)
-        open_lines = obj.type in ("CURVE", "FONT") and len(mesh.edges)
-        return scene_strokes.tubes(scene_strokes.edge_strokes(mesh, vertices)) if open_lines else None
-    finally:
-        evaluated.to_mesh_clear()
-
-
-def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.Object) -> Part:
-    mesh.calc_loop_triangles()
-    count = len(mesh.loop_triangles)
-    faces, corners, polygons = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32), np.empty(count, np.int32)
-    mesh.loop_triangles.foreach_get("vertices", faces)
-    mesh.loop_triangles.foreach_get("loops", corners)
-    mesh.loop_triangles.foreach_get("polygon_index", polygons)
-    faces = faces.reshape(-1, 3)
-    uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
-    slots = [slot.material for slot in evaluated.material_slots]
-    return Part(vertices, faces, scene_colours.vertex_colours(mesh, slots, faces, polygons, uvs), uvs)
+    return Reading(sent, origin, names, uids, active, matrix, Place.of(context), Selection.of(context.view_layer), notes, new_uvs)

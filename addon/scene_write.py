@@ -7,7 +7,7 @@ finish or leave nothing behind.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
@@ -16,15 +16,19 @@ import numpy as np
 from . import geometry, protocol, scene_materials
 from .scene_materials import Attempt
 from .scene_read import Reading, SceneError, mesh_from, named_now
-from .scene_show import MARK, hide
+from .scene_show import MARK, hide, select_only, variants_of
 
 
 def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
-    """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden."""
+    """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden.
+
+    In the scene and view layer of the job, as is `apply_textured`.
+    """
+    source = reading.leader()
     reading = named_now(reading)
-    source = bpy.data.objects.get(reading.active)
     name = f"{reading.active} refined"
-    with Attempt() as attempt:
+    with reading.place.entered(context) as layer, Attempt() as attempt:
+        selected = reading.selection.holds(layer)
         mesh = attempt.add(bpy.data.meshes.new(name))
         obj = attempt.add(bpy.data.objects.new(name, mesh))
         link_beside(context, obj, source)
@@ -40,7 +44,8 @@ def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.D
         mesh.shade_smooth()
         mesh.update(calc_edges=True)
         mesh.materials.append(scene_materials.new_material(name, done.maps, "UVMap", attempt))
-        _finish(context, obj, reading.names, provenance)
+        _finish(layer, obj, reading, provenance)
+        _select(layer, obj, selected)
     return obj
 
 
@@ -49,12 +54,13 @@ def apply_textured(context: bpy.types.Context, reading: Reading, done: protocol.
 
     SceneError where the original was deleted while the engine worked.
     """
+    source = reading.leader()
     reading = named_now(reading)
-    source = bpy.data.objects.get(reading.active)
     if source is None:
         raise SceneError(f"'{reading.active}' was deleted while it was textured.", "Undo that and try again.")
     name = f"{reading.active} textured"
-    with Attempt() as attempt:
+    with reading.place.entered(context) as layer, Attempt() as attempt:
+        selected = reading.selection.holds(layer)
         if source.type == "MESH":
             obj = attempt.add(source.copy())
             obj.data = attempt.add(source.data.copy())
@@ -65,9 +71,10 @@ def apply_textured(context: bpy.types.Context, reading: Reading, done: protocol.
         link_beside(context, obj, source)
         if source.type != "MESH":
             _copy_transform(obj, source)
-        layer = _uv_layer(obj.data, reading)
-        scene_materials.replace_materials(obj, scene_materials.new_material(name, done.maps, layer, attempt))
-        _finish(context, obj, reading.names, provenance)
+        uv_layer = _uv_layer(obj.data, reading)
+        scene_materials.replace_materials(obj, scene_materials.new_material(name, done.maps, uv_layer, attempt))
+        _finish(layer, obj, reading, provenance)
+        _select(layer, obj, selected)
     return obj
 
 
@@ -153,24 +160,30 @@ def _uv_layer(mesh: bpy.types.Mesh, reading: Reading) -> str:
         layer.uv.foreach_set("vector", reading.new_uvs.ravel())
     if layer is None:
         raise SceneError(f"The UV layer of '{reading.active}' was removed while it was textured.", "Try again.")
-    layer.active_render = True
+    layer.active = layer.active_render = True
     return layer.name
 
 
-def _finish(context: bpy.types.Context, obj: bpy.types.Object, names: Sequence[str], provenance: Mapping[str, Any]) -> None:
+def _finish(layer: bpy.types.ViewLayer, obj: bpy.types.Object, reading: Reading, provenance: Mapping[str, Any]) -> None:
+    """Mark the result; its originals and earlier results are hidden."""
     for key in [key for key in obj.keys() if key.startswith(f"{MARK}_")]:  # noqa: SIM118  of the result that it is a copy of
         del obj[key]
-    obj[f"{MARK}_sources"] = json.dumps(list(names))
+    obj[f"{MARK}_sources"] = json.dumps(list(reading.names))
     for key, value in provenance.items():
         obj[f"{MARK}_{key}"] = value if isinstance(value, str | int | float) and not _too_long(value) else json.dumps(value)
+    sources = reading.objects()
+    hide(layer, [*sources, *(variant for variant in variants_of(sources) if variant != obj)], hidden=True, render=True)
     obj.hide_render = False
-    hide(names, hidden=True, render=True)
-    for other in context.view_layer.objects:
-        other.select_set(False)
-    if obj.name in context.view_layer.objects:
-        obj.hide_set(False)
-        obj.select_set(True)
-        context.view_layer.objects.active = obj
+
+
+def _select(layer: bpy.types.ViewLayer, obj: bpy.types.Object, alone: bool) -> None:
+    """Show the result; select it alone, or leave the selection that the user has made meanwhile."""
+    if obj.name in layer.objects:
+        obj.hide_set(False, view_layer=layer)
+        if alone:
+            select_only(layer, [obj])
+        else:
+            obj.select_set(False, view_layer=layer)
 
 
 def _too_long(value: object) -> bool:

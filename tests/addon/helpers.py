@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -38,6 +39,13 @@ def add_object(
     bpy.context.scene.collection.objects.link(obj)
     select(obj)
     return obj
+
+
+def run_until(jobs: ModuleType, moment: Callable[[], object], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not moment():
+        assert time.monotonic() < deadline and not jobs.step(bpy.context)
+        jobs.running.session.wait(0.02)
 
 
 CUBE = [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]

@@ -18,7 +18,7 @@ import bpy
 import helpers
 import numpy as np
 import pytest
-from helpers import CUBE, add_cube, add_object, part, select
+from helpers import CUBE, add_cube, add_object, part, run_until, select
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def only_a_camera() -> None:
 
 
 def without_faces() -> None:
-    add_object("Wire", CUBE, [], [[0, 1], [1, 3]])
+    add_object("Points", CUBE, [])
 
 
 def empty_mesh() -> None:
@@ -163,13 +163,6 @@ def test_the_preference_goes_before_the_variable(scene: ModuleType, monkeypatch:
         assert "cannot be started" in refused(bpy.ops.sketchbridge.test_connection)
     finally:
         chosen.engine_command = ""
-
-
-def run_until(jobs: ModuleType, moment: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not moment():
-        assert time.monotonic() < deadline and not jobs.step(bpy.context)
-        jobs.running.session.wait(0.02)
 
 
 @pytest.mark.parametrize("moment", ["at once", "greeted", "first progress", "preview shown", "late"])
@@ -338,7 +331,9 @@ def test_a_preview_of_another_process_is_removed_by_names(scene: ModuleType) -> 
     other.hide_set(True)
     select(sketch)
     shown = preview._new_preview(bpy.context, part(scene, "scene_read").read_sketch(bpy.context))
-    shown["sketchbridge_preview"] = json.dumps({"process": 0, "names": ["Sketch"], "uids": [other.session_uid]})
+    mark = json.loads(shown["sketchbridge_preview"])
+    assert mark["hidden"] == [["Sketch", sketch.session_uid, True]]
+    shown["sketchbridge_preview"] = json.dumps({**mark, "process": 0, "hidden": [["Sketch", other.session_uid, True]]})
     assert sketch.hide_get()
     jobs.after_load()
     assert helpers.no_preview() and not sketch.hide_get() and other.hide_get()

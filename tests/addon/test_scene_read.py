@@ -52,12 +52,12 @@ def test_modifiers_are_applied_and_ngons_become_triangles(scene: ModuleType) -> 
 
 def test_several_objects_are_joined_and_useless_ones_named(scene: ModuleType) -> None:
     first, second = add_cube("First"), add_cube("Second")
-    wire = add_object("Wire", helpers.CUBE, [], [[0, 1]])
+    points = add_object("Points", helpers.CUBE, [])
     second.location = (10, 0, 0)
-    select(second, first, wire)
+    select(second, first, points)
     reading = read(scene)
     assert reading.names == ("Second", "First") and reading.active == "Second" and len(reading.part.faces) == 24
-    assert len(reading.notes) == 1 and "'Wire'" in reading.notes[0]
+    assert len(reading.notes) == 1 and "'Points'" in reading.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["FLOAT_COLOR", "BYTE_COLOR"])

@@ -1,0 +1,92 @@
+"""One evaluated object -> triangles: sRGB-encoded vertex colours, UVs of the corners; and what objects show without owning it.
+
+Meshes, curves, surfaces, text and metaballs come with their modifiers; strokes without thickness (hair curves, curves
+without bevel, Grease Pencil, edges without faces) become tubes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bpy
+import numpy as np
+
+from . import geometry, scene_colours, scene_strokes
+from .geometry import Part
+
+MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")
+
+
+def is_readable(obj: bpy.types.Object) -> bool:
+    """True where the object is of a type that can be read, or shows a collection's instances."""
+    return obj.type in (*MESH_LIKE, "CURVES", *scene_strokes.GREASE_PENCIL) or obj.instance_type == "COLLECTION"
+
+
+def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
+    """World-space triangles of one object as it is displayed, without its instances; None where it has none."""
+    evaluated = obj.evaluated_get(depsgraph)
+    if obj.type in MESH_LIKE:
+        part = _read_mesh_like(evaluated, depsgraph)
+    elif obj.type == "CURVES":
+        part = scene_strokes.tubes(scene_strokes.hair_strokes(evaluated))
+    elif obj.type in scene_strokes.GREASE_PENCIL:
+        part = scene_strokes.tubes(scene_strokes.drawn_strokes(obj, evaluated))
+    else:
+        return None
+    return None if part is None else geometry.placed(part, np.array(evaluated.matrix_world, dtype=np.float64))
+
+
+def collect_instances(depsgraph: bpy.types.Depsgraph, objects: Sequence[bpy.types.Object]) -> dict[bpy.types.Object, list[Part]]:
+    """World-space triangles of the instances of each of `objects`."""
+    found: dict[bpy.types.Object, list[Part]] = {}
+    if not any(_may_instance(obj) for obj in objects):
+        return found
+    for instance in depsgraph.object_instances:  # what it gives is valid until the next one only
+        owner = instance.parent.original if instance.is_instance and instance.parent is not None else None
+        if owner not in objects or instance.object.type not in MESH_LIKE:
+            continue
+        part = _read_mesh_like(instance.object, depsgraph)
+        if part is not None:
+            found.setdefault(owner, []).append(geometry.placed(part, np.array(instance.matrix_world, dtype=np.float64)))
+    return found
+
+
+def _may_instance(obj: bpy.types.Object) -> bool:
+    """False where going through all that the scene shows would be in vain."""
+    return obj.instance_type != "NONE" or any(modifier.type in ("NODES", "PARTICLE_SYSTEM") for modifier in obj.modifiers)
+
+
+def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
+    """Triangles of an evaluated object in its own space; tubes round its edges where it has no faces; None where it has neither."""
+    mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
+    if mesh is None:
+        return None
+    try:
+        vertices = np.empty(len(mesh.vertices) * 3, np.float32)
+        mesh.vertices.foreach_get("co", vertices)
+        vertices = vertices.reshape(-1, 3).astype(np.float64)
+        if len(mesh.polygons):
+            return _triangles(mesh, vertices, evaluated)
+        return scene_strokes.tubes(scene_strokes.edge_strokes(mesh, vertices)) if len(mesh.edges) else None
+    finally:
+        evaluated.to_mesh_clear()
+
+
+def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.Object) -> Part:
+    mesh.calc_loop_triangles()
+    count = len(mesh.loop_triangles)
+    faces, corners, polygons = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32), np.empty(count, np.int32)
+    mesh.loop_triangles.foreach_get("vertices", faces)
+    mesh.loop_triangles.foreach_get("loops", corners)
+    mesh.loop_triangles.foreach_get("polygon_index", polygons)
+    faces = faces.reshape(-1, 3)
+    uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
+    slots = [slot.material for slot in evaluated.material_slots]
+    return Part(vertices, faces, scene_colours.vertex_colours(mesh, slots, faces, polygons, uvs), uvs)
+
+
+def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:
+    """The active UV layer, float32 [corners, 2]."""
+    values = np.empty(len(mesh.loops) * 2, np.float32)
+    mesh.uv_layers.active.uv.foreach_get("vector", values)
+    return values.reshape(-1, 2)
