@@ -16,11 +16,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +41,8 @@ TORCH_INDEX_VARIABLE = "SKETCHBRIDGE_TORCH_INDEX"
 STAMP = "sketchbridge-complete.json"
 UNFINISHED = "sketchbridge-unfinished"
 GIGABYTE = 1_000_000_000
+CPU_MEGABYTES = 400
+"""No CPU build of torch is larger, no CUDA build smaller."""
 CUDA_DOWNLOAD, CUDA_GIGABYTES = 2.7, 9.0
 """Of torch 2.13 with the libraries that it brings: wheels; and on the disk, wheels in pip's cache included."""
 
@@ -211,9 +213,9 @@ def make(environment: Environment, torch_index: str, commands: Commands, status:
     status.say(f"{name}{doing}; log: {environment.log.relative_to(ROOT)}")
     environment.log.write_text("", encoding="utf-8")
     for step in plan(environment, python.path if python else "", torch_index, fresh):
-        if step.label == "installing torch":
-            announce_torch(step, commands, environment, status)
-        commands.run(step, environment.log, lambda text: status.update(name + text))
+        commands.run(
+            step, environment.log, lambda text: status.update(name + text), heard=lambda line: watch_for_cuda(environment, line, status)
+        )
     version = held_version(environment)
     stamp = {"digest": digest(environment, version, torch_index), "folder": str(environment.folder), "python": version}
     (environment.folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
@@ -221,21 +223,18 @@ def make(environment: Environment, torch_index: str, commands: Commands, status:
     status.say(f"{name}ready after {duration(time.monotonic() - begun)}")
 
 
-def announce_torch(step: Step, commands: Commands, environment: Environment, status: StatusLine) -> None:
-    """Say before the download when pip is about to take a CUDA build of torch, and how to take a smaller one. SetupError without room."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        asking = (*step.command, "--dry-run", "--ignore-installed", "--report", str(report))
-        name = f"{environment.name:<13}"
-        commands.run(Step("asking for torch", asking), environment.log, lambda text: status.update(name + text))
-        packages = [package["metadata"]["name"] for package in json.loads(report.read_text(encoding="utf-8"))["install"]]
-    if not any(package.startswith("nvidia-") for package in packages):
-        return
-    status.say(
-        f"{name}pip takes the CUDA build of torch: about {CUDA_DOWNLOAD} GB to download, {CUDA_GIGABYTES} GB on the disk.\n"
-        f"{'':<13}Without a GPU, PyTorch's CPU index has one of 0.2 GB: name it with --torch-index or ${TORCH_INDEX_VARIABLE}."
-    )
-    check_disk([replace(environment, gigabytes=CUDA_GIGABYTES)])
+def watch_for_cuda(environment: Environment, line: str, status: StatusLine) -> None:
+    """Say, when a line of pip's begins the download of a CUDA build of torch, how much that is and how to take less.
+
+    SetupError where the disk has no room for it.
+    """
+    taken = re.search(r"^ *(?:Downloading|Using cached) torch-\S+\.whl \((\d+)\S* MB\)", line)
+    if taken and int(taken[1]) > CPU_MEGABYTES:
+        status.say(
+            f"{environment.name:<13}pip takes a CUDA build of torch: {CUDA_DOWNLOAD} GB to download, {CUDA_GIGABYTES:.0f} GB on the disk.\n"
+            f"{'':<13}Without a GPU take PyTorch's CPU index, 0.2 GB: --torch-index URL, or ${TORCH_INDEX_VARIABLE}."
+        )
+        check_disk([replace(environment, gigabytes=CUDA_GIGABYTES)])
 
 
 def _try_lock(handle: IO[str]) -> bool:

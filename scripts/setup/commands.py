@@ -42,8 +42,15 @@ class Commands:
         self._stopped = False
         self._lock = threading.Lock()
 
-    def run(self, step: Step, log: Path, show: Callable[[str], None], extra: dict[str, str] | None = None) -> None:
-        """Run one step in the project's folder, its output appended to `log`; `show` gets a short line for each of the output's.
+    def run(
+        self,
+        step: Step,
+        log: Path,
+        show: Callable[[str], None],
+        extra: dict[str, str] | None = None,
+        heard: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Run one step in the project's folder, its output appended to `log`; `show` gets a short line for each that `heard` gets whole.
 
         Raises SetupError with the log's end where the command fails or was stopped.
         """
@@ -57,6 +64,7 @@ class Commands:
                 for line in child.stdout:
                     sink.write(line)
                     sink.flush()
+                    heard(line)
                     if not line.startswith(("Looking in ", "Requirement already satisfied", "WARNING: Location ")):
                         show(f"{step.label} · {duration(time.monotonic() - begun)} · {in_short(line)}")
                 child.wait()

@@ -141,16 +141,37 @@ def test_a_blender_whose_python_is_not_here_is_refused_with_what_it_needs(projec
     assert "python3.13" in caught.value.fix
 
 
-@pytest.mark.parametrize(("package", "warned"), [("nvidia-cublas", True), ("typing_extensions", False)])
-def test_a_cuda_build_of_torch_is_announced_with_its_size_before_the_download(project, package, warned):
-    report = {"install": [{"metadata": {"name": "torch"}}, {"metadata": {"name": package}}]}
-    code = f"import json, sys; json.dump({report!r}, open(sys.argv[sys.argv.index('--report') + 1], 'w'))"
-    step = Step("installing torch", (sys.executable, "-c", code))
+CUDA_LINE = "  Downloading torch-2.13.0-cp313-cp313-manylinux_2_28_x86_64.whl (526.6 MB)\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "warned"),
+    [
+        (CUDA_LINE, True),
+        (CUDA_LINE.replace("Downloading", "Using cached"), True),
+        ("  Downloading https://example.org/whl/torch-2.13.0%2Bcpu-cp313-cp313-manylinux_2_28_x86_64.whl (191.8 MB)\n", False),
+        ("  Downloading torch-2.13.0-cp313-none-macosx_11_0_arm64.whl (80.1 MB)\n", False),
+        ("  Downloading nvidia_cudnn_cu13-9.20.0.48-py3-none-manylinux_2_27_x86_64.whl (466.2 MB)\n", False),
+    ],
+)
+def test_a_cuda_build_of_torch_is_announced_with_its_size_as_its_download_begins(line, warned):
     screen = io.StringIO()
-    small = bootstrap.ENVIRONMENTS["small"]
-    small.log.parent.mkdir(parents=True)
-    bootstrap.announce_torch(step, Commands(project), small, StatusLine(screen))
+    bootstrap.watch_for_cuda(ENGINE, line, StatusLine(screen))
     assert ("2.7 GB to download" in screen.getvalue() and "SKETCHBRIDGE_TORCH_INDEX" in screen.getvalue()) == warned
+
+
+def test_an_install_that_would_fill_the_disk_is_stopped_as_it_begins(project, monkeypatch):
+    monkeypatch.setattr(bootstrap, "CUDA_GIGABYTES", 1e9)
+    code = f"print({CUDA_LINE!r}, flush=True); import time; time.sleep(60)"
+    begun = time.monotonic()
+    with pytest.raises(SetupError, match="Too little room"):
+        Commands(project).run(
+            Step("installing torch", (sys.executable, "-c", code)),
+            project / "log",
+            print,
+            heard=lambda line: bootstrap.watch_for_cuda(ENGINE, line, StatusLine(io.StringIO())),
+        )
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.slow
