@@ -53,7 +53,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
             f"'{source.name}' is not one of {', '.join(SUFFIXES)}.",
             "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...",
         )
-    from engine.formats.meshio import load_mesh
+    from engine.formats.meshio import load_mesh, lying_note
     from engine.job import run_job
     from engine.results import prepare_folder, write_result
 
@@ -61,11 +61,18 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
         raise InputError(
             "would_overwrite", f"The result would be written over the sketch '{source}' itself.", "Choose another folder with --out."
         )
-    sketch = load_mesh(source)
+    notes: list[str] = []
+    up = None if settings.up == "auto" else settings.up
+    sketch = load_mesh(source, notes, up=up, texture=mode == "texture")
+    if up is None and (lying := lying_note(sketch)):
+        notes.append(lying)
     prepare_folder(folder)
     checkpoint = folder / f"{source.stem}.checkpoint"
     with InterruptibleReporter() as reporter:
+        for note in notes:
+            reporter.note(note)
         result = run_job(sketch, settings, reporter, checkpoint)
+        result.report["notes"] = list(reporter.notes)
         written = write_result(result, sketch, folder, source.stem)
     checkpoint.unlink(missing_ok=True)
     mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]

@@ -32,6 +32,18 @@ GLTF_FROM_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)
 """Rotation that takes world vectors (+Z up) to glTF vectors (+Y up)."""
 
 
+_WORLD_FROM_UP = {
+    "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+    "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+    "y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+}
+UP_AXES = tuple(_WORLD_FROM_UP)
+"""Names of the axes that may point up in a file."""
+
+
 @dataclass(frozen=True)
 class SceneNormalization:
     """Similarity from world to engine space: engine = (world - centre) * scale. float64, so that returning is exact to 1e-6."""
@@ -73,6 +85,6 @@ def gltf_from_world(vectors: np.ndarray) -> np.ndarray:
     return vectors @ GLTF_FROM_WORLD.T
 
 
-def world_from_gltf(vectors: np.ndarray) -> np.ndarray:
-    """[N, 3] glTF (+Y up) -> [N, 3] world (+Z up)."""
-    return vectors @ GLTF_FROM_WORLD
+def world_from_file(vectors: np.ndarray, up: str) -> np.ndarray:
+    """[N, 3] of a file in which `up`, one of UP_AXES, points up -> [N, 3] world (+Z up). "y" is glTF's."""
+    return vectors @ np.array(_WORLD_FROM_UP[up], dtype=vectors.dtype).T

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,16 +17,24 @@ EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 
 
+def printable(text: str) -> str:
+    """The text with its control characters made visible: what a file says must not command the terminal. Line breaks stay."""
+    return "".join(letter if letter == "\n" or unicodedata.category(letter) not in _CONTROLS else repr(letter)[1:-1] for letter in text)
+
+
+_CONTROLS = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
 class SketchbridgeError(Exception):
     """A failure with a stable code, a message (what, expected, got) and the fix, all for the user's eyes."""
 
     exit_code = EXIT_FAILED
 
     def __init__(self, code: str, message: str, fix: str) -> None:
-        super().__init__(f"{message} {fix}")
         self.code = code
-        self.message = message
-        self.fix = fix
+        self.message = printable(message)
+        self.fix = printable(fix)
+        super().__init__(f"{self.message} {self.fix}")
 
 
 class InputError(SketchbridgeError):

@@ -35,7 +35,7 @@ from engine.sketch.deviation import deviation
 from engine.sketch.sdf import sketch_sdf
 from engine.subject import RefineSubject, Subject, TextureSubject
 from engine.surface import Surface
-from engine.texture.artist import ArtistColours, painted_points
+from engine.texture.artist import ArtistColours, colours_told, painted_points
 from engine.texture.field import ColourField
 
 STREAM_SECONDS = 1.5
@@ -66,7 +66,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
 
     timer.start(Stage.CHECK)
     mesh, mended = check_sketch(sketch)
-    _tell(reporter, mended)
+    _tell(reporter, [*mended, *colours_told(mesh)])
 
     timer.start(Stage.LOAD)
     device = select_device(settings.device)

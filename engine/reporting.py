@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, printable
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.words import duration
@@ -106,7 +106,7 @@ class ConsoleReporter(QuietReporter):
 
     def note(self, text: str) -> None:
         super().note(text)
-        print(f"{chr(10) if self._tty else ''}note: {text}", file=sys.stderr, flush=True)
+        print(f"{chr(10) if self._tty else ''}note: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def stop_if_cancelled(reporter: Reporter) -> None:

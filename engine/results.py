@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> li
     from engine.formats.meshio import save_glb
 
     paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
-    save_glb(paths[0], result.mesh, result.maps, name, extras=result.report)
+    placed = dataclasses.replace(result.mesh, origin=sketch.origin)
+    save_glb(paths[0], placed, result.maps, name, extras=result.report)
     write_contact_sheet(paths[1], sketch, result.mesh, result.maps["albedo"])
     with writing(paths[2]):
         files.write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())

@@ -19,6 +19,8 @@ from engine.mesh import Mesh
 _FLOAT, _UINT, _USHORT = 5126, 5125, 5123
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
 DEFAULT_ROUGHNESS = 0.6
+UNKNOWN_GREY = 0.6
+"""sRGB of vertices whose colour nobody chose."""
 
 
 def glb_bytes(
@@ -40,7 +42,7 @@ def glb_bytes(
     if uvs is not None:
         attributes["TEXCOORD_0"] = writer.array(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1), "VEC2", _ARRAY_BUFFER)
     if mesh.colours is not None and "albedo" not in maps:  # a base colour texture would be multiplied by vertex colours
-        linear = srgb_to_linear(mesh.colours)[source]
+        linear = srgb_to_linear(np.nan_to_num(mesh.colours, nan=UNKNOWN_GREY))[source]
         rgba = np.concatenate([linear, np.ones((len(linear), 1))], axis=1)
         attributes["COLOR_0"] = writer.array(np.rint(rgba * 65535).astype(np.uint16), "VEC4", _ARRAY_BUFFER, normalized=True)
     index_type = np.uint16 if len(source) < 65535 else np.uint32
@@ -50,12 +52,17 @@ def glb_bytes(
         "asset": {"version": "2.0", "generator": "Sketchbridge"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": name, "mesh": 0, **({"extras": extras} if extras else {})}],
+        "nodes": [{"name": name, "mesh": 0, **_placed(mesh), **({"extras": extras} if extras else {})}],
         "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0, "mode": 4}]}],
         "materials": [material],
         **writer.tables(),
     }
     return _container(document, bytes(writer.payload))
+
+
+def _placed(mesh: Mesh) -> dict[str, list[float]]:
+    """The node's translation: where the mesh's origin lies; JSON keeps it in double precision."""
+    return {"translation": gltf_from_world(np.array([mesh.origin]))[0].tolist()} if any(mesh.origin) else {}
 
 
 def split_seams(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

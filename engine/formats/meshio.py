@@ -1,124 +1,235 @@
-"""Meshes and maps from and to files. Everything inside is world space (+Z up, metres).
-
-Axes are those that Blender's importers assume by default: glTF and OBJ are +Y up, PLY and STL +Z up.
-"""
+"""Meshes and maps from and to files. Everything inside is world space (+Z up, metres)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.conventions import gltf_from_world, linear_to_srgb, srgb_to_linear, world_from_gltf
-from engine.errors import InputError, JobError, writing
-from engine.formats import SUFFIXES
+from engine.conventions import linear_to_srgb, world_from_file
+from engine.errors import InputError, JobError, printable, writing
+from engine.formats import SUFFIXES, UP_AXES
+from engine.formats.beside import LARGEST_FILE
 from engine.formats.files import write_atomically
-from engine.formats.gltf_read import Part, corrupt, read_gltf
+from engine.formats.gltf_read import read_gltf
 from engine.formats.gltf_write import glb_bytes
 from engine.formats.obj_read import read_obj
-from engine.mesh import Mesh
+from engine.formats.parts import Part
+from engine.formats.ply_read import read_ply
+from engine.formats.stl_read import read_stl
+from engine.mesh import Mesh, Paint
+from engine.surface_samples import sample_surface
 
-LARGEST_FILE = 2**31  # bytes
+_READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
+LARGEST_MESH = 20_000_000
+"""Faces, at most."""
+PAINT_POINTS = 200_000
+"""Points at which textures are looked at: about two for each cell that a surface meets in the finest colour field."""
+FAR = 100.0
+"""A mesh this many times its own size away from the origin is centred: single precision would blur it."""
+SAME_SHADE = 2 / 255
+OVERLAP_CELLS, OVERLAP_SHARE = 256, 0.1
+"""Two materials lie upon each other where they share this share of the cells, of so many a side, that either covers in uv space."""
+LYING = 2.0
+"""A mesh that is this many times as deep as it is wide and high may lie on its side."""
 
 
-def load_mesh(path: Path | str, notes: list[str] | None = None) -> Mesh:
+def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | None = None, texture: bool = False) -> Mesh:
     """All triangles of a .glb, .gltf, .obj, .ply or .stl file as one mesh in world space.
 
     Scenes are flattened with their transforms; a mirroring transform keeps faces looking outward. Vertices of one object at exactly the
     same place are joined (formats double them along uv seams and sharp edges), so that strokes stay connected; uvs stay one a corner.
-    Colours: vertex colour x material base colour x base colour texture sampled at the vertex, sRGB-encoded; None where the file has none.
-    What was left out is appended to `notes`. InputError for a missing, empty, broken or unsupported file and for one without triangles.
+    Colours: vertex colour x material base colour x base colour texture, sRGB-encoded, at the vertices and, where they vary between them,
+    as paint; unknown where nobody chose any. Faces that are wholly transparent are left out. A mesh far from the origin is centred on
+    its own `origin`.
+
+    notes    gets one line for everything that was left out, assumed or mended
+    up       the axis that points up in the file, of `engine.conventions.UP_AXES`; default: the format's own (UP_AXES of this package)
+    texture  the mesh itself is to be textured: transparent faces stay, and a uv layout that cannot hold one texture for all is dropped
+
+    InputError for a missing, empty, broken or unsupported file and for one without triangles.
     """
     path = Path(path)
-    notes = [] if notes is None else notes
-    _check_file(path)
+    found: list[str] = []
+    kind = _checked_type(path)
     try:
-        if path.suffix.lower() in (".glb", ".gltf"):
-            parts = read_gltf(path, notes)
-        elif path.suffix.lower() == ".obj":
-            parts = read_obj(path, notes)
-        else:
-            parts = _read_with_trimesh(path)
+        parts = [part for part in _READERS[kind](path, found) if len(part.faces)]
+        mesh = _joined(path, parts, up or UP_AXES[kind], texture, found)
     except OSError as error:
-        raise InputError("cannot_read", f"Cannot read '{path}': {error.strerror or error}.",
+        raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.",
                          "Check the path and its permissions.") from error  # fmt: skip
     except MemoryError as error:
         raise JobError("out_of_memory", f"'{path.name}' does not fit into memory.", "Decimate the mesh first.") from error
-    mesh = _merge(parts)
-    if len(mesh.faces) == 0:
-        raise InputError("no_faces", f"'{path.name}' holds no triangles.",
-                         "Export a mesh with faces (convert curves and strokes to a mesh first).")  # fmt: skip
+    if notes is not None:
+        notes.extend(printable(note) for note in found)
     return mesh
 
 
-def _check_file(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        fix = "Open it in Blender and use the panel, or export a .glb." if path.suffix.lower() == ".blend" else "Export a .glb."
-        known = ", ".join(SUFFIXES)
-        raise InputError("unsupported_format", f"'{path.name}' is not a format that is read here; expected {known}.", fix)
-    if not path.exists():
-        raise InputError("missing_file", f"There is no file '{path}'.", "Check the path.")
-    if not path.is_file():
+def lying_note(mesh: Mesh) -> str | None:
+    """What to tell the user of a mesh that looks as if it lay on its side: exporters do not agree on the axis that points up."""
+    wide, deep, high = np.ptp(mesh.vertices, axis=0)
+    if not np.isfinite(deep) or high <= 0 or deep <= LYING * max(wide, high):
+        return None
+    return f"The sketch is {deep / high:.1f} times as deep as it is high: if it lies on its side, say which axis is up (--up)."
+
+
+def _checked_type(path: Path) -> str:
+    """The file's type by its name. InputError for a type that is not read, and for what is no file."""
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        through_blender = kind in (".blend", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".dae", ".abc", ".3ds", ".x3d")
+        raise InputError("unsupported_format", f"'{path.name}' is not a format that is read here; expected {', '.join(SUFFIXES)}.",
+                         "Open it in Blender and use the panel, or export a .glb." if through_blender else "Export a .glb.")  # fmt: skip
+    try:
+        size = path.stat().st_size
+        is_file = path.is_file()
+    except FileNotFoundError as error:
+        raise InputError("missing_file", f"There is no file '{path}'.", "Check the path.") from error
+    except OSError as error:
+        raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.", "Check the path.") from error
+    if not is_file:
         raise InputError("not_a_file", f"'{path}' is not a file.", "Give the path of a mesh file.")
-    size = path.stat().st_size
     if size == 0:
         raise InputError("empty_file", f"'{path.name}' is empty.", "Export it again.")
     if size > LARGEST_FILE:
         raise InputError("file_too_large", f"'{path.name}' has {size / 1e9:.1f} GB; at most {LARGEST_FILE / 1e9:.1f} GB are read.",
                          "Decimate the mesh first.")  # fmt: skip
+    return kind
 
 
-def _read_with_trimesh(path: Path) -> list[Part]:
-    """PLY and STL in glTF's axes and linear colours."""
-    import trimesh
-
-    suffix = path.suffix.lower()
-    try:
-        with path.open("rb") as file:
-            loaded = trimesh.load(file, file_type=suffix[1:], process=False)
-    except OSError:
-        raise
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        raise corrupt(path.name, f"it is not a valid {suffix[1:].upper()} file ({type(error).__name__}: {error})") from error
-    geometries = list(loaded.geometry.values()) if isinstance(loaded, trimesh.Scene) else [loaded]
-    parts = []
-    for owner, geometry in enumerate(geometries):
-        if not isinstance(geometry, trimesh.Trimesh):
-            continue
-        vertices = np.asarray(geometry.vertices, dtype=np.float64).reshape(-1, 3)
-        faces = np.asarray(geometry.faces, dtype=np.int64).reshape(-1, 3)
-        if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
-            raise corrupt(path.name, f"a face refers to vertex {faces.max() + 1} of {len(vertices)}")
-        colours = None
-        if geometry.visual.kind in ("vertex", "face"):
-            colours = srgb_to_linear(np.asarray(geometry.visual.vertex_colors)[:, :3] / 255)
-        parts.append(Part(owner, gltf_from_world(vertices), faces, colours, None))
-    return parts
-
-
-def _merge(parts: list[Part]) -> Mesh:
-    """One world-space mesh; coincident vertices of one owner joined, first occurrence first, their colours averaged."""
-    parts = [part for part in parts if len(part.faces)]
+def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[str]) -> Mesh:
+    """One world-space mesh of the parts; coincident vertices of one owner joined, first occurrence first."""
     if not parts:
-        return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+        raise InputError("no_faces", f"'{path.name}' holds no triangles.",
+                         "Export a mesh with faces (convert curves and strokes to a mesh first).")  # fmt: skip
+    count = sum(len(part.faces) for part in parts)
+    if count > LARGEST_MESH:
+        raise InputError("file_too_large", f"'{path.name}' holds {count} triangles; at most {LARGEST_MESH} are read.",
+                         "Decimate the mesh first.")  # fmt: skip
+    if not texture:
+        _leave_out_hidden(parts, notes)
+    places, origin = _centred(world_from_file(np.concatenate([part.vertices for part in parts]), up))
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts])
-    vertices = world_from_gltf(np.concatenate([part.vertices for part in parts])).astype(np.float32)
-    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])
-    owners = np.concatenate([np.full(len(part.vertices), part.owner) for part in parts])
-    uvs = None
-    if any(part.uvs is not None for part in parts):
-        uvs = np.concatenate([np.zeros((len(part.vertices), 2)) if part.uvs is None else part.uvs for part in parts])[faces]
-        uvs = np.stack([uvs[..., 0], 1 - uvs[..., 1]], axis=-1).astype(np.float32)
-    colours = None
-    if any(part.colours is not None for part in parts):
-        colours = np.concatenate([np.ones((len(part.vertices), 3)) if part.colours is None else part.colours for part in parts])
-    first, inverse = _coincident(vertices, owners)
-    if colours is not None:
-        count = np.bincount(inverse, minlength=len(first))[:, None]
-        total = np.stack([np.bincount(inverse, weights=colours[:, channel], minlength=len(first)) for channel in range(3)], axis=-1)
-        colours = linear_to_srgb(total / count).astype(np.float32)
-    return Mesh(np.ascontiguousarray(vertices[first]), inverse[faces].astype(np.int32), colours, uvs)
+    corners = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])
+    samples = _Samples.of(parts, places, offsets)
+    uvs = _uvs(parts, samples, texture, notes)
+    vertices = places.astype(np.float32)
+    first, inverse = _coincident(vertices, np.concatenate([np.full(len(part.vertices), part.owner) for part in parts]))
+    colours, agree = _vertex_colours(parts, inverse, len(first))
+    paint = None
+    if colours is not None and not (agree and all(part.appearance is None or part.appearance.image is None for part in parts)):
+        paint = samples.paint()
+    faces = inverse[corners].astype(np.int32)
+    return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, origin)
+
+
+def _leave_out_hidden(parts: list[Part], notes: list[str]) -> None:
+    """Drop wholly transparent faces, unless nothing would be left."""
+    hidden = [np.zeros(len(part.faces), bool) if part.appearance is None else part.appearance.hidden(part.faces) for part in parts]
+    count = sum(int(one.sum()) for one in hidden)
+    if count == 0 or all(one.all() for one in hidden):
+        return
+    for part, one in zip(parts, hidden, strict=True):
+        part.faces = part.faces[~one]
+    parts[:] = [part for part in parts if len(part.faces)]
+    notes.append(f"{count} faces that are wholly transparent were left out.")
+
+
+def _centred(places: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Vertices [V, 3] and the origin that was taken off them: none unless they lie far away from it for their size."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    if not np.isfinite([low, high]).all() or np.abs([low, high]).max() <= FAR * (high - low).max():
+        return places, (0.0, 0.0, 0.0)
+    centre = (low + high) / 2
+    return places - centre, (float(centre[0]), float(centre[1]), float(centre[2]))
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Points all over the parts: positions [N, 3], which part each is on, its corners (that part's vertices) and weights [N, 3]."""
+
+    parts: list[Part]
+    points: np.ndarray
+    owners: np.ndarray
+    corners: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, parts: list[Part], places: np.ndarray, offsets: np.ndarray) -> _Samples:
+        local = np.concatenate([part.faces for part in parts])
+        of_part = np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])
+        world = places[local + offsets[of_part][:, None]]
+        face, weights = sample_surface(np.nan_to_num(world), PAINT_POINTS)
+        return cls(parts, np.einsum("nk,nkd->nd", weights, world[face]), of_part[face], local[face], weights)
+
+    def paint(self) -> Paint:
+        """What is to be seen at the points, NaN where nobody chose a colour; transparent ones are left out."""
+        colours = np.full((len(self.points), 4), np.nan)
+        colours[:, 3] = 1
+        cutoff = np.zeros(len(self.points))
+        for index, part in enumerate(self.parts):
+            here = self.owners == index
+            if part.appearance is not None and here.any():
+                colours[here] = part.appearance.at(self.corners[here], self.weights[here])
+                cutoff[here] = part.appearance.cutoff
+        seen = ~(colours[:, 3] < cutoff)
+        return Paint(self.points[seen].astype(np.float32), linear_to_srgb(colours[seen, :3]).astype(np.float32))
+
+    def share_a_layout(self) -> bool:
+        """Whether parts of different materials lie upon each other in uv space, tiles folded into one."""
+        keys = [(part.material, -1 if part.material >= 0 else part.owner) for part in self.parts]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        if len(numbers) < 2:
+            return False
+        cells = np.zeros((len(self.points), 2), dtype=np.int64)
+        for index, part in enumerate(self.parts):
+            here = self.owners == index
+            uvs = np.einsum("nk,nkd->nd", self.weights[here], np.nan_to_num(part.uvs[self.corners[here]].astype(np.float64)))
+            cells[here] = np.floor(np.mod(uvs, 1) * OVERLAP_CELLS).clip(0, OVERLAP_CELLS - 1)
+        of_material = np.array([numbers[key] for key in keys])[self.owners]
+        cell = cells[:, 0] * OVERLAP_CELLS + cells[:, 1]
+        taken = np.unique(np.stack([cell, of_material], axis=-1), axis=0)[:, 0]
+        _, times = np.unique(taken, return_counts=True)
+        return bool((times > 1).mean() > OVERLAP_SHARE)
+
+
+def _uvs(parts: list[Part], samples: _Samples, texture: bool, notes: list[str]) -> np.ndarray | None:
+    """One pair a face corner, float32 [F, 3, 2], NaN in parts without; None without any layout, or one that one texture could not use."""
+    lacking = sum(part.uvs is None for part in parts)
+    if lacking == len(parts):
+        return None
+    if lacking and texture:
+        notes.append(f"{lacking} of the file's {len(parts)} parts have no UV layout: all get a new one.")
+        return None
+    if texture and samples.share_a_layout():
+        notes.append("Parts with materials of their own lie upon each other in the UV layout (or in UDIM tiles) and would paint over each"
+                     " other in one texture: all get a new layout. To keep theirs, export and texture them one by one.")  # fmt: skip
+        return None
+    laid = [np.full((len(part.faces), 3, 2), np.nan) if part.uvs is None else part.uvs[part.faces] for part in parts]
+    return np.concatenate(laid).astype(np.float32)
+
+
+def _vertex_colours(parts: list[Part], inverse: np.ndarray, count: int) -> tuple[np.ndarray | None, bool]:
+    """(sRGB-encoded float32 [V, 3] of joined vertices, NaN where nobody chose a colour; whether all that were joined agree)."""
+    if all(part.appearance is None for part in parts):
+        return None, True
+    linear = np.full((len(inverse), 3), np.nan)
+    start = 0
+    for part in parts:
+        if part.appearance is not None:
+            rgba = part.appearance.at_vertices(len(part.vertices))
+            linear[start : start + len(rgba)] = np.where(rgba[:, 3:] < part.appearance.cutoff, np.nan, rgba[:, :3])
+        start += len(part.vertices)
+    known = np.isfinite(linear).all(axis=1)
+    number = np.bincount(inverse[known], minlength=count)[:, None]
+    total = np.stack([np.bincount(inverse[known], weights=linear[known, channel], minlength=count) for channel in range(3)], axis=-1)
+    with np.errstate(invalid="ignore"):
+        mean = linear_to_srgb(total / number)
+    agree = bool(np.abs(linear_to_srgb(linear[known]) - mean[inverse[known]]).max(initial=0) < SAME_SHADE)
+    mixed = bool((number[inverse, 0] > 0)[~known].any())  # an unknown vertex was joined with a known one
+    return mean.astype(np.float32), agree and not mixed
 
 
 def _coincident(vertices: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from engine.mesh import Mesh
 from engine.texture.field import ColourField, surface_samples
 
+WHOLLY = 0.995
+"""Share of a surface with known colours beyond which nothing need be said of the rest."""
 KNOWN_RESOLUTION = 64
 """Cells along each axis of the volume that tells where colours are known."""
 
@@ -29,6 +31,16 @@ def known_share(mesh: Mesh) -> float:
     if mesh.colours is None and mesh.paint is None:
         return 0.0
     return float(np.isfinite(painted_points(mesh)[1]).all(axis=1).mean())
+
+
+def colours_told(mesh: Mesh) -> list[str]:
+    """What to tell the user of the colours that a sketch brings: what will be held, and what is left to the prompt."""
+    share = known_share(mesh)
+    if share == 0:
+        return ["Nobody chose a colour for this sketch: it starts in grey, and the prompt decides."]
+    if share < WHOLLY:
+        return [f"{100 * share:.0f} % of the surface have colours that somebody chose, which are held to; the rest starts in grey."]
+    return []
 
 
 def paint_between(mesh: Mesh, places: np.ndarray) -> np.ndarray:

@@ -278,13 +278,14 @@ def test_examples_load_with_their_colours() -> None:
         ("a.gltf", b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": [3]}]}', "corrupt_file"),
         ("a.gltf", b'{"asset": {"version": "2.0"}}', "no_faces"),
         ("a.gltf", b'{"asset": {"version": "2.0"}, "nodes": [{"children": [0]}], "scenes": [{"nodes": [0]}]}', "corrupt_file"),
-        ("a.gltf", b'{"asset": {"version": "2.0"}, "extensionsRequired": ["KHR_draco_mesh_compression"]}', "unsupported_gltf"),
+        ("a.gltf", b'{"asset": {"version": "2.0"}, "extensionsRequired": ["EXT_meshopt_compression"]}', "unsupported_gltf"),
         ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2 9\n", "corrupt_file"),
         ("a.obj", b"v 0 zero 0\n", "corrupt_file"),
         ("a.obj", b"v 0 0\nv 1 0\nv 1 1\nf 1 2 3\n", "corrupt_file"),
         ("a.obj", b"# nothing\n", "no_faces"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement vertex many\nend_header\n", "corrupt_file"),
-        ("a.stl", b"\0" * 20, "no_faces"),
+        ("a.stl", b"\0" * 20, "corrupt_file"),
+        ("a.stl", b"\0" * 84, "no_faces"),
     ],
 )
 def test_bad_files_are_refused_with_a_fix(tmp_path: Path, name: str, content: bytes | None, code: str) -> None:

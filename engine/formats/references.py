@@ -1,0 +1,69 @@
+"""All files that a mesh is made of. Standard library only, so that scripts can ask without numpy."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError
+from engine.formats.beside import Beside, decoded, read_regular
+from engine.formats.mtl_read import LARGEST_LIBRARY, LibraryMaterial, libraries_named, read_library, texture_statement
+
+
+def files_of(mesh: Path) -> list[Path]:
+    """The mesh file and all files that it names and that can be found: buffers, textures, material libraries and their textures.
+
+    What a result depends on; never raises for what is missing or broken.
+    """
+    beside, found = Beside(mesh), [mesh]
+    try:
+        for name in _names_in(mesh):
+            try:
+                path = beside.find(name)
+            except InputError:
+                continue
+            found.append(path)
+            if path.suffix.lower() == ".mtl":
+                found.extend(_existing(beside, read_library(decoded(read_regular(path, LARGEST_LIBRARY)))))
+    except (InputError, OSError, ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    return list(dict.fromkeys(found))
+
+
+def textures_named(lines: list[str]) -> list[str]:
+    """The pictures that the comments in a PLY file's header name."""
+    return [line.split(None, 2)[2].strip() for line in lines if line.lower().startswith("comment texturefile ")]
+
+
+def _existing(beside: Beside, materials: list[LibraryMaterial]) -> list[Path]:
+    found = []
+    for material in materials:
+        for keyword, statement in material.statements.items():
+            if keyword.startswith("map_"):
+                try:
+                    found.append(beside.find(texture_statement(statement)[0]))
+                except InputError:
+                    continue
+    return found
+
+
+def _names_in(mesh: Path) -> list[str]:
+    """The names in a mesh file of the files beside it."""
+    kind = mesh.suffix.lower()
+    if kind in (".gltf", ".glb"):
+        data = read_regular(mesh)
+        if data[:4] == b"glTF":
+            data = data[20 : 20 + struct.unpack_from("<I", data, 12)[0]]
+        document: dict[str, Any] = json.loads(decoded(data))
+        entries = [*document.get("buffers", []), *document.get("images", [])]
+        return [entry["uri"] for entry in entries if not str(entry.get("uri", "data:")).startswith("data:")]
+    if kind == ".obj":
+        lines = [line.strip() for line in decoded(read_regular(mesh)).splitlines() if line.lstrip().startswith("mtllib")]
+        return [name for line in lines for name in libraries_named(line[len("mtllib") :], Beside(mesh))]
+    if kind == ".ply":
+        with mesh.open("rb") as file:
+            head = file.read(65536).partition(b"end_header")[0].decode("utf-8", errors="replace")
+        return textures_named(head.splitlines())
+    return []
