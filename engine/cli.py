@@ -12,7 +12,7 @@ from types import FrameType
 
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError
 from engine.fields import Door, add_options, shown, values_from
-from engine.formats import SUFFIXES
+from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
 from engine.memory import out_of_memory
 from engine.reporting import ConsoleReporter
@@ -62,9 +62,8 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
             "would_overwrite", f"The result would be written over the sketch '{source}' itself.", "Choose another folder with --out."
         )
     notes: list[str] = []
-    up = None if settings.up == "auto" else settings.up
-    sketch = load_mesh(source, notes, up=up, texture=mode == "texture")
-    if up is None and (lying := lying_note(sketch)):
+    sketch = load_mesh(source, notes, up=arguments.up, texture=mode == "texture")
+    if arguments.up is None and (lying := lying_note(sketch)):
         notes.append(lying)
     prepare_folder(folder)
     checkpoint = folder / f"{source.stem}.checkpoint"
@@ -111,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     for mode in MODES:
         command = commands.add_parser(mode.value, help=mode.description, description=mode.description)
         command.add_argument("input", help=f"mesh file: {' '.join(SUFFIXES)}")
+        command.add_argument("--up", choices=UP_AXES, help="the axis that points up in the file; default: the format's own")
         command.add_argument("--out", required=True, help="folder for the results")
         add_options(command, OPTIONS)
         command.set_defaults(run=_job_runner(mode.value))

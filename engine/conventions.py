@@ -34,14 +34,12 @@ GLTF_FROM_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float32)
 
 _WORLD_FROM_UP = {
     "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
-    "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+    "negative-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
     "y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
-    "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "negative-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
     "z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-    "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+    "negative-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
 }
-UP_AXES = tuple(_WORLD_FROM_UP)
-"""Names of the axes that may point up in a file."""
 
 
 @dataclass(frozen=True)
@@ -86,5 +84,5 @@ def gltf_from_world(vectors: np.ndarray) -> np.ndarray:
 
 
 def world_from_file(vectors: np.ndarray, up: str) -> np.ndarray:
-    """[N, 3] of a file in which `up`, one of UP_AXES, points up -> [N, 3] world (+Z up). "y" is glTF's."""
+    """[N, 3] of a file in which `up`, one of `engine.formats.UP_AXES`, points up -> [N, 3] world (+Z up). "y" is glTF's."""
     return vectors @ np.array(_WORLD_FROM_UP[up], dtype=vectors.dtype).T

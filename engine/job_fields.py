@@ -35,10 +35,6 @@ DEVICES = (
     Choice("cpu", "CPU", "Compute on the processor"),
     Choice("cuda", "GPU", "Compute on the NVIDIA GPU"),
 )
-UP = (
-    Choice("auto", "Automatic", "The file format's own"),
-    *(Choice(axis, axis.upper(), f"{axis} points up in the file") for axis in ("x", "-x", "y", "-y", "z", "-z")),
-)
 STAGE2_METHODS = (
     Choice("calibrated", "Calibrated", "From the source prompt's images to the prompt's (the paper's second stage)"),
     Choice("anchored", "Anchored", "As calibrated, but tied to the noise that was added"),
@@ -147,7 +143,6 @@ class JobSettings:
     faces: Annotated[int | None, FACES] = None
     texture_size: Annotated[int | None, TEXTURE_SIZE] = None
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
-    up: Annotated[str, Spec("Up", "Axis that points up in the mesh file", choices=UP, doors=Door.WIRE | Door.ENGINE)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.conventions import linear_to_srgb, world_from_file
 from engine.errors import InputError, JobError, printable, writing
-from engine.formats import SUFFIXES, UP_AXES
+from engine.formats import SUFFIXES, UP_OF_TYPE
 from engine.formats.beside import LARGEST_FILE
 from engine.formats.files import write_atomically
 from engine.formats.gltf_read import read_gltf
@@ -46,7 +46,7 @@ def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | Non
     its own `origin`.
 
     notes    gets one line for everything that was left out, assumed or mended
-    up       the axis that points up in the file, of `engine.conventions.UP_AXES`; default: the format's own (UP_AXES of this package)
+    up       the axis that points up in the file, of `engine.formats.UP_AXES`; default: the format's own (UP_OF_TYPE)
     texture  the mesh itself is to be textured: transparent faces stay, and a uv layout that cannot hold one texture for all is dropped
 
     InputError for a missing, empty, broken or unsupported file and for one without triangles.
@@ -56,7 +56,7 @@ def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | Non
     kind = _checked_type(path)
     try:
         parts = [part for part in _READERS[kind](path, found) if len(part.faces)]
-        mesh = _joined(path, parts, up or UP_AXES[kind], texture, found)
+        mesh = _joined(path, parts, up or UP_OF_TYPE[kind], texture, found)
     except OSError as error:
         raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.",
                          "Check the path and its permissions.") from error  # fmt: skip
