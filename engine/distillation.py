@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.diffusion.prior import Prior
+from engine.diffusion.prior import ControlledPrior, Prior
 from engine.diffusion.prompts import check_prompt, target_prompt
 from engine.guidance.methods import source_text
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
 from engine.job_fields import Hyperparameters
 from engine.render.base import Rasterizer
+from engine.render.control import SURFACE_CHANNELS, control_of
 from engine.render.shading import RenderedViews, render_views
 from engine.subject import Subject, colour_weight
 from engine.view_batch import ViewBatch, sample_view_batch
@@ -169,18 +170,20 @@ class Distillation:
             view_batch.light,
             view_batch.background,
             supersample=self.hyperparameters.supersample,
-            want=("rgb",),
+            want=("rgb", *SURFACE_CHANNELS) if isinstance(self.prior, ControlledPrior) else ("rgb",),
         )
 
     def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
         """The guidance's loss for the views, a scalar, and its figures."""
-        return distill(self.prior, views.rgb, self.conditions(view_batch), guidance, self.generator)
+        return distill(self.prior, views.rgb, self.conditions(views, view_batch), guidance, self.generator)
 
-    def conditions(self, view_batch: ViewBatch) -> ConditionPair:
-        """Target and source conditions, one a view."""
-        target = [self.prompts.target_for(words) for words in view_batch.words]
-        source = [self.prompts.source_for(words) for words in view_batch.words]
-        return ConditionPair(self.prior.embed(target, view_batch.cameras), self.prior.embed(source, view_batch.cameras))
+    def conditions(self, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
+        """Target and source conditions, one a view; a prior that looks at the surface sees the same in both."""
+        cameras = view_batch.cameras
+        control = control_of(views, cameras) if isinstance(self.prior, ControlledPrior) else None
+        target = self.prior.embed([self.prompts.target_for(words) for words in view_batch.words], cameras)
+        source = self.prior.embed([self.prompts.source_for(words) for words in view_batch.words], cameras)
+        return ConditionPair(target.under(control), source.under(control))
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss in the subject's parameters."""

@@ -141,6 +141,7 @@ def _model(name: str) -> Finding:
 
     from engine.device import select_device
     from engine.diffusion.load import load_prior
+    from engine.diffusion.prior import ControlledPrior
 
     device = select_device("auto")
     prior = load_prior(name, device)
@@ -149,7 +150,8 @@ def _model(name: str) -> Finding:
     with torch.no_grad():
         latents = prior.encode(torch.linspace(0, 1, 3 * size * size, device=device).view(1, 3, size, size))
         t = torch.tensor([len(prior.schedule) // 2], device=device)
-        estimate = prior.predict_noise(latents, t, prior.embed([""]))
+        control = torch.zeros(1, prior.control_channels, size, size, device=device) if isinstance(prior, ControlledPrior) else None
+        estimate = prior.predict_noise(latents, t, prior.embed([""]).under(control))
         finite = bool(torch.isfinite(latents).all()) and bool(torch.isfinite(estimate).all())
     seconds = time.perf_counter() - started
     if not finite:

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.diffusion.model_folder import AGAIN, PARTS, check_folder, libraries
+from engine.diffusion.model_folder import PARTS, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
-from engine.diffusion.prompts import domain_note
+from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction
-from engine.errors import ModelError
 
 
 class DiffusersPrior:
@@ -26,19 +25,16 @@ class DiffusersPrior:
         from engine.diffusion.patch_autoencoder import PatchAutoencoder
 
         unet, vae, text_encoder = (parts[part].eval().requires_grad_(False) for part in ("unet", "vae", "text_encoder"))
-        self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, parts["tokenizer"]
+        self.unet, self.vae, self.text = unet, vae, PromptEncoder(parts["tokenizer"], text_encoder, known)
         self.name = name
         scheduler = parts["scheduler"]
         self.schedule = NoiseSchedule(scheduler.alphas_cumprod.float().to(self.device))
         self.prediction: Prediction = as_prediction(scheduler.config.prediction_type)
-        self._known = known or {}
-        self.kinds = tuple(self._known.get("kinds", ()))
+        self.kinds = self.text.kinds
         self.image_size = int(unet.config.sample_size) * downscaling(vae)
         self._linear = vae if isinstance(vae, PatchAutoencoder) else None
         self._has_posterior = not isinstance(vae, AutoencoderTiny)
         self._factor, self._shift = float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
-        self._tokens = min(int(self.tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
-        self._embedded: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
 
     @classmethod
     def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype | None = None, name: str | None = None) -> DiffusersPrior:
@@ -50,11 +46,7 @@ class DiffusersPrior:
         quiet()
         types = {"unet": dtype or fast_dtype(device), "vae": torch.float32, "text_encoder": torch.float32}
         parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in PARTS}
-        words, room = len(parts["tokenizer"]), int(parts["text_encoder"].config.vocab_size)
-        if words > room:
-            raise ModelError(
-                "model_config", f"The tokenizer of the model in '{folder}' has {words} words, its text encoder takes {room}.", AGAIN
-            )
+        check_words(folder, parts)
         with libraries(folder, "model"):
             placed = {part: loaded.to(device) if part in types else loaded for part, loaded in parts.items()}
             return cls(placed, name or str(folder), model.known)
@@ -86,13 +78,7 @@ class DiffusersPrior:
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
         """Text states [N, L, C], computed once a prompt. Notes tell which words were cut and which are unknown to the model."""
         del cameras
-        fresh = list(dict.fromkeys(prompt for prompt in prompts if prompt not in self._embedded))
-        if fresh:
-            for prompt, states in zip(fresh, self._text_states(fresh), strict=True):
-                self._embedded[prompt] = (states[None], self._notes(prompt))
-        found = [self._embedded[prompt] for prompt in prompts]
-        notes = tuple(dict.fromkeys(note for _, said in found for note in said))
-        return Conditions(tuple(prompts), torch.cat([states for states, _ in found]), notes)
+        return self.text.embed(prompts)
 
     @torch.no_grad()
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
@@ -103,38 +89,6 @@ class DiffusersPrior:
         """As `predict_noise` for text states [B, L, C], with gradient to whatever in the UNet is trained (VSD's adapter)."""
         output = self.unet(x_t.to(self.unet.dtype), t, encoder_hidden_states=states.to(self.unet.dtype)).sample
         return self.schedule.to_epsilon(output.to(x_t.dtype), x_t, t, self.prediction)
-
-    @torch.no_grad()
-    def _text_states(self, prompts: list[str]) -> Tensor:
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=self._tokens, return_tensors="pt")
-        return self.text_encoder(tokens.input_ids.to(self.device))[0]
-
-    def _notes(self, prompt: str) -> tuple[str, ...]:
-        notes = []
-        lost = cut_words(self.tokenizer, prompt, self._tokens)
-        if lost:
-            notes.append(f'The text model takes {self._tokens} tokens; cut from the prompt: "{lost}".')
-        if self._known.get("words") and prompt:
-            warning = domain_note(prompt, self._known["words"], self.kinds)
-            if warning:
-                notes.append(warning)
-        return tuple(notes)
-
-
-def cut_words(tokenizer: Any, prompt: str, limit: int) -> str:
-    """The words at the end of the prompt that do not fit into `limit` tokens, two of which mark start and end; "" if all do."""
-
-    def fits(words: list[str]) -> bool:
-        return len(tokenizer(" ".join(words), add_special_tokens=False, truncation=False, verbose=False).input_ids) <= limit - 2
-
-    words = prompt.split()
-    if fits(words):
-        return ""
-    low, high = 0, len(words)  # words[:low] fit, words[:high] do not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(words[:middle]) else (low, middle)
-    return " ".join(words[low:])
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

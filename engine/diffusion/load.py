@@ -21,8 +21,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, image_size: int | None = None) -> Prior:
     """A prior by name, on `device`.
 
-    name        "embedded"; a folder in diffusers' format; a folder of images (the exact empirical prior, with captions.jsonl
-                beside the images if there is one); or a hub id such as "owner/model"
+    name        "embedded"; a folder in diffusers' format, or of a network that paints surfaces (`SurfacePrior`); a folder of images
+                (the exact empirical prior, with captions.jsonl beside the images if there is one); or a hub id such as "owner/model"
     dtype       of the networks; None = bfloat16 where this processor is faster with it, else float32 (float16 on CUDA)
     image_size  of an empirical prior only; None = 64
 
@@ -49,8 +49,9 @@ def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
 def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str) -> Prior:
     if (folder / "model_index.json").is_file():
         from engine.diffusion.diffusers_prior import DiffusersPrior
+        from engine.diffusion.surface_prior import SurfacePrior, paints_surfaces
 
-        return DiffusersPrior.from_folder(folder, device, dtype, name)
+        return (SurfacePrior if paints_surfaces(folder) else DiffusersPrior).from_folder(folder, device, dtype, name)
     if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
         from engine.diffusion.empirical import EmpiricalPrior
 

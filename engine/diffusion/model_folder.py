@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.diffusion.prior import CONTROL_CHANNELS
 from engine.diffusion.schedule import as_prediction
 from engine.errors import ModelError, SketchbridgeError
 
@@ -62,12 +63,19 @@ PARTS = (
     Part("scheduler", "scheduler_config.json", dict.fromkeys(SCHEDULERS, "diffusers")),
 )
 
+SURFACE_PARTS = (
+    Part("unet", "config.json", {"SurfaceUNet": "engine.diffusion.surface_unet"}, "diffusion_pytorch_model"),
+    *(part for part in PARTS if part.folder not in ("unet", "vae")),
+)
+"""Of a network of this project that paints surfaces, on pixels (`engine.diffusion.surface_prior`)."""
+
 WORD_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 """Where a tokenizer's words are: either will do; without them the library makes one that knows no word."""
 
 BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     "unet": {"sample_size": (4, 512), "in_channels": (1, 64), "out_channels": (1, 64), "cross_attention_dim": (1, 16_384),
-             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384)},
+             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384), "patch": (1, 64), "control_channels": (1, 64),
+             "channels": (1, 16_384), "text_width": (1, 16_384), "embedding": (1, 16_384), "heads": (1, 256), "head_channels": (1, 1024)},
     "vae": {"latent_channels": (1, 64), "block_out_channels": (1, 16_384), "encoder_block_out_channels": (1, 16_384), "width": (1, 4096),
             "patch": (1, 64)},
     "text_encoder": {"hidden_size": (1, 16_384), "intermediate_size": (1, 65_536), "num_hidden_layers": (1, 128),
@@ -127,20 +135,20 @@ def libraries(folder: Path, part: str) -> Iterator[None]:
         ) from error
 
 
-def check_folder(folder: Path) -> ModelFolder:
+def check_folder(folder: Path, parts: Sequence[Part] = PARTS) -> ModelFolder:
     """The folder's own description, or a ModelError that names the part, what was expected and what was found."""
     index = read_json(folder, "model_index.json")
-    for part in PARTS:
+    for part in parts:
         check_files(folder, part)
     known = read_known(folder)
-    configs = {part.folder: read_json(folder, f"{part.folder}/{part.config}") for part in PARTS}
-    classes = {part.folder: class_name(folder, part, index, configs[part.folder]) for part in PARTS}
-    for part in PARTS:
+    configs = {part.folder: read_json(folder, f"{part.folder}/{part.config}") for part in parts}
+    classes = {part.folder: class_name(folder, part, index, configs[part.folder]) for part in parts}
+    for part in parts:
         check_config(folder, part.folder, configs[part.folder])
-    check_fit(folder, configs)
+    (check_surface_fit if classes["unet"] == "SurfaceUNet" else check_fit)(folder, configs)
     if not any(all((folder / "tokenizer" / name).exists() for name in names) for names in WORD_FILES):
         raise ModelError("model_file", f"The model folder '{folder}' has no words in its tokenizer.", AGAIN)
-    for part in PARTS:
+    for part in parts:
         if part.weights is not None:
             check_weights(folder, part)
     return ModelFolder(folder, classes, configs, known)
@@ -233,6 +241,32 @@ def check_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
             )
     if not isinstance(unet.get("sample_size"), int):
         raise ModelError("model_config", f"The denoiser of the model in '{folder}' does not say its sample_size.", AGAIN)
+
+
+def check_surface_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """ModelError for a network that paints surfaces whose text, control or prediction is not what this engine gives and takes."""
+    unet, text, scheduler = (configs[name] for name in ("unet", "text_encoder", "scheduler"))
+    wanted = (
+        ("text_width", unet.get("text_width"), text.get("hidden_size", 512)),
+        ("control_channels", unet.get("control_channels"), CONTROL_CHANNELS),
+        ("prediction_type", scheduler.get("prediction_type", "epsilon"), "sample"),
+    )
+    for name, found, expected in wanted:
+        if found != expected:
+            raise ModelError(
+                "model_config",
+                f"The model in '{folder}', which paints surfaces, has {name} = {found!r}; this engine expects {expected!r}.",
+                f"{AGAIN[:-1]}, with this version's scripts.prior.surface.export.",
+            )
+
+
+def check_words(folder: Path, parts: Mapping[str, Any]) -> None:
+    """ModelError for a loaded tokenizer that has more words than its text encoder takes."""
+    words, room = len(parts["tokenizer"]), int(parts["text_encoder"].config.vocab_size)
+    if words > room:
+        raise ModelError(
+            "model_config", f"The tokenizer of the model in '{folder}' has {words} words, its text encoder takes {room}.", AGAIN
+        )
 
 
 def weights_variant(folder: Path, part: Part) -> str | None:

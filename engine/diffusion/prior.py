@@ -15,6 +15,9 @@ from torch.nn import functional
 
 from engine.diffusion.schedule import NoiseSchedule, Prediction
 
+CONTROL_CHANNELS = 5
+"""Of a control: the normal's x, y and z in eye axes, the mask, and nearness; see `engine.render.control`."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -23,11 +26,13 @@ class Conditions:
     prompts  N texts, for messages
     data     [N, ...], what the prior made of them (text states, subset weights, an index): opaque to everyone else
     notes    what the user should know about the prompts, such as words that were cut; empty if all went in
+    control  [N, C, S, S], how the surface of each item looks, for a `ControlledPrior` (`engine.render.control`); others pass it over
     """
 
     prompts: tuple[str, ...]
     data: Tensor
     notes: tuple[str, ...] = ()
+    control: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -35,7 +40,12 @@ class Conditions:
     def select(self, index: Sequence[int]) -> Conditions:
         """The conditions at these places, in this order."""
         rows = torch.as_tensor(list(index), device=self.data.device)
-        return replace(self, prompts=tuple(self.prompts[i] for i in index), data=self.data[rows])
+        control = None if self.control is None else self.control[rows]
+        return replace(self, prompts=tuple(self.prompts[i] for i in index), data=self.data[rows], control=control)
+
+    def under(self, control: Tensor | None) -> Conditions:
+        """The same of items that look so, [N, C, S, S]; None for none. One condition goes to all of them."""
+        return replace(self if control is None else self.expand(len(control)), control=control)
 
     def expand(self, count: int) -> Conditions:
         """One condition repeated `count` times; `count` conditions as they are."""
@@ -47,9 +57,13 @@ class Conditions:
 
     @staticmethod
     def cat(parts: Sequence[Conditions]) -> Conditions:
-        """All parts one after another."""
+        """All parts one after another; each with a control, or none."""
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
-        return Conditions(tuple(p for part in parts for p in part.prompts), torch.cat([part.data for part in parts]), notes)
+        controls = [part.control for part in parts if part.control is not None]
+        if controls and len(controls) < len(parts):
+            raise ValueError(f"{len(controls)} of {len(parts)} conditions with a control; expected all or none")
+        control = torch.cat(controls) if controls else None
+        return Conditions(tuple(p for part in parts for p in part.prompts), torch.cat([part.data for part in parts]), notes, control)
 
 
 class ViewAngles(Protocol):
@@ -122,6 +136,16 @@ class AdaptablePrior(Prior, Protocol):
     def denoise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
         """As `predict_noise` for the conditions' data, with gradient to whatever in the network is trained."""
         ...
+
+
+@runtime_checkable
+class ControlledPrior(Prior, Protocol):
+    """A prior that looks at the surface which it paints: its conditions must carry a control of its image size.
+
+    control_channels  of that control
+    """
+
+    control_channels: int
 
 
 def fit_square(images: Tensor, size: int) -> Tensor:

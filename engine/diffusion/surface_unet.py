@@ -24,7 +24,7 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
 
     sample_size       side of the pictures that it was taught, pixels; any multiple of 4 patches works
     patch             side of a patch, pixels
-    control_channels  of `engine.render.control.geometry_control`; a control of zeros is none
+    control_channels  of `engine.render.control`; a control of zeros is none
     channels          at one, two and four patches
     head_channels     of the two thin convolutions at full resolution that sharpen silhouettes
     """

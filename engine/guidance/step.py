@@ -193,7 +193,7 @@ def predict_roles(
         if role == "target":
             conditions.append(prompts.target.expand(count))
         elif role == "uncond":
-            conditions.append(prior.embed([""]).expand(count))
+            conditions.append(prior.embed([""]).expand(count).under(prompts.target.expand(count).control))
         else:
             if prompts.source is None:
                 raise InputError("source", "This guidance method needs a source prompt.", "Give one, or use the method sds.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EXIT_DONE, InputError
+from engine.errors import EXIT_DONE, InputError, ModelError
 from engine.fields import add_options, check_value, table
 from engine.guidance.methods import method_named, methods_for
 from engine.job_fields import JobSettings
@@ -202,6 +202,13 @@ def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, Previe
 
     from engine.device import select_device
     from engine.diffusion.load import load_prior
+    from engine.diffusion.prior import ControlledPrior
 
     prior = load_prior(arguments.model, select_device(arguments.device))
+    if isinstance(prior, ControlledPrior):
+        raise ModelError(
+            "model_control",
+            f"The model '{arguments.model}' paints a surface that it is shown; a picture has none.",
+            "Use it for refine and texture; for pictures choose the model 'embedded'.",
+        )
     return prior, torch.Generator().manual_seed(arguments.seed), PreviewReporter(arguments.preview)

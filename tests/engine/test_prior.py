@@ -80,7 +80,7 @@ def test_batching_does_not_change_the_answer(tiny):
 
 def test_text_is_embedded_once(tiny, monkeypatch):
     tiny.embed(["once only"])
-    monkeypatch.setattr(tiny, "_text_states", lambda prompts: pytest.fail("embedded again"))
+    monkeypatch.setattr(tiny.text, "text_states", lambda prompts: pytest.fail("embedded again"))
     assert tiny.embed(["once only", "once only"]).data.shape == (2, TOKENS, 8)
 
 
