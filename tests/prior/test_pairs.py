@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from engine.camera import orbit
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.control import geometry_control
-from scripts.prior.data import buffers, pairs
+from scripts.prior.data import buffers, draw_pairs, pairs
 from scripts.prior.data.coarse import coarse_sketch, coarse_surface
 from scripts.prior.data.make_buffers import main as make_missing_buffers
 from scripts.prior.surface import dataset
@@ -76,7 +77,6 @@ def test_a_control_shows_normals_in_eye_axes_and_nearness():
     a = torch.arange(32 * 64).reshape(32, 64)
     b = a.roll(-1, 1)
     faces = torch.stack([torch.stack([a, a + 64, b + 64], -1), torch.stack([a, b + 64, b], -1)]).reshape(-1, 3).int()
-    from engine.camera import orbit
 
     control = geometry_control(select_rasterizer("cpu"), points.requires_grad_(), faces, orbit([30.0, 200.0], [10.0, 60.0], 3.0, 40.0), 64)
     assert control.shape == (2, 5, 64, 64) and not control.requires_grad
@@ -98,7 +98,6 @@ def test_the_mirrored_control_is_that_of_the_mirrored_surface():
     _, parts, _ = pairs.build_subject(pairs.subject_name(1, list(pairs.KINDS).index("teapot")))
     v, f, _ = pairs.triangles(parts)
     v = SceneNormalization.of_bounds(v).to_engine(v)
-    from engine.camera import orbit
 
     camera, rasterizer = orbit([0.0], 20.0, 3.2, 40.0), select_rasterizer("cpu")
 
@@ -153,3 +152,36 @@ def test_samples_are_what_the_network_takes(folder):
     assert any("close up" in one.caption for one in drawn) and any("oversaturated" in one.caption for one in drawn)
     clean = [dataset.draw_sample(view, dataclasses.replace(settings, clean_share=1.0), rng) for _ in range(10)]
     assert not any("blurry" in one.caption for one in clean)
+
+
+@pytest.mark.parametrize("azimuth_word", ["front", "side", "back", "overhead"])
+def test_random_views_look_at_the_subject_and_are_called_rightly(azimuth_word):
+    rng = np.random.default_rng(0)
+    views = [draw_pairs.random_view(1.0, 0.4, rng) for _ in range(300)]
+    chosen = [np.array(world) for world, word in views if word == azimuth_word]
+    assert chosen
+    for world in chosen:
+        assert np.allclose(world[:3, :3].T @ world[:3, :3], np.eye(3), atol=1e-6) and np.linalg.det(world[:3, :3]) > 0
+        middle = np.linalg.inv(world) @ np.array([0, 0, 0.5, 1])
+        assert np.allclose(middle[:2], 0, atol=1e-6) and middle[2] < -1.5  # straight ahead
+        assert world[2, 1] >= 0  # upright
+    mean = np.mean([world[:3, 3] for world in chosen], axis=0)
+    assert {"front": mean[1] < -1, "back": mean[1] > 1, "side": abs(mean[1]) < 0.5, "overhead": mean[2] > 1.5}[azimuth_word]
+
+
+def test_pairs_are_drawn_without_blender_and_go_on_where_they_were_ended(tmp_path):
+    index = list(pairs.KINDS).index("mug")
+    wanted = ["--out", str(tmp_path), "--count", str(index + 1), "--seed", "7", "--kinds", "mug"]
+    draw_pairs.main(wanted)
+    name = pairs.subject_name(7, index)
+    made = pairs.read_pairs(tmp_path)
+    assert [pair.subject for pair in made] == [name] * draw_pairs.VIEWS
+    views = dataset.load_views([tmp_path], held_out=pairs.is_held_out(name))
+    for view in views:
+        assert view.said[-1] == view.said[-2]  # the last of the repainted pictures, before a background
+        covered = view.true[dataset.MASK] == 255
+        difference = (view.rendered.float() - view.shaded[-1].float()).abs().mean(0)[covered]
+        assert difference.mean() < 12 and view.rendered[:, :4, :4].float().mean() > 60
+    before = (tmp_path / f"{name}_0.webp").stat().st_mtime_ns
+    draw_pairs.main(wanted)
+    assert (tmp_path / f"{name}_0.webp").stat().st_mtime_ns == before and len(pairs.read_pairs(tmp_path)) == draw_pairs.VIEWS
