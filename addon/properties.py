@@ -45,10 +45,13 @@ def preset_value(field: Field, preset: str) -> Any:
 
 
 def tooltip(field: Field) -> str:
-    """What it is, with its unit and range."""
+    """What it is, with its unit and range, or an example."""
+    more = f"; {field.bounds}" if field.spec.unit not in (Unit.NONE, Unit.SHARE) else ""
     if field.spec.unit is Unit.LENGTH:
-        return f"{field.spec.description}; percent of the sketch's longest side"
-    return f"{field.spec.description}; {field.bounds}" if field.spec.unit not in (Unit.NONE, Unit.SHARE) else field.spec.description
+        more = "; percent of the sketch's longest side"
+    elif field.default is dataclasses.MISSING and field.spec.example:
+        more = f", for example '{field.spec.example}'"
+    return field.spec.description + more
 
 
 def job_settings(settings: SketchbridgeSettings, mode: str) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def show(settings: SketchbridgeSettings, values: Mapping[str, Any]) -> None:
             if value is not None:
                 setattr(settings, field.name, value * scale(field) if field.kind is float else value)
         else:
-            if field.kind is int and value > LARGEST_INT:
+            if isinstance(value, int) and value > LARGEST_INT:
                 raise InputError("bad_setting", f"{field.spec.label} {value} is too large for Blender; the largest is {LARGEST_INT}.",
                                  "Start that job from a command line.")  # fmt: skip
             setattr(settings, field.name, "" if value is None else value)

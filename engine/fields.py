@@ -65,7 +65,7 @@ class Spec:
 
     label        its name for people
     description  one sentence without a full stop
-    low, high    smallest and largest number, both allowed; None where there is no bound
+    low, high    smallest and largest number, both allowed
     unit         of the number
     choices      the values that a text may have; empty for any
     closed       whether there are no other values than the choices; where not, whoever uses the setting checks it
@@ -79,8 +79,8 @@ class Spec:
 
     label: str
     description: str
-    low: float | None = None
-    high: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
     unit: Unit = Unit.NONE
     choices: tuple[Choice, ...] = ()
     closed: bool = True
@@ -115,11 +115,10 @@ class Field:
     @property
     def bounds(self) -> str:
         """The numbers that it takes, in words: 'from 8 to 256', 'from 50 to 5,000,000 triangles'; empty for a text."""
-        low, high = self.spec.low, self.spec.high
-        if low is None or high is None:
+        if self.kind not in (int, float):
             return ""
         unit = "" if self.spec.unit in (Unit.NONE, Unit.SHARE) else f" {self.spec.unit.value}"
-        return f"from {_number(low)} to {_number(high)}{unit}"
+        return f"from {_number(self.spec.low)} to {_number(self.spec.high)}{unit}"
 
     @property
     def help(self) -> str:
@@ -128,6 +127,8 @@ class Field:
         facts = [" | ".join(choice.value for choice in self.spec.choices), self.bounds, members]
         if self.default not in (None, "", dataclasses.MISSING) and self.kind is not Mapping:
             facts.append(f"default {_number(self.default)}")
+        if self.spec.example and self.default is dataclasses.MISSING:
+            facts.append(f"for example '{self.spec.example}'")
         told = "; ".join(fact for fact in facts if fact)
         return self.spec.description + (f" ({told})" if told else "")
 
@@ -173,7 +174,7 @@ def check_value(field: Field, value: Any) -> None:
         expected = "text" if field.kind is str else "a table of names and values"
         message = f"{spec.label} must be {expected}, got {reprlib.repr(value)}."
         raise InputError("bad_setting", message, f"Correct '{field.name}' or leave it out.")
-    elif field.required and not value.strip():
+    elif field.required and not str(value).strip():
         expected, name = spec.description[:1].lower() + spec.description[1:], spec.label.lower()
         raise InputError(f"empty_{field.name}", f"The {name} is empty; expected {expected}.", f"Type a {name} such as '{spec.example}'.")
 
@@ -181,8 +182,7 @@ def check_value(field: Field, value: Any) -> None:
 def _check_number(field: Field, value: Any) -> None:
     spec, whole = field.spec, field.kind is int
     right_type = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    low, high = -math.inf if spec.low is None else spec.low, math.inf if spec.high is None else spec.high
-    if not right_type or not math.isfinite(value) or not low <= value <= high:
+    if not right_type or not math.isfinite(value) or not spec.low <= value <= spec.high:
         kind = "a whole number" if whole else "a number"
         expected = f"{kind} {field.bounds}".strip()
         raise InputError("bad_setting", f"{spec.label} must be {expected}, got {reprlib.repr(value)}.",
@@ -248,6 +248,6 @@ def pairs(entries: Iterable[str]) -> dict[str, Any]:
 
 def _number(value: Any) -> str:
     """A number as a person writes it: 5,000,000 and 0.0003."""
-    if isinstance(value, float) and not value.is_integer():
+    if isinstance(value, float) and not value.is_integer():  # an infinite one neither
         return f"{value:g}"
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)

@@ -46,7 +46,7 @@ def test_every_field_is_described_and_its_bounds_are_the_ones_that_hold(describe
     assert bool(spec.section) <= (Door.PANEL in spec.doors)
     for bound, beyond in ((spec.low, -1), (spec.high, 1)):
         if field.kind in (int, float):
-            assert bound is not None and math.isfinite(bound)
+            assert math.isfinite(bound)
             step = spec.multiple if field.kind is int else max(abs(bound), 1.0) * 1e-6
             with pytest.raises(InputError) as caught:
                 JobSettings.from_dict(given(described, field, bound + beyond * step))
