@@ -24,7 +24,7 @@ FROM_PRESET = "0"
 LARGEST_INT = 2**31 - 1
 _SUBTYPES = {Unit.SHARE: "FACTOR", Unit.LENGTH: "PERCENTAGE", Unit.TEXELS: "PIXEL"}
 
-FIELDS: Mapping[str, Field] = {field.name: field for described in (Hyperparameters, JobSettings) for field in shown(described, Door.PANEL)}
+FIELDS: Mapping[str, Field] = {field.name: field for described in (JobSettings, Hyperparameters) for field in shown(described, Door.PANEL)}
 """Every setting in the panel, by name."""
 
 

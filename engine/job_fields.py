@@ -69,14 +69,14 @@ class Hyperparameters:
     views: Annotated[int, _number("Views", "Views rendered at each step", 1, 64, section=ADVANCED)]
     supersample: Annotated[int, _number("Supersampling", "Render at this multiple of the model's image size, then average", 1, 4)]
     fit_steps: Annotated[int, _number("Fit Steps", "Steps that fit the surface to renders of the sketch", 0, 100_000, Unit.STEPS)]
-    stage1_steps: Annotated[int, _number("Stage 1", "Steps of stage 1: shape and colour by SDS", 0, 1_000_000, Unit.STEPS, STAGES)]
-    stage2_steps: Annotated[int, _number("Stage 2", "Steps of stage 2: calibrated detail", 0, 1_000_000, Unit.STEPS, STAGES)]
+    stage1_steps: Annotated[int, _number("Stage 1 Steps", "Length of stage 1: shape and colour by SDS", 0, 1_000_000, Unit.STEPS, STAGES)]
+    stage2_steps: Annotated[int, _number("Stage 2 Steps", "Length of stage 2: detail by its method", 0, 1_000_000, Unit.STEPS, STAGES)]
     guidance_scale: Annotated[float, _number("Guidance", "Classifier-free guidance s of stage 1 (SDS)", 0, 1000, section=STAGES)] = 12.0
     stage2_method: Annotated[
         str,
         Spec("Stage 2 Method", "Direction of stage 2", choices=STAGE2_METHODS, closed=False, doors=Door.WIRE | Door.PANEL, section=STAGES),
     ] = "calibrated"
-    stage2_weight: Annotated[float, _number("Stage 2 Strength", "Strength of the method of stage 2", 0, 1000, section=STAGES)] = 4.0
+    stage2_weight: Annotated[float, _number("Stage 2 Weight", "Strength of the method of stage 2", 0, 1000, section=STAGES)] = 4.0
     t_low: Annotated[float, _number("Least Noise", "Lowest noise level of the guidance", 0, 1, Unit.SHARE)] = 0.02
     t_high: Annotated[float, _number("Most Noise", "Highest noise level at the start; falls over the job", 0, 1, Unit.SHARE)] = 0.75
     t_high_end: Annotated[float, _number("Most Noise at the End", "Highest noise level at the end", 0, 1, Unit.SHARE)] = 0.5
