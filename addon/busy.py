@@ -15,10 +15,16 @@ def obstacle(context: bpy.types.Context, blocking: bool = False) -> str:
     """
     if renders():
         return "let the render end"
-    if context.mode != "OBJECT":
-        return f"leave {mode_name(context)}"
+    mode = mode_in_use(context)
+    if mode:
+        return f"leave {mode}"
     tool = "" if blocking else tool_in_use(context)
     return f"end '{tool}'" if tool else ""
+
+
+def waiting_text(context: bpy.types.Context) -> str:
+    """What a finished job asks of the user."""
+    return f"Finished: {obstacle(context) or 'wait a moment'} to receive the result"
 
 
 def renders() -> bool:
@@ -26,10 +32,13 @@ def renders() -> bool:
     return bpy.app.is_job_running("RENDER")
 
 
-def mode_name(context: bpy.types.Context) -> str:
-    """'Edit Mode', 'Sculpt Mode', ... as Blender's menu has it."""
-    active = context.view_layer.objects.active
-    return active.bl_rna.properties["mode"].enum_items[active.mode].name if active is not None else "this mode"
+def mode_in_use(context: bpy.types.Context) -> str:
+    """'Edit Mode', 'Sculpt Mode', ... as Blender's menu has it, in any window; empty in Object Mode."""
+    layers = [context.view_layer, *(window.view_layer for window in context.window_manager.windows)]
+    for active in (layer.objects.active for layer in layers):
+        if active is not None and active.mode != "OBJECT":
+            return active.bl_rna.properties["mode"].enum_items[active.mode].name
+    return ""
 
 
 def tool_in_use(context: bpy.types.Context) -> str:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,7 +53,7 @@ def find_command(preference: str = "", environment: Mapping[str, str] = os.envir
     if found is None:
         raise EngineError(
             f"No engine is set up: the preferences and {ENGINE_VARIABLE} name none, and there is no `sketchbridge` on the PATH.",
-            "Install the engine, then set Engine Command in the add-on's preferences, for example '/path/to/python -m engine'.",
+            "Install the engine, then set Engine Command in the add-on's preferences, such as '~/sketchbridge/bin/sketchbridge engine'.",
         )
     return [found, "engine"]
 
@@ -214,21 +213,6 @@ class EngineProcess:
     def _log_words(self) -> str:
         tail = log_tail(self.log)
         return f"Its log is {self.log}" + (f" and ends with: {tail}" if tail else " and is empty.")
-
-
-def greet(command: Sequence[str], log: Path, seconds: float = GREETING_SECONDS) -> Hello:
-    """Start an engine, wait for its greeting, and end it again. EngineError where that fails."""
-    engine = EngineProcess(command, log)
-    deadline = time.monotonic() + seconds
-    try:
-        while time.monotonic() < deadline:
-            for message in engine.poll():
-                if isinstance(message, Hello):
-                    return message
-            engine.wait(0.1)
-        raise silent_engine(seconds, log)
-    finally:
-        engine.stop()
 
 
 def silent_engine(seconds: float, log: Path) -> EngineError:

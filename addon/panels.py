@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any, ClassVar
 
 import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import busy, jobs, properties
+from . import busy, jobs, properties, report, scene_show
 from .fields import Field, Unit
 from .job_fields import ADVANCED, MAIN, OUTPUT, STAGES
 from .protocol import stage_label
+from .report import columns, paragraph
 from .session import Phase, Session
 from .words import duration
 
-_CHARACTER_PIXELS = 7.0  # of the interface's font at scale 1, on average
-_MARGIN_PIXELS = 70  # borders and the icon
 _previews: dict[str, Any] = {}
 
 
@@ -55,6 +53,9 @@ class SKETCHBRIDGE_PT_main(_Panel, bpy.types.Panel):
             buttons.scale_y = 1.3
             buttons.operator("sketchbridge.refine", icon="SHADERFX")
             buttons.operator("sketchbridge.texture", icon="TEXTURE")
+            active = context.view_layer.objects.active
+            if active is not None and active.select_get() and scene_show.is_result(active):
+                buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True
             draw_outcome(layout, jobs.last, columns(context))
         else:
             draw_progress(layout, job.session, columns(context))
@@ -102,6 +103,7 @@ class SKETCHBRIDGE_PT_advanced(_SubPanel, bpy.types.Panel):
         column.enabled = jobs.running is None
         column.operator("sketchbridge.test_connection", icon="LINKED")
         column.operator("sketchbridge.doctor", icon="CHECKMARK")
+        report.draw(self.layout, columns(context))
 
 
 def draw_setting(layout: bpy.types.UILayout, settings: properties.SketchbridgeSettings, field: Field) -> None:
@@ -131,7 +133,7 @@ def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> N
     """Bar, time left, preview, Cancel; of a finished job, what it waits for."""
     box = layout.box()
     if session.phase is Phase.DONE:
-        _paragraph(box, waiting_text(bpy.context), "INFO", width)
+        paragraph(box, busy.waiting_text(bpy.context), "INFO", width)
         box.operator("sketchbridge.cancel", icon="X")
         return
     box.label(text=stage_label(session.stage) + step_text(session))
@@ -143,7 +145,7 @@ def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> N
     if icon:
         box.template_icon(icon_value=icon, scale=8.0)
     for note in session.notes[-2:]:
-        _paragraph(box, note, "INFO", width)
+        paragraph(box, note, "INFO", width)
     row = box.row()
     row.enabled = session.phase is not Phase.CANCELLING
     row.operator("sketchbridge.cancel", icon="X")
@@ -155,11 +157,11 @@ def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width
         return
     box = layout.box()
     icon = {Phase.DONE: "CHECKMARK", Phase.CANCELLED: "CANCEL"}.get(outcome.phase, "ERROR")
-    _paragraph(box, outcome.text, icon, width)
+    paragraph(box, outcome.text, icon, width)
     if outcome.fix:
-        _paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
+        paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
     for note in outcome.notes[-3:]:
-        _paragraph(box, note, "INFO", width)
+        paragraph(box, note, "INFO", width)
 
 
 def draw_result(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
@@ -172,18 +174,6 @@ def draw_result(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
     mean, p95 = (result.get(f"sketchbridge_deviation_{name}_percent") for name in ("mean", "p95"))
     if isinstance(mean, float) and isinstance(p95, float) and result.get("sketchbridge_mode") == "refine":
         column.label(text=f"Deviation {mean:.2f} %, 95 % in {p95:.2f} %", icon="BLANK1")
-
-
-def columns(context: bpy.types.Context) -> int:
-    """How many characters fit into a line of the panel."""
-    scale = context.preferences.system.ui_scale
-    width = context.region.width / scale if context.region is not None else 250
-    return max(16, int((width - _MARGIN_PIXELS) / _CHARACTER_PIXELS))
-
-
-def waiting_text(context: bpy.types.Context) -> str:
-    """What a finished job asks of a user who is in Edit Mode, moves something, renders, ..."""
-    return f"Finished: {busy.obstacle(context) or 'wait a moment'} to receive the result"
 
 
 def step_text(session: Session) -> str:
@@ -227,13 +217,6 @@ def _preview_icon(image: np.ndarray | None) -> int:
         icon.image_size = (width, height)
         icon.image_pixels_float.foreach_set(pixels.ravel())
     return icon.icon_id
-
-
-def _paragraph(layout: bpy.types.UILayout, text: str, icon: str, width: int) -> None:
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    for index, line in enumerate(textwrap.wrap(text, width, break_long_words=True)):
-        column.label(text=line, icon=icon if index == 0 else "BLANK1")
 
 
 CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced)

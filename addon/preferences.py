@@ -8,6 +8,8 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
+from . import report
+
 
 class SketchbridgePreferences(bpy.types.AddonPreferences):
     """Shown in Preferences > Add-ons > Sketchbridge."""
@@ -16,7 +18,7 @@ class SketchbridgePreferences(bpy.types.AddonPreferences):
 
     engine_command: StringProperty(  # type: ignore[valid-type]
         name="Engine Command",
-        description="Starts the engine, for example '/path/to/python -m engine' or 'ssh HOST sketchbridge engine'. "
+        description="Starts the engine, for example '~/sketchbridge/bin/sketchbridge engine' or 'ssh HOST sketchbridge engine'. "
         "Empty looks for the variable SKETCHBRIDGE_ENGINE, then for sketchbridge on the PATH",
     )
 
@@ -26,6 +28,7 @@ class SketchbridgePreferences(bpy.types.AddonPreferences):
         row = layout.row()
         row.operator("sketchbridge.test_connection", icon="LINKED")
         row.operator("sketchbridge.doctor", icon="CHECKMARK")
+        report.draw(layout, report.columns(context))
 
 
 def engine_command(context: bpy.types.Context) -> str:

@@ -65,6 +65,8 @@ class Session:
         self.result: protocol.Done | None = None
         self.problem: Problem | None = None
         self.fraction = 0.0
+        self.news = 0
+        """Grows with everything that the panel could show differently."""
         self.quiet = False
         self.engine: protocol.Hello | None = None
         self._mesh: protocol.MeshUpdate | None = None
@@ -115,6 +117,7 @@ class Session:
         try:
             for message in self._process.poll():
                 self._heard = self._clock()
+                self.news += 1
                 self._take(message)
                 if self.finished:
                     return
@@ -204,7 +207,9 @@ class Session:
             if now - max(self._heard, self._pinged) > PING_SECONDS:
                 self._pinged = now
                 self._process_send(protocol.Ping(int(now)))
-            self.quiet = now - self._heard > QUIET_SECONDS
+            quiet = now - self._heard > QUIET_SECONDS
+            self.news += quiet != self.quiet
+            self.quiet = quiet
 
     def _process_send(self, message: protocol.Message) -> None:
         assert self._process is not None

@@ -245,7 +245,7 @@ def test_a_result_waits_until_the_user_is_back_in_object_mode(scene: ModuleType,
     for _ in range(3):
         assert not jobs.step(bpy.context)
         assert preview.PREVIEW_NAME not in bpy.data.objects and not sketch.hide_get() and other.mode == mode
-    assert jobs.has_result() and part(scene, "panels").waiting_text(bpy.context) == f"Finished: leave {name} to receive the result"
+    assert jobs.has_result() and part(scene, "busy").waiting_text(bpy.context) == f"Finished: leave {name} to receive the result"
     bpy.ops.object.mode_set(mode="OBJECT")
     assert jobs.step(bpy.context)
     assert jobs.finish(bpy.context).result == "Sketch refined" and sketch.hide_get() and not other.hide_get()
@@ -404,15 +404,15 @@ def alive(process: int) -> bool:
 
 
 def test_the_doctor_is_asked_on_the_engines_machine(scene: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    doctor = part(scene, "doctor")
-    assert doctor.doctor_command(["ssh", "host", "sketchbridge", "engine"]) == ["ssh", "host", "sketchbridge", "doctor"]
-    assert doctor.doctor_command(["python", "-m", "engine", "--job", "a:b"]) == ["python", "-m", "engine", "doctor"]
+    checks = part(scene, "checks")
+    assert checks.doctor_command(["ssh", "host", "sketchbridge", "engine"]) == ["ssh", "host", "sketchbridge", "doctor"]
+    assert checks.doctor_command(["python", "-m", "engine", "--job", "a:b"]) == ["python", "-m", "engine", "doctor"]
     program = tmp_path / "sketchbridge"
     program.write_text("#!/bin/sh\necho '[ fails ] memory'; exit 1\n")
     program.chmod(0o755)
-    assert doctor.examine([str(program), "engine"]) == ("[ fails ] memory", False)
     monkeypatch.setenv("SKETCHBRIDGE_ENGINE", shlex.join([str(program), "engine"]))
     assert bpy.ops.sketchbridge.doctor() == {"FINISHED"}
+    assert checks.last == checks.Report("Check Set-up", False, ("[ fails ] memory",)) and checks.running is None
     monkeypatch.setenv("SKETCHBRIDGE_ENGINE", "/nowhere/sketchbridge engine")
     assert "cannot be started" in refused(bpy.ops.sketchbridge.doctor)
 

@@ -253,6 +253,6 @@ def test_nothing_is_put_into_the_scene_while_the_user_renders_or_moves_something
         meanwhile.setattr(busy, doing, lambda *_: "Move")
         run_until(jobs, lambda: session.finished)
         words = {"renders": "let the render end", "tool_in_use": "end 'Move'"}[doing]
-        assert part(scene, "panels").waiting_text(bpy.context) == f"Finished: {words} to receive the result"
+        assert part(scene, "busy").waiting_text(bpy.context) == f"Finished: {words} to receive the result"
         assert not jobs.step(bpy.context) and helpers.no_preview() and not sketch.hide_get() and jobs.has_result()
     assert jobs.step(bpy.context) and jobs.finish(bpy.context).phase.value == "done" and sketch.hide_get()

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from addon import engine_process, job_object
-from addon.engine_process import EngineError, EngineProcess, find_command, greet
+from addon.checks import ConnectionCheck, DoctorCheck, Report
+from addon.engine_process import EngineError, EngineProcess, find_command
 from addon.protocol import Progress, Submit
 from addon.session import CANCEL_SECONDS, Phase, Session
 from addon.words import duration
@@ -196,11 +197,40 @@ def test_closing_in_the_middle_ends_the_child_within_two_seconds(start: Start) -
     assert session.wait_closed() and time.monotonic() - started < 2.0
 
 
+def greet(command: list[str], log: Path, seconds: float = 20.0) -> Report:
+    check = ConnectionCheck(command, log, seconds)
+    try:
+        while (report := check.poll()) is None:
+            time.sleep(0.02)
+        return report
+    finally:
+        check.close()
+
+
 def test_greeting_tells_about_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    assert greet(COMMAND, tmp_path / "log").info["python"].startswith("3.")
+    report = greet(COMMAND, tmp_path / "log")
+    assert report.healthy and any(line.startswith("python 3.") for line in report.lines)
     with pytest.raises(EngineError, match="did not greet within 1 s"):
         greet([sys.executable, "-c", "import time; time.sleep(30)"], tmp_path / "log", 1.0)
+
+
+def test_a_doctor_is_asked_without_waiting(tmp_path: Path) -> None:
+    started = time.monotonic()
+    check = DoctorCheck([sys.executable, "-c", "import time; time.sleep(30)", "engine"], 1.0)
+    assert check.poll() is None and time.monotonic() - started < 0.5
+    with pytest.raises(EngineError, match="did not answer within 1 s"):
+        while check.poll() is None:
+            time.sleep(0.02)
+    check.close()
+    assert check._child.returncode is not None
+    quick = DoctorCheck([sys.executable, "-c", "print('[ ok ] python'); print('[ fails ] memory'); raise SystemExit(1)", "engine"])
+    while (report := quick.poll()) is None:
+        time.sleep(0.02)
+    quick.close()
+    assert report == Report("Check Set-up", False, ("[ ok ] python", "[ fails ] memory"))
+    with pytest.raises(EngineError, match="cannot be started"):
+        DoctorCheck(["/nowhere/sketchbridge", "engine"])
 
 
 def test_where_the_command_is_looked_for(tmp_path: Path) -> None:
@@ -283,7 +313,7 @@ def test_a_program_beside_the_open_file_and_one_at_home(tmp_path: Path, monkeypa
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -m engine --job tests.protocol.tiny_job:run_job\n")
     program.chmod(0o755)
     for typed in ("bin/sketchbridge engine", "~/bin/sketchbridge engine", "$ENGINES/sketchbridge engine", "${ENGINES}/sketchbridge engine"):
-        assert greet(find_command(typed, {}), tmp_path / "logs" / "log").info["python"].startswith("3.")
+        assert greet(find_command(typed, {}), tmp_path / "logs" / "log").healthy
     assert find_command("ssh HOST ~/bin/sketchbridge engine", {}) == ["ssh", "HOST", "~/bin/sketchbridge", "engine"]
 
 

@@ -1,0 +1,37 @@
+"""The running job in the status bar, where it is seen whatever is open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import busy, jobs
+from .protocol import stage_label
+from .session import Phase
+from .words import duration
+
+
+def draw(header: Any, context: bpy.types.Context) -> None:
+    """Appended to the status bar's own drawing."""
+    job = jobs.running
+    if job is None:
+        return
+    session, row = job.session, header.layout.row(align=True)
+    if session.phase is Phase.DONE:
+        row.label(text=f"Sketchbridge: {busy.waiting_text(context)}", icon="INFO")
+    else:
+        left = duration(session.seconds_left)
+        row.label(text=f"Sketchbridge: {stage_label(session.stage)}")
+        row.progress(factor=session.fraction, type="BAR", text=f"{session.fraction:.0%}" + (f", {left} left" if left else ""))
+    row.operator("sketchbridge.cancel", text="", icon="X")
+
+
+def register() -> None:
+    """Show it from now on."""
+    bpy.types.STATUSBAR_HT_header.append(draw)
+
+
+def unregister() -> None:
+    """Show it no more."""
+    bpy.types.STATUSBAR_HT_header.remove(draw)
