@@ -1,0 +1,301 @@
+"""Plays scenarios in a real Blender window with simulated mouse and keyboard, and writes down what it saw as JSON.
+
+    blender --factory-startup --enable-event-simulate --python drive.py -- EXTENSION.zip ENGINE_COMMAND OUT_FOLDER [SCENARIO ...]
+
+Each scenario is a generator that yields while Blender's own loop goes on: a number waits that many seconds, a function until it is true.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+ARCHIVE, ENGINE, OUT, *WANTED = sys.argv[sys.argv.index("--") + 1 :]
+PACKAGE = "bl_ext.user_default.sketchbridge"
+STEP_SECONDS = 0.05
+LIMIT_SECONDS = 90.0
+Scenario = Iterator[float | Callable[[], object]]
+found: dict[str, Any] = {}
+place = {"x": 0, "y": 0}
+
+
+def part(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def window() -> bpy.types.Window:
+    return bpy.context.window_manager.windows[0]
+
+
+def view() -> bpy.types.Area:
+    return next(area for area in window().screen.areas if area.type == "VIEW_3D")
+
+
+def inside(area: bpy.types.Area | None = None) -> Any:
+    """The context of a mouse over the 3D view."""
+    area = area or view()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    return bpy.context.temp_override(window=window(), area=area, region=region)
+
+
+def event(kind: str, value: str = "PRESS", **keys: bool) -> None:
+    window().event_simulate(type=kind, value=value, x=place["x"], y=place["y"], **keys)
+
+
+def key(kind: str, **keys: bool) -> Scenario:
+    event(kind, "PRESS", **keys)
+    yield STEP_SECONDS
+    event(kind, "RELEASE", **keys)
+    yield STEP_SECONDS
+
+
+def move(x: int, y: int) -> Scenario:
+    place.update(x=x, y=y)
+    event("MOUSEMOVE", "NOTHING")
+    yield STEP_SECONDS
+
+
+def screenshot(name: str) -> None:
+    subprocess.run(["import", "-window", "root", str(Path(OUT) / f"{name}.png")], check=False)
+
+
+def fresh(prompt: str) -> bpy.types.Object:
+    """Two cubes and a camera, the first cube selected; an undo step; the sidebar open."""
+    for obj in list(bpy.data.objects):
+        if obj.type != "CAMERA":
+            bpy.data.objects.remove(obj)
+    for mesh in list(bpy.data.meshes):
+        bpy.data.meshes.remove(mesh)
+    with inside():
+        bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
+        bpy.context.object.name = "Other"
+        bpy.ops.mesh.primitive_cube_add()
+        bpy.context.object.name = "Cube"
+        bpy.context.scene.sketchbridge.prompt = prompt
+        view().spaces.active.show_region_ui = True
+        bpy.ops.ed.undo_push(message="Fresh")
+    return bpy.data.objects["Cube"]
+
+
+def select(*objects: bpy.types.Object) -> None:
+    for obj in bpy.context.view_layer.objects:
+        obj.select_set(obj in objects)
+    bpy.context.view_layer.objects.active = objects[0] if objects else None
+
+
+def press_refine() -> set[str]:
+    with inside():
+        return bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")
+
+
+def refine_with_the_mouse_elsewhere() -> Scenario:
+    """A job from the button to the result; Esc, pressed in the view, does nothing to it; the window's own loop goes on."""
+    cube = fresh("steps 500")
+    yield 0.5
+    area = view()
+    yield from move(area.x + area.width // 3, area.y + area.height // 2)
+    started = time.monotonic()
+    found["invoke_returns"] = sorted(press_refine())
+    found["invoke_seconds"] = time.monotonic() - started
+    yield lambda: part("scene_preview").PREVIEW_NAME in bpy.data.objects
+    yield 0.5
+    screenshot("running")
+    yield from key("ESC")
+    yield 0.3
+    found["after_esc"] = part("jobs").running is not None and part("jobs").running.session.phase.value
+    yield lambda: part("jobs").running is None
+    yield 0.3
+    found["outcome"] = part("jobs").last.phase.value
+    found["result"] = bpy.context.view_layer.objects.active.name
+    found["cube_hidden"] = cube.hide_get()
+    screenshot("done")
+    with inside():
+        bpy.ops.ed.undo()
+    yield 0.2
+    found["after_undo"] = sorted(obj.name for obj in bpy.data.objects if obj.type == "MESH")
+    with inside():
+        bpy.ops.ed.redo()
+    yield 0.2
+    found["after_redo"] = sorted(obj.name for obj in bpy.data.objects if obj.type == "MESH")
+
+
+def a_result_in_the_middle_of_a_move() -> Scenario:
+    """G, the mouse moves, the job ends: nothing arrives until the move is confirmed; undo goes to the confirmed place only."""
+    fresh("steps 15")
+    other = bpy.data.objects["Other"]
+    yield 0.5
+    area = view()
+    yield from move(area.x + area.width // 3, area.y + area.height // 2)
+    press_refine()
+    select(other)
+    with inside():
+        bpy.ops.ed.undo_push(message="Select")
+    yield from key("G")
+    yield from move(place["x"] + 90, place["y"] + 40)
+    found["tools"] = [(op.bl_idname, sorted(op.bl_options)) for op in window().modal_operators]
+    jobs = part("jobs")
+    yield jobs.has_result
+    yield 0.6
+    found["meanwhile"] = {
+        "text": part("busy").waiting_text(bpy.context), "ended": jobs.running is None, "preview": "Sketchbridge Preview" in bpy.data.objects,
+        "selected": [obj.name for obj in bpy.context.selected_objects],
+    }  # fmt: skip
+    screenshot("waits_for_the_move")
+    yield from move(place["x"] + 40, place["y"])
+    yield from key("LEFTMOUSE")
+    yield lambda: jobs.running is None
+    yield 0.3
+    confirmed = tuple(round(value, 4) for value in other.location)
+    found["moved"] = confirmed != (4, 0, 0)
+    found["selected_after"] = [obj.name for obj in bpy.context.selected_objects]
+    found["result"] = jobs.last.result
+    with inside():
+        bpy.ops.ed.undo()
+    yield 0.2
+    found["undo_keeps_the_place"] = tuple(round(value, 4) for value in bpy.data.objects["Other"].location) == confirmed
+    found["undo_takes_the_result"] = jobs.last.result not in bpy.data.objects
+
+
+def a_result_in_the_middle_of_a_render() -> Scenario:
+    """A render job runs: neither preview nor result is put in; afterwards they are."""
+    fresh("steps 15")
+    scene = bpy.context.scene
+    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
+    scene.cycles.samples, scene.cycles.use_denoising = 4000, False
+    scene.render.resolution_x = scene.render.resolution_y = 400
+    yield 0.5
+    jobs = part("jobs")
+    with inside():
+        found["render"] = sorted(bpy.ops.render.render("INVOKE_DEFAULT"))
+    yield 0.3
+    press_refine()
+    yield jobs.has_result
+    found["renders"] = part("busy").renders()
+    yield 0.5
+    found["text"] = part("busy").waiting_text(bpy.context)
+    found["meanwhile"] = {"ended": jobs.running is None, "renders": part("busy").renders(), "objects": len(bpy.data.objects)}
+    render_window = bpy.context.window_manager.windows[-1]
+    render_window.event_simulate(type="ESC", value="PRESS", x=10, y=10)
+    yield lambda: not part("busy").renders()
+    yield lambda: jobs.running is None
+    found["outcome"] = jobs.last.phase.value
+
+
+def drawings_without_news() -> Scenario:
+    """While the engine says nothing new, nothing is drawn."""
+    fresh("deaf")
+    yield 0.5
+    press_refine()
+    jobs = part("jobs")
+    yield lambda: jobs.running.session.progress
+    yield 1.5
+    count = {"view": 0}
+    handle = bpy.types.SpaceView3D.draw_handler_add(lambda: count.update(view=count["view"] + 1), (), "WINDOW", "POST_PIXEL")
+    yield 3.0
+    found["views_drawn_in_3_s"] = count["view"]
+    bpy.types.SpaceView3D.draw_handler_remove(handle, "WINDOW")
+    with inside():
+        bpy.ops.sketchbridge.cancel()
+    yield lambda: jobs.running is None
+
+
+def checks_do_not_block() -> Scenario:
+    """Test Connection and Check Set-up return at once, and the loop goes on until the answer is there."""
+    fresh("x")
+    yield 0.5
+    checks, gaps = part("checks"), [time.monotonic()]
+
+    def beat() -> float:
+        gaps.append(time.monotonic())
+        return 0.02
+
+    bpy.app.timers.register(beat)
+    for name in ("test_connection", "doctor"):
+        started = time.monotonic()
+        with inside():
+            found[name] = sorted(getattr(bpy.ops.sketchbridge, name)("INVOKE_DEFAULT"))
+        found[f"{name}_seconds"] = time.monotonic() - started
+        yield lambda: checks.running is None
+        found[f"{name}_report"] = [checks.last.title, checks.last.healthy, list(checks.last.lines)[:3]]
+    bpy.app.timers.unregister(beat)
+    found["longest_gap"] = max(after - before for before, after in itertools.pairwise(gaps))
+    screenshot("checked")
+
+
+SCENARIOS = {
+    function.__name__: function for function in (
+        refine_with_the_mouse_elsewhere, a_result_in_the_middle_of_a_move, a_result_in_the_middle_of_a_render, drawings_without_news,
+        checks_do_not_block,
+    )
+}  # fmt: skip
+
+
+def play() -> Scenario:
+    """All that is wanted, one after another; a scenario's failure is written down and the next is played."""
+    told: dict[str, Any] = {}
+    for name in WANTED or SCENARIOS:
+        found.clear()
+        try:
+            yield from SCENARIOS[name]()
+        except Exception:
+            found["error"] = traceback.format_exc()
+            part("jobs").abandon()
+        told[name] = dict(found)
+        (Path(OUT) / "found.json").write_text(json.dumps(told, indent=1, default=str))
+    (Path(OUT) / "finished").write_text("")
+    bpy.ops.wm.quit_blender()
+
+
+def run(steps: Scenario) -> None:
+    waiting: dict[str, Any] = {"for": 0.0, "since": time.monotonic()}
+
+    def tick() -> float | None:
+        want = waiting["for"]
+        elapsed = time.monotonic() - waiting["since"]
+        ready = want() if callable(want) else elapsed >= want
+        try:
+            if not ready:
+                if elapsed > LIMIT_SECONDS:
+                    waiting.update({"for": steps.throw(TimeoutError(f"waited {elapsed:.0f} s")), "since": time.monotonic()})
+                return STEP_SECONDS
+            waiting.update({"for": next(steps), "since": time.monotonic()})
+        except StopIteration:
+            return None
+        return STEP_SECONDS
+
+    bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
+
+
+def prepare() -> None:
+    """The extension from its zip in a fresh user folder, no splash, no tips."""
+    bpy.context.preferences.view.show_splash = False
+    bpy.ops.extensions.package_install_files(filepath=ARCHIVE, repo="user_default", enable_on_install=True)
+    bpy.context.preferences.addons[PACKAGE].preferences.engine_command = ENGINE
+
+
+def time_ticks() -> None:
+    """Notes the longest time for which the add-on's timer kept Blender's loop."""
+    pulse = part("pulse")
+    advance = pulse._advance
+
+    def timed(context: bpy.types.Context) -> None:
+        started = time.perf_counter()
+        advance(context)
+        found["longest_tick"] = max(found.get("longest_tick", 0.0), time.perf_counter() - started)
+
+    pulse._advance = timed
+
+
+prepare()
+time_ticks()
+run(play())
