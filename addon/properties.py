@@ -69,24 +69,30 @@ def show(settings: SketchbridgeSettings, values: Mapping[str, Any]) -> None:
     """The reverse of `job_settings`: the panel takes on the settings of a job, as stored on its result. InputError where it cannot."""
     job = JobSettings.from_dict(values).to_dict()
     overrides = job.pop("overrides")
+    if job["seed"] > LARGEST_INT:
+        message = f"Seed {job['seed']} is too large for Blender; the largest is {LARGEST_INT}."
+        raise InputError("bad_setting", message, "Start that job from a command line.")
     for field in FIELDS.values():
-        value = job.get(field.name) if field.name in job else overrides.pop(field.name, None)
         if field.kind is Mapping:
             continue
+        value = job.get(field.name) if field.name in job else overrides.pop(field.name, None)
+        if value is not None and not _listed(field, value):
+            overrides[field.name], value = value, None
         if field.spec.offered:
-            setattr(settings, field.name, str(value) if value in field.spec.offered else FROM_PRESET)
-            if value is not None and value not in field.spec.offered:
-                overrides[field.name] = value
+            setattr(settings, field.name, FROM_PRESET if value is None else str(value))
         elif left_to_preset(field):
             setattr(settings, f"use_{field.name}", value is not None)
             if value is not None:
                 setattr(settings, field.name, value * scale(field) if field.kind is float else value)
         else:
-            if isinstance(value, int) and value > LARGEST_INT:
-                raise InputError("bad_setting", f"{field.spec.label} {value} is too large for Blender; the largest is {LARGEST_INT}.",
-                                 "Start that job from a command line.")  # fmt: skip
             setattr(settings, field.name, "" if value is None else value)
     settings.overrides = json.dumps(overrides) if overrides else ""
+
+
+def _listed(field: Field, value: Any) -> bool:
+    """Whether the panel can show it: a list holds no other values than its own."""
+    listed = field.spec.offered or tuple(choice.value for choice in field.spec.choices)
+    return not listed or value in listed
 
 
 def _given(settings: SketchbridgeSettings, field: Field) -> Any:

@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
+import json
 from types import ModuleType
+from typing import Any
 
+import bpy
 import numpy as np
-from helpers import part
+import pytest
+from helpers import add_cube, part
+
+
+def test_every_setting_of_the_panel_is_a_property_with_the_tables_words_and_bounds(scene: ModuleType) -> None:
+    properties, fields, job_fields = part(scene, "properties"), part(scene, "fields"), part(scene, "job_fields")
+    made = bpy.context.scene.sketchbridge.bl_rna.properties
+    for described in (job_fields.JobSettings, job_fields.Hyperparameters):
+        for field in fields.shown(described, fields.Door.PANEL):
+            shown = made[field.name]
+            assert shown.name == field.spec.label and shown.description.startswith(field.spec.description)
+            if field.spec.choices or field.spec.offered:
+                assert len(shown.enum_items) == len(field.spec.choices) + len(field.spec.offered) + bool(field.spec.offered)
+            elif field.kind in (int, float):
+                assert shown.hard_min / properties.scale(field) == pytest.approx(field.spec.low)
+                assert shown.hard_max / properties.scale(field) == pytest.approx(min(field.spec.high, 2**31 - 1))
+    for name in job_fields.PRESETS:  # what a number that is switched off shows
+        assert all(
+            part(scene, "panels").preset_text(field, name) for field in properties.FIELDS.values() if properties.left_to_preset(field)
+        )
+
+
+def test_every_section_of_the_table_has_its_panel(scene: ModuleType) -> None:
+    sections = [entry.section for entry in part(scene, "panels").CLASSES if hasattr(entry, "section")]
+    assert sorted(sections) == sorted({field.spec.section for field in part(scene, "properties").FIELDS.values()} - {""})
+
+
+ODD = {"prompt": "a mug", "seed": 7, "preset": "high", "closing": 0.08, "faces": 300, "texture_size": 300, "source": "a pot",
+       "overrides": {"fov": 50.0, "views": 2, "stage2_method": "sds", "smoothness": 2.5}}  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [{"prompt": "a mug"}, ODD, {"prompt": "a mug", "texture_size": 512, "adherence": 1.0}])
+def test_the_panel_takes_on_the_settings_of_a_job_and_gives_them_back(scene: ModuleType, values: dict[str, Any]) -> None:
+    properties, settings = part(scene, "properties"), bpy.context.scene.sketchbridge
+    checked = part(scene, "job_fields").JobSettings.from_dict
+    wanted = checked(values)
+    properties.show(settings, {"prompt": "something else", "faces": 99, "thickness": 0.1, "overrides": {"grid": 32}})
+    properties.show(settings, json.loads(json.dumps(wanted.to_dict())))
+    given = checked(properties.job_settings(settings, "refine"))
+    for name, value in vars(wanted.resolve()).items():
+        assert getattr(given.resolve(), name) == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), name
+    for name in ("prompt", "source", "model", "preset", "seed", "device", "adherence"):
+        assert getattr(given, name) == getattr(wanted, name)
+
+
+def test_a_method_that_this_panel_does_not_know_stays_with_the_overrides(scene: ModuleType) -> None:
+    properties, settings = part(scene, "properties"), bpy.context.scene.sketchbridge
+    properties.show(settings, {"prompt": "a mug", "overrides": {"stage2_method": "of a newer engine"}})
+    assert properties.job_settings(settings, "refine")["overrides"] == {"stage2_method": "of a newer engine"}
+
+
+def test_a_seed_beyond_blenders_numbers_is_refused_by_the_panel_and_kept_on_a_result(scene: ModuleType) -> None:
+    values = {"prompt": "a mug", "seed": 2**40}
+    with pytest.raises(Exception, match="too large for Blender"):
+        part(scene, "properties").show(bpy.context.scene.sketchbridge, values)
+    add_cube()
+    assert part(scene, "jobs").begin(bpy.context, "refine", values) is None
+    made = bpy.data.objects[part(scene, "jobs").run_blocking(bpy.context).result]
+    assert made["sketchbridge_seed"] == str(2**40) and json.loads(made["sketchbridge_settings"])["seed"] == 2**40
 
 
 def test_a_strip_of_views_becomes_a_square(scene: ModuleType) -> None:

@@ -80,7 +80,7 @@ def test_the_command_line_has_an_option_for_every_field_and_gives_back_what_was_
     words: list[str] = []
     for field in OPTIONS:
         text = field.spec.choices[-1].value if field.spec.choices else typed.get(field.kind, "")
-        words += ["--set", "views=2", "--set", "stage2_method=sds"] if field.kind is Mapping else [field.option, text]
+        words += ["--set", "views=2", "--set", "stage2_method=sds"] if field.kind is Mapping else [f"{field.option}={text}"]
     for mode in MODES:
         arguments = build_parser().parse_args([mode.value, "sketch.glb", "--out", "folder", *words])
         settings = JobSettings.from_dict(values_from(arguments, OPTIONS))
