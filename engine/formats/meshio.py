@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,14 +115,14 @@ def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[s
     places, origin = _centred(world_from_file(np.concatenate([part.vertices for part in parts]), up))
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts])
     corners = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])
-    samples = _Samples.of(parts, places, offsets)
+    samples = functools.cache(lambda: _Samples.of(parts, places, offsets))
     uvs = _uvs(parts, samples, texture, notes)
     vertices = places.astype(np.float32)
     first, inverse = _coincident(vertices, np.concatenate([np.full(len(part.vertices), part.owner) for part in parts]))
     colours, agree = _vertex_colours(parts, inverse, len(first))
     paint = None
     if colours is not None and not (agree and all(part.appearance is None or part.appearance.image is None for part in parts)):
-        paint = samples.paint()
+        paint = samples().paint()
     faces = inverse[corners].astype(np.int32)
     return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, origin)
 
@@ -195,7 +197,7 @@ class _Samples:
         return bool((times > 1).mean() > OVERLAP_SHARE)
 
 
-def _uvs(parts: list[Part], samples: _Samples, texture: bool, notes: list[str]) -> np.ndarray | None:
+def _uvs(parts: list[Part], samples: Callable[[], _Samples], texture: bool, notes: list[str]) -> np.ndarray | None:
     """One pair a face corner, float32 [F, 3, 2], NaN in parts without; None without any layout, or one that one texture could not use."""
     lacking = sum(part.uvs is None for part in parts)
     if lacking == len(parts):
@@ -203,7 +205,7 @@ def _uvs(parts: list[Part], samples: _Samples, texture: bool, notes: list[str]) 
     if lacking and texture:
         notes.append(f"{lacking} of the file's {len(parts)} parts have no UV layout: all get a new one.")
         return None
-    if texture and samples.share_a_layout():
+    if texture and len(parts) > 1 and samples().share_a_layout():
         notes.append("Parts with materials of their own lie upon each other in the UV layout (or in UDIM tiles) and would paint over each"
                      " other in one texture: all get a new layout. To keep theirs, export and texture them one by one.")  # fmt: skip
         return None

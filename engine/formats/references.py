@@ -27,7 +27,7 @@ def files_of(mesh: Path) -> list[Path]:
             found.append(path)
             if path.suffix.lower() == ".mtl":
                 found.extend(_existing(beside, read_library(decoded(read_regular(path, LARGEST_LIBRARY)))))
-    except (InputError, OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (InputError, OSError, ValueError, TypeError, AttributeError, RecursionError, struct.error):
         pass
     return list(dict.fromkeys(found))
 

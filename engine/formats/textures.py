@@ -30,8 +30,7 @@ def open_image(data: bytes) -> Image.Image:
     if data[:12] == b"\xabKTX 20\xbb\r\n\x1a\n":
         raise UnreadableImage("KTX2 pictures are not read here; export it as PNG, JPEG or WebP")
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as opened:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(io.BytesIO(data)) as opened:
             if max(opened.size) > MAX_SIDE or opened.width * opened.height > MAX_PIXELS:
                 limit = f"at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million in all are read"
                 raise UnreadableImage(f"it is {opened.width} x {opened.height} pixels; {limit}")

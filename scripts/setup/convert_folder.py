@@ -27,6 +27,7 @@ from pathlib import Path
 from engine.errors import InputError
 from engine.fields import Door, Field, add_options, shown, values_from, words_of
 from engine.formats import SUFFIXES
+from engine.formats.references import files_of
 from engine.job_fields import MODES, JobSettings
 from engine.words import duration
 from scripts import ROOT
@@ -63,8 +64,8 @@ class Task:
     options: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Changes with the sketch's content, the prompt, the mode and the options: then it is done anew."""
-        content = hashlib.sha256(self.sketch.read_bytes()).hexdigest()
+        """Changes with what the sketch and the files that it names hold, the prompt, the mode and the options: then it is done anew."""
+        content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(self.sketch)]
         return hashlib.sha256(json.dumps([content, self.prompt, self.mode, self.options]).encode()).hexdigest()
 
     def is_done(self) -> bool:

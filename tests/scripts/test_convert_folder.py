@@ -87,6 +87,24 @@ def test_done_is_done_until_sketch_prompt_or_options_change_or_the_result_is_gon
     assert not one.is_done()
 
 
+def test_a_sketch_is_done_anew_when_a_file_that_it_names_changes(tmp_path):
+    for name, content in (
+        ("a.obj", "mtllib a.mtl\nv 0 0 0\n"),
+        ("a.mtl", "newmtl m\nmap_Kd wood.png\n"),
+        ("wood.png", "x"),
+        ("b.png", "x"),
+    ):
+        (tmp_path / name).write_text(content)
+    task = convert.Task(tmp_path / "a.obj", "a mug", tmp_path, "refine", ())
+    seen = {task.fingerprint()}
+    (tmp_path / "b.png").write_text("another file")
+    assert task.fingerprint() in seen
+    for name in ("a.mtl", "wood.png", "a.obj"):
+        (tmp_path / name).write_text((tmp_path / name).read_text() + "#")
+        assert task.fingerprint() not in seen
+        seen.add(task.fingerprint())
+
+
 def test_blend_files_go_through_blender_and_meshes_through_the_engine(tmp_path):
     engine = ("python3.11", "-m", "engine")
     mesh, blend = task(tmp_path / "a.glb", tmp_path), task(tmp_path / "a.blend", tmp_path)
