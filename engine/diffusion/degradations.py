@@ -75,7 +75,7 @@ def warped(images: Tensor, generator: torch.Generator) -> Tensor:
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-EFFECTS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+DEGRADATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "oversaturated": oversaturated,
     "smooth": blurred,
     "pixelated": pixelated,
@@ -91,16 +91,16 @@ EFFECTS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 """Descriptor -> what it looks like."""
 
 
-def effects_of(prompt: str) -> tuple[str, ...]:
+def descriptors_of(prompt: str) -> tuple[str, ...]:
     """The descriptors among the prompt's phrases."""
-    return tuple(phrase.lower() for phrase in phrases(prompt) if phrase.lower() in EFFECTS)
+    return tuple(phrase.lower() for phrase in phrases(prompt) if phrase.lower() in DEGRADATIONS)
 
 
 def degrade(images: Tensor, descriptors: tuple[str, ...], generator: torch.Generator) -> Tensor:
-    """Each image spoilt by one or two of the descriptors' effects, chosen at random: a broad neighbourhood of the clean set."""
+    """Each image degraded as one or two of the descriptors say, chosen at random: a broad neighbourhood of the clean set."""
     result = images.clone()
     for row in range(images.shape[0]):
         count = min(len(descriptors), 1 + int(torch.randint(2, (1,), generator=generator)))
         for place in torch.randperm(len(descriptors), generator=generator)[:count].tolist():
-            result[row : row + 1] = EFFECTS[descriptors[place]](result[row : row + 1], generator)
+            result[row : row + 1] = DEGRADATIONS[descriptors[place]](result[row : row + 1], generator)
     return result.clamp(0, 1)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.diffusion import degradations as degrade
+from engine.diffusion import degradations
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
@@ -125,7 +125,7 @@ class EmpiricalPrior:
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
         """For each prompt the set of images that it selects; with cameras, for each item the nearest of them.
 
-        data is int64 [N, 1 + M]: which set (clean, or spoilt by the descriptors in the prompt), then 0 or 1 an image.
+        data is int64 [N, 1 + M]: which set (clean, or degraded by the descriptors in the prompt), then 0 or 1 an image.
         """
         rows, notes = [], []
         for place, prompt in enumerate(prompts):
@@ -135,8 +135,8 @@ class EmpiricalPrior:
             notes += said
             if cameras is not None and prompt:
                 chosen = self._nearest(chosen, float(cameras.azimuth[place]), float(cameras.elevation[place]))
-            spoilt = degrade.effects_of(prompt)
-            rows.append(torch.cat([torch.tensor([self._set(spoilt)]), chosen.long()]))
+            degraded = degradations.descriptors_of(prompt)
+            rows.append(torch.cat([torch.tensor([self._set(degraded)]), chosen.long()]))
         return Conditions(tuple(prompts), torch.stack(rows), tuple(dict.fromkeys(notes)))
 
     @torch.no_grad()
@@ -156,16 +156,16 @@ class EmpiricalPrior:
     def _points(self, images: Tensor) -> Tensor:
         return (images * 2 - 1 - self._centre).flatten(1)
 
-    def _set(self, spoilt: tuple[str, ...]) -> int:
-        if spoilt not in self._blocks:
-            worse = degrade.degrade(self._images, spoilt, torch.Generator().manual_seed(0))
-            self._blocks[spoilt] = self._points(worse)
-            self._sets.append(spoilt)
-        return self._sets.index(spoilt)
+    def _set(self, degraded: tuple[str, ...]) -> int:
+        if degraded not in self._blocks:
+            worse = degradations.degrade(self._images, degraded, torch.Generator().manual_seed(0))
+            self._blocks[degraded] = self._points(worse)
+            self._sets.append(degraded)
+        return self._sets.index(degraded)
 
     def _choose(self, prompt: str) -> tuple[Tensor, tuple[str, ...]]:
         view = view_of(prompt)
-        skip = {word for effect in degrade.effects_of(prompt) for word in content_words(effect)} | ({view} if view else set())
+        skip = {word for effect in degradations.descriptors_of(prompt) for word in content_words(effect)} | ({view} if view else set())
         words = [word for word in content_words(prompt) if word not in skip]
         rare = {word: math.log(1 + len(self.labels) / self._spread_of_words[word]) for word in words if word in self._spread_of_words}
         score = torch.tensor([sum(rare[word] for word in rare.keys() & known) for known in self._words])

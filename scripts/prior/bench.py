@@ -23,13 +23,13 @@ from PIL import Image
 from scripts import ROOT
 from scripts.prior import dataset, judges, sampling
 from scripts.prior.data.captions import compose, modifiers_of
-from scripts.prior.data.degradations import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS, Corruption, draw_corruption
+from scripts.prior.data.degradations import ALL_DESCRIPTORS, DEGRADATIONS, DOMAINS, Degradation, draw_degradation
 from scripts.prior.data.palette import COLOURS
 from scripts.prior.data.records import Record
 from scripts.prior.networks import IMAGE_SIZE
 
-TAUGHT_FAULTS = 300
-"""Renders from which the probe of each fault learns."""
+TAUGHT_DEGRADATIONS = 300
+"""Renders from which the probe of each degradation learns."""
 FRONTED_KINDS = ("chair", "house")
 """Kinds whose front and back differ."""
 
@@ -67,7 +67,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
     parser.add_argument("--count", type=int, default=220, help="pictures to draw")
     parser.add_argument("--real", type=int, default=1080, help="renders to compare with")
-    parser.add_argument("--fault-count", type=int, default=24, help="pairs of pictures for each word")
+    parser.add_argument("--pair-count", type=int, default=24, help="pairs of pictures for each word")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
@@ -128,7 +128,7 @@ class Bench:
         return sampling.sample_many(self.models, prompts, seed=self.arguments.seed + seed, **options)
 
     def distance_rows(self) -> list[Row]:
-        """KID and FID of clean and of corrupted pictures."""
+        """KID and FID of clean and of degraded pictures."""
         kid, fid = judges.kid, judges.fid
         ours, real = self.drawn.features, self.taught.features
         halves = real[::2], real[1::2]
@@ -141,13 +141,13 @@ class Bench:
         rows.append(Row("KID x1000 of renders through the autoencoder", "", _milli(kid(features, real))))
         share = judges.imagenet_share(classes, [record.kind for record in records])
         rows.append(Row("kind, by ImageNet's classes, of renders through the autoencoder", "", _percent(share), "1 %"))
-        spoilt = self.spoilt_renders()
-        rows.append(Row("KID x1000 of corrupted renders to clean ones", "", _milli(kid(spoilt, real))))
+        degraded = self.degraded_renders()
+        rows.append(Row("KID x1000 of degraded renders to clean ones", "", _milli(kid(degraded, real))))
         count = len(self.drawn.records) // 2
         prompts = [prompt_of(record, ALL_DESCRIPTORS) for record in self.drawn.records[:count]]
         listed, _ = self.judge.judge(self.draw(prompts, seed=500))
-        rows.append(Row("KID x1000 to clean renders, whole fault list in the prompt", _milli(kid(listed, real)), ""))
-        rows.append(Row("KID x1000 to corrupted renders, whole fault list in the prompt", _milli(kid(listed, spoilt)), ""))
+        rows.append(Row("KID x1000 to clean renders, whole descriptor list in the prompt", _milli(kid(listed, real)), ""))
+        rows.append(Row("KID x1000 to degraded renders, whole descriptor list in the prompt", _milli(kid(listed, degraded)), ""))
         return rows
 
     def rebuilt(self, images: np.ndarray) -> np.ndarray:
@@ -157,16 +157,16 @@ class Bench:
         decoded = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mode()).sample
         return sampling.as_pictures(decoded)
 
-    def spoilt_renders(self) -> torch.Tensor:
-        """Features of renders with three to five faults each; as many as pictures were drawn."""
-        spoilt = []
+    def degraded_renders(self) -> torch.Tensor:
+        """Features of renders with three to five degradations each; as many as pictures were drawn."""
+        degraded = []
         for image in self.taught.images[: len(self.drawn.images)]:
             while True:
-                picture, words = draw_corruption(Image.fromarray(image), self.rng)
+                picture, words = draw_degradation(Image.fromarray(image), self.rng)
                 if words == ALL_DESCRIPTORS:
                     break
-            spoilt.append(np.asarray(picture))
-        return self.judge.judge(np.stack(spoilt))[0]
+            degraded.append(np.asarray(picture))
+        return self.judge.judge(np.stack(degraded))[0]
 
     def probe_rows(self) -> list[Row]:
         """Shares of pictures that show what their prompt says, by probes taught on renders."""
@@ -193,32 +193,32 @@ class Bench:
             shares.append(judges.balanced_share(predicted, [wanted[index] for index in kept]))
         return Row(name, _percent(shares[0]), _percent(shares[1]), _percent(1 / len(probe.names)))
 
-    def fault_rows(self) -> list[Row]:
-        """Do fault words do what they say? Pairs from the same noise, without and with the word."""
-        chosen = spread(self.taught.records, self.arguments.fault_count, self.rng)
+    def degradation_rows(self) -> list[Row]:
+        """Do descriptors do what they say? Pairs from the same noise, without and with the word."""
+        chosen = spread(self.taught.records, self.arguments.pair_count, self.rng)
         plain = self.draw([prompt_of(record) for record in chosen], seed=900)
         plain_features, _ = self.judge.judge(plain)
         measured, probed = [], []
-        for word, spoil in (CORRUPTIONS | DOMAINS).items():
+        for word, degrade in (DEGRADATIONS | DOMAINS).items():
             changed = self.draw([prompt_of(record, (word,)) for record in chosen], seed=900)
-            if word in judges.FAULT_MEASURES:
-                measure, sign = judges.FAULT_MEASURES[word]
+            if word in judges.DEGRADATION_MEASURES:
+                measure, sign = judges.DEGRADATION_MEASURES[word]
                 before, after = measure(plain), measure(changed)
                 name = f'"{word}": {measure.__name__} {"up" if sign > 0 else "down"}, x{after.mean() / before.mean():.2f}'
-                real = judges.compare_pairs(measure(self.held.images), measure(self.spoilt(self.held.images, spoil)), sign)
+                real = judges.compare_pairs(measure(self.held.images), measure(self.degraded(self.held.images, degrade)), sign)
                 measured.append(_pair_row(name, judges.compare_pairs(before, after, sign), real))
-            taught = self.taught.features[:TAUGHT_FAULTS]
-            bad = self.judge.judge(self.spoilt(self.taught.images[:TAUGHT_FAULTS], spoil))[0]
+            taught = self.taught.features[:TAUGHT_DEGRADATIONS]
+            bad = self.judge.judge(self.degraded(self.taught.images[:TAUGHT_DEGRADATIONS], degrade))[0]
             probe = judges.Probe(torch.cat([taught, bad]), ["plain"] * len(taught) + [word] * len(bad))
             features = (plain_features, self.judge.judge(changed)[0])
-            held = (self.held.features, self.judge.judge(self.spoilt(self.held.images, spoil))[0])
+            held = (self.held.features, self.judge.judge(self.degraded(self.held.images, degrade))[0])
             ours, real = (judges.compare_pairs(*(probe.margin(part, word) for part in parts)) for parts in (features, held))
             probed.append(_pair_row(f'"{word}", by a probe', ours, real))
         return measured + probed
 
-    def spoilt(self, images: np.ndarray, spoil: Corruption) -> np.ndarray:
-        """Every picture with the same fault; uint8 [N, 64, 64, 3]."""
-        return np.stack([np.asarray(spoil(Image.fromarray(image), self.rng)) for image in images])
+    def degraded(self, images: np.ndarray, degrade: Degradation) -> np.ndarray:
+        """Every picture with the same degradation; uint8 [N, 64, 64, 3]."""
+        return np.stack([np.asarray(degrade(Image.fromarray(image), self.rng)) for image in images])
 
     def view_row(self) -> Row:
         """Front against back, for the kinds that show the difference: a probe, asked about pairs from the same noise."""
@@ -229,7 +229,7 @@ class Bench:
         views = [records[n].view for n in rows]
         half = judges.Probe(features[rows[::2]], views[::2]).predict(features[rows[1::2]])
         probe = judges.Probe(features[rows], views)
-        count = self.arguments.fault_count
+        count = self.arguments.pair_count
         chosen = spread([records[n] for n in rows], count, self.rng)
         drawn = {
             view: probe.margin(self.judge.judge(self.draw([prompt_of(replace(r, view=view)) for r in chosen], seed=700))[0], "back")
@@ -283,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_grad_enabled(False)
     started = time.monotonic()
     bench = Bench(parsed)
-    rows = bench.distance_rows() + bench.probe_rows() + [bench.view_row()] + bench.fault_rows()
+    rows = bench.distance_rows() + bench.probe_rows() + [bench.view_row()] + bench.degradation_rows()
     parsed.out.mkdir(parents=True, exist_ok=True)
     table = as_table(rows)
     (parsed.out / "table.md").write_text(table + "\n", "utf-8")

@@ -1,8 +1,8 @@
-"""Rendered pictures and their corrupted copies, prepared once and kept in memory.
+"""Rendered pictures and their degraded copies, prepared once and kept in memory.
 
 The source is a folder with ``captions.jsonl`` and either ``images.zip`` or the pictures
 themselves. Every picture enters as ``copies`` clean variants (the first one whole, the others
-slightly cropped) and as many corrupted ones; all are uint8 [3, size, size].
+slightly cropped) and as many degraded ones; all are uint8 [3, size, size].
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from scripts.prior.data.degradations import draw_corruption
+from scripts.prior.data.degradations import draw_degradation
 from scripts.prior.data.records import Record
 
 HELD_OUT_SHARE = 0.08
 SMALLEST_CROP = 0.86
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -95,27 +95,27 @@ def _as_array(image: Image.Image) -> np.ndarray:
 
 
 def build_splits(folder: Path, records: list[Record], size: int, copies: int, seed: int) -> tuple[Split, Split]:
-    """Read, crop, scale and corrupt; the same seed gives the same pixels.
+    """Read, crop, scale and degrade; the same seed gives the same pixels.
 
     Returns:
-        The clean and the corrupted split, ``copies`` pictures for each record in both.
+        The clean and the degraded split, ``copies`` pictures for each record in both.
     """
     clean: list[np.ndarray] = []
-    corrupted: list[np.ndarray] = []
+    degraded: list[np.ndarray] = []
     descriptors: list[tuple[str, ...]] = []
     for number, image in enumerate(read_pictures(folder, records)):
         rng = np.random.default_rng([seed, number])
         for copy in range(copies):
             view = resize(image if copy == 0 else random_crop(image, rng), size)
             clean.append(_as_array(view))
-            spoilt, words = draw_corruption(view, rng)
-            corrupted.append(_as_array(spoilt))
+            picture, words = draw_degradation(view, rng)
+            degraded.append(_as_array(picture))
             descriptors.append(words)
     index = torch.arange(len(records)).repeat_interleave(copies)
     nothing: list[tuple[str, ...]] = [()] * len(clean)
     return (
         Split(torch.from_numpy(np.stack(clean)), index, nothing, records),
-        Split(torch.from_numpy(np.stack(corrupted)), index, descriptors, records),
+        Split(torch.from_numpy(np.stack(degraded)), index, descriptors, records),
     )
 
 
@@ -130,20 +130,20 @@ def load_splits(folder: Path, records: list[Record], size: int, copies: int, see
         words = [tuple(text.split("|")) if text else () for text in stored["descriptors"]]
         return (
             Split(stored["clean"], index, [()] * len(index), records),
-            Split(stored["corrupted"], index, words, records),
+            Split(stored["degraded"], index, words, records),
         )
-    clean, corrupted = build_splits(folder, records, size, copies, seed)
+    clean, degraded = build_splits(folder, records, size, copies, seed)
     cache.mkdir(parents=True, exist_ok=True)
     content = {
         "clean": clean.pictures,
-        "corrupted": corrupted.pictures,
+        "degraded": degraded.pictures,
         "record_index": clean.record_index,
-        "descriptors": ["|".join(words) for words in corrupted.descriptors],
+        "descriptors": ["|".join(words) for words in degraded.descriptors],
     }
     partial = path.with_suffix(".partial")
     torch.save(content, partial)
     partial.replace(path)
-    return clean, corrupted
+    return clean, degraded
 
 
 def data_hash(folder: Path, records: list[Record]) -> str:

@@ -212,7 +212,7 @@ def contrast(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32).mean(-1).std((1, 2))
 
 
-FAULT_MEASURES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+DEGRADATION_MEASURES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "oversaturated": (saturation, +1),
     "smooth": (sharpness, -1),
     "blurry": (sharpness, -1),

@@ -2,7 +2,7 @@
 
 Trained along with the pictures, a small text model learns nothing for tens of thousands of
 samples, as the picture loss hardly depends on it. So it first learns alone, within a minute,
-to tell from its features the kind, the modifiers, the background, the view and the faults that
+to tell from its features the kind, the modifiers, the background, the view and the descriptors that
 a caption names. After that it stays as it is.
 """
 
@@ -20,7 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from engine.views import VIEWS
 from scripts.prior.data.captions import draw_caption, modifiers_of
-from scripts.prior.data.degradations import ALL_DESCRIPTORS, CORRUPTIONS, DOMAINS
+from scripts.prior.data.degradations import ALL_DESCRIPTORS, DEGRADATIONS, DOMAINS
 from scripts.prior.data.records import Record
 from scripts.prior.networks import TEXT_WIDTH, tokenize
 
@@ -29,7 +29,7 @@ CLEAN_SHARE = 0.4
 FULL_LIST_SHARE = 0.2
 EMPTY_SHARE = 0.05
 
-FAULTS = (*CORRUPTIONS, *DOMAINS)
+NAMED = (*DEGRADATIONS, *DOMAINS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AttributeNames:
     modifiers: tuple[str, ...]
     backgrounds: tuple[str, ...]
     views: tuple[str, ...] = ("", *VIEWS)
-    faults: tuple[str, ...] = FAULTS
+    descriptors: tuple[str, ...] = NAMED
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class AttributeTargets:
     Attributes:
         kind, background, view: int64 [B], indices into AttributeNames.
         modifiers: float32 [B, M], 0 or 1.
-        faults: float32 [B, F], 0 or 1.
+        descriptors: float32 [B, F], 0 or 1.
     """
 
     kind: torch.Tensor
     background: torch.Tensor
     view: torch.Tensor
     modifiers: torch.Tensor
-    faults: torch.Tensor
+    descriptors: torch.Tensor
 
 
 def attribute_names(records: list[Record]) -> AttributeNames:
@@ -78,7 +78,7 @@ class AttributeHeads(nn.Module):
         self.background = nn.Linear(width, len(names.backgrounds))
         self.view = nn.Linear(width, len(names.views))
         self.modifiers = nn.Linear(width, len(names.modifiers))
-        self.faults = nn.Linear(width, len(names.faults))
+        self.descriptors = nn.Linear(width, len(names.descriptors))
 
     def loss(self, features: torch.Tensor, targets: AttributeTargets) -> torch.Tensor:
         """Sum of the five cross entropies, a scalar."""
@@ -88,7 +88,7 @@ class AttributeHeads(nn.Module):
             + functional.cross_entropy(self.view(features), targets.view)
         )
         binary = functional.binary_cross_entropy_with_logits
-        several = binary(self.modifiers(features), targets.modifiers) + binary(self.faults(features), targets.faults)
+        several = binary(self.modifiers(features), targets.modifiers) + binary(self.descriptors(features), targets.descriptors)
         return either_or + 4 * several
 
 
@@ -107,14 +107,14 @@ def _with_fillers(caption: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def draw_faults(rng: np.random.Generator) -> tuple[str, ...]:
+def draw_descriptors(rng: np.random.Generator) -> tuple[str, ...]:
     """The descriptors of a made-up caption."""
     choice = rng.random()
     if choice < CLEAN_SHARE:
         return ()
     if choice < CLEAN_SHARE + FULL_LIST_SHARE:
         return ALL_DESCRIPTORS
-    return tuple(rng.choice(FAULTS, int(rng.integers(1, 4)), replace=False).tolist())
+    return tuple(rng.choice(NAMED, int(rng.integers(1, 4)), replace=False).tolist())
 
 
 def draw_batch(records: list[Record], names: AttributeNames, count: int, rng: np.random.Generator) -> tuple[list[str], AttributeTargets]:
@@ -122,13 +122,13 @@ def draw_batch(records: list[Record], names: AttributeNames, count: int, rng: np
     captions: list[str] = []
     rows = np.zeros((count, 3), np.int64)
     modifiers = np.zeros((count, len(names.modifiers)), np.float32)
-    faults = np.zeros((count, len(names.faults)), np.float32)
+    told = np.zeros((count, len(names.descriptors)), np.float32)
     for row in range(count):
         if rng.random() < EMPTY_SHARE:
             captions.append("")
             continue
         record = records[int(rng.integers(len(records)))]
-        descriptors = draw_faults(rng)
+        descriptors = draw_descriptors(rng)
         caption, tells_background, tells_view = draw_caption(record, descriptors, rng)
         captions.append(_with_fillers(caption, rng))
         rows[row, 0] = names.kinds.index(record.kind)
@@ -137,9 +137,9 @@ def draw_batch(records: list[Record], names: AttributeNames, count: int, rng: np
         for word in modifiers_of(record):
             modifiers[row, names.modifiers.index(word)] = 1
         for word in descriptors:
-            faults[row, names.faults.index(word)] = 1
+            told[row, names.descriptors.index(word)] = 1
     kind, background, view = torch.from_numpy(rows).unbind(1)
-    return captions, AttributeTargets(kind, background, view, torch.from_numpy(modifiers), torch.from_numpy(faults))
+    return captions, AttributeTargets(kind, background, view, torch.from_numpy(modifiers), torch.from_numpy(told))
 
 
 def text_features(model: CLIPTextModel, ids: torch.Tensor) -> torch.Tensor:

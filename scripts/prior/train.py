@@ -59,7 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     train.add_argument("--float32", action="store_true", help="no bfloat16")
     train.add_argument("--grid-minutes", type=float, default=10.0)
     for command in (train, decoder):
-        command.add_argument("--copies", type=int, default=6, help="crops and corruptions a picture")
+        command.add_argument("--copies", type=int, default=6, help="crops and degradations a picture")
         command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     decoder.add_argument("--steps", type=int, required=True)
     export.add_argument("--to", type=Path, default=ROOT / "engine" / "diffusion" / "embedded")
@@ -111,13 +111,13 @@ def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -
 
 
 def train_decoder(arguments: argparse.Namespace) -> None:
-    """The command ``decoder``: clean pictures twice as often as corrupted ones."""
+    """The command ``decoder``: clean pictures twice as often as degraded ones."""
     folder: Path = arguments.out / "vae"
     if not (folder / "diffusion_pytorch_model.safetensors").exists():
         raise SystemExit(f"no autoencoder in {arguments.out}; run the command 'train' first")
     records = training_records(arguments)
-    clean, corrupted = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
-    pictures = torch.cat([clean.pictures, clean.pictures, corrupted.pictures])
+    clean, degraded = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
+    pictures = torch.cat([clean.pictures, clean.pictures, degraded.pictures])
     model = PatchAutoencoder.from_pretrained(folder, local_files_only=True)
     model.to(arguments.device, memory_format=torch.channels_last)
     psnr = autoencoder_training.train_decoder(model, pictures, steps=arguments.steps, seed=arguments.seed + 2, report=report)
@@ -143,9 +143,9 @@ def train(arguments: argparse.Namespace) -> None:
     """The command `train`."""
     arguments.out.mkdir(parents=True, exist_ok=True)
     records = training_records(arguments)
-    clean, corrupted = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
-    report(f"{len(records)} pictures, {len(clean)} clean and {len(corrupted)} corrupted copies")
-    autoencoder = prepare_autoencoder(arguments, torch.cat([clean.pictures, corrupted.pictures]))
+    clean, degraded = dataset.load_splits(arguments.data, records, IMAGE_SIZE, arguments.copies, arguments.seed, arguments.out)
+    report(f"{len(records)} pictures, {len(clean)} clean and {len(degraded)} degraded copies")
+    autoencoder = prepare_autoencoder(arguments, torch.cat([clean.pictures, degraded.pictures]))
     text, tokenizer = prepare_text(arguments, records)
     settings = training_settings(arguments)
     torch.manual_seed(arguments.seed)
@@ -155,9 +155,9 @@ def train(arguments: argparse.Namespace) -> None:
         report(f"going on from step {trainer.progress.step}")
     (arguments.out / "settings.json").write_text(json.dumps(asdict(settings), indent=2), "utf-8")
     texts = training.TextFeatures(text, tokenizer, arguments.device)
-    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, corrupted)]
+    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, degraded)]
     sources = [
-        training.BatchSource(clean, corrupted, *latents, texts, settings, (trainer.progress.step, worker))
+        training.BatchSource(clean, degraded, *latents, texts, settings, (trainer.progress.step, worker))
         for worker in range(settings.workers)
     ]
 

@@ -132,20 +132,20 @@ class BatchSource:
     """Draws batches: latents, and the text features of freshly worded captions.
 
     Args:
-        clean_latents, corrupted_latents: of the splits' pictures, from ``encode_pictures``.
+        clean_latents, degraded_latents: of the splits' pictures, from ``encode_pictures``.
     """
 
     def __init__(
         self,
         clean: Split,
-        corrupted: Split,
+        degraded: Split,
         clean_latents: torch.Tensor,
-        corrupted_latents: torch.Tensor,
+        degraded_latents: torch.Tensor,
         texts: TextFeatures,
         settings: TrainingSettings,
         stream: tuple[int, ...] = (0,),
     ) -> None:
-        self.parts = ((corrupted, corrupted_latents), (clean, clean_latents))
+        self.parts = ((degraded, degraded_latents), (clean, clean_latents))
         self.texts = texts
         self.settings = settings
         self.rng = np.random.default_rng([settings.seed, *stream])

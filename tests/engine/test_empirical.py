@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.diffusion import degradations as degrade
+from engine.diffusion import degradations
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel, label_from_name
 from engine.diffusion.load import load_prior
 from engine.diffusion.prior import Prior
@@ -114,11 +114,11 @@ def test_cameras_fall_back_to_view_words(images):
     assert chosen(prior, "a mug", (0.0, 0.0)) == [3, 4]
 
 
-def test_descriptors_select_spoilt_copies(prior):
-    clean, spoilt = prior.embed(["a red tulip"]), prior.embed([source_prompt("a red tulip")])
-    assert int(clean.data[0, 0]) == 0 and int(spoilt.data[0, 0]) != 0
+def test_descriptors_select_degraded_copies(prior):
+    clean, degraded = prior.embed(["a red tulip"]), prior.embed([source_prompt("a red tulip")])
+    assert int(clean.data[0, 0]) == 0 and int(degraded.data[0, 0]) != 0
     x_t, t = torch.randn(1, 3, 8, 8, dtype=torch.float64), torch.tensor([300])
-    assert not torch.allclose(prior.predict_noise(x_t, t, clean), prior.predict_noise(x_t, t, spoilt), atol=1e-3)
+    assert not torch.allclose(prior.predict_noise(x_t, t, clean), prior.predict_noise(x_t, t, degraded), atol=1e-3)
 
 
 def test_descent_at_scale_one_ends_in_an_image_of_the_prompt():
@@ -180,12 +180,12 @@ def test_file_that_is_no_image_is_named(tmp_path):
         load_prior(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", sorted(degrade.EFFECTS))
+@pytest.mark.parametrize("name", sorted(degradations.DEGRADATIONS))
 def test_every_descriptor_does_something_and_stays_in_range(name):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    spoilt = degrade.EFFECTS[name](images, torch.Generator().manual_seed(0))
-    assert spoilt.shape == images.shape and float(spoilt.min()) >= -1e-5 and float(spoilt.max()) <= 1 + 1e-5
-    assert float((spoilt - images).abs().mean()) > 0.02
+    degraded = degradations.DEGRADATIONS[name](images, torch.Generator().manual_seed(0))
+    assert degraded.shape == images.shape and float(degraded.min()) >= -1e-5 and float(degraded.max()) <= 1 + 1e-5
+    assert float((degraded - images).abs().mean()) > 0.02
 
 
 def test_effects_do_what_their_names_say():
@@ -193,10 +193,10 @@ def test_effects_do_what_their_names_say():
         torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(1)), size=(32, 32), mode="bilinear"
     )
     generator = torch.Generator().manual_seed(0)
-    chroma = lambda x: float((x - degrade.luma(x)).abs().mean())  # noqa: E731
+    chroma = lambda x: float((x - degradations.luma(x)).abs().mean())  # noqa: E731
     detail = lambda x: float(x.diff(dim=-1).abs().mean())  # noqa: E731
-    assert chroma(degrade.oversaturated(smooth, generator)) > 1.5 * chroma(smooth)
-    assert detail(degrade.noisy(smooth, generator)) > 2 * detail(smooth)
+    assert chroma(degradations.oversaturated(smooth, generator)) > 1.5 * chroma(smooth)
+    assert detail(degradations.noisy(smooth, generator)) > 2 * detail(smooth)
     noise = torch.rand(4, 3, 32, 32, generator=generator)
-    assert detail(degrade.blurred(noise, generator)) < 0.6 * detail(noise)
-    assert float(degrade.hazed(smooth, generator).std()) < 0.6 * float(smooth.std())
+    assert detail(degradations.blurred(noise, generator)) < 0.6 * detail(noise)
+    assert float(degradations.hazed(smooth, generator).std()) < 0.6 * float(smooth.std())

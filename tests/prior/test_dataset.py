@@ -1,4 +1,4 @@
-"""Reading, splitting and corrupting the pictures: the same every time."""
+"""Reading, splitting and degrading the pictures: the same every time."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_the_cache_answers_what_was_built(picture_folder, tmp_path):
 
 def test_splits_are_aligned(picture_folder):
     records = dataset.read_records(picture_folder)[:5]
-    clean, corrupted = dataset.build_splits(picture_folder, records, 32, 3, seed=0)
-    assert clean.pictures.shape == corrupted.pictures.shape == (15, 3, 32, 32)
+    clean, degraded = dataset.build_splits(picture_folder, records, 32, 3, seed=0)
+    assert clean.pictures.shape == degraded.pictures.shape == (15, 3, 32, 32)
     assert clean.pictures.dtype == torch.uint8
     assert clean.record_index.tolist() == [number for number in range(5) for _ in range(3)]
     assert not any(clean.descriptors)
-    assert all(corrupted.descriptors)
+    assert all(degraded.descriptors)
 
 
 def test_kinds_are_chosen_and_unknown_ones_refused(picture_folder):

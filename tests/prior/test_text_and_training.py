@@ -36,16 +36,16 @@ def make_trainer(**settings) -> training.Trainer:
 
 
 def make_sources(folder, records, tokenizer, trainer) -> list[training.BatchSource]:
-    clean, corrupted = dataset.build_splits(folder, records, IMAGE_SIZE, 1, seed=0)
+    clean, degraded = dataset.build_splits(folder, records, IMAGE_SIZE, 1, seed=0)
     settings = trainer.settings
     torch.manual_seed(0)
     autoencoder = make_autoencoder()
     autoencoder_training.start_from_components(autoencoder, clean.pictures)
     autoencoder_training.normalize_latents(autoencoder, clean.pictures)
-    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, corrupted)]
+    latents = [training.encode_pictures(autoencoder, split.pictures) for split in (clean, degraded)]
     texts = training.TextFeatures(make_text_model(tokenizer), tokenizer)
     return [
-        training.BatchSource(clean, corrupted, *latents, texts, settings, (trainer.progress.step, worker))
+        training.BatchSource(clean, degraded, *latents, texts, settings, (trainer.progress.step, worker))
         for worker in range(settings.workers)
     ]
 

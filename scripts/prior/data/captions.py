@@ -1,7 +1,7 @@
 """Captions of the training pictures: their parts, their wording, their vocabulary.
 
 A caption reads ``a photo of a red tulip flower, on a grass field, front view`` and may go on
-with descriptors of faults (``, blurry, noisy``). Prefix, background and view may be absent.
+with descriptors of degradations (``, blurry, noisy``). Prefix, background and view may be absent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from engine.views import VIEWS
-from scripts.prior.data.degradations import CORRUPTIONS, DOMAINS
+from scripts.prior.data.degradations import DEGRADATIONS, DOMAINS
 from scripts.prior.data.records import Record
 
 PREFIXES = ("a photo of", "a high quality photo of", "")
@@ -84,7 +84,7 @@ def vocabulary(records: list[Record]) -> list[str]:
     words = {"a", "an", "photo", "of", "high", "quality", "view", *VIEWS}
     for record in records:
         words.update(words_of(record.caption), words_of(record.background))
-    for name in (*CORRUPTIONS, *DOMAINS):
+    for name in (*DEGRADATIONS, *DOMAINS):
         words.update(words_of(name))
     words.discard(",")
     return sorted(words)

@@ -1,4 +1,4 @@
-"""The ten faults that the paper's source prompt names, and two domain looks, as image operations.
+"""The ten degradations whose descriptors the paper's source prompt lists, and two domain looks, as image operations.
 
 Every operation takes and returns an RGB ``PIL.Image`` of the same size; ``rng`` is a
 ``numpy.random.Generator``, so that the same seed gives the same picture. Strengths that are
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-Corruption = Callable[[Image.Image, np.random.Generator], Image.Image]
+Degradation = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 REFERENCE_WIDTH = 64
 
@@ -139,7 +139,7 @@ def sketch(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _to_image(np.repeat(pencil[..., None], 3, -1))
 
 
-CORRUPTIONS: dict[str, Corruption] = {
+DEGRADATIONS: dict[str, Degradation] = {
     "oversaturated": oversaturated,
     "smooth": smooth,
     "pixelated": pixelated,
@@ -153,7 +153,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 """By descriptor, in the order in which the paper's source prompt lists them."""
 
-DOMAINS: dict[str, Corruption] = {"painting": painting, "sketch": sketch}
+DOMAINS: dict[str, Degradation] = {"painting": painting, "sketch": sketch}
 """Looks of another domain, for editing prompts such as ", painting"."""
 
 APPLICATION_ORDER = (
@@ -170,25 +170,25 @@ APPLICATION_ORDER = (
 )
 """Structure first, then detail, then colour, then air and sensor, as in a real picture."""
 
-ALL_DESCRIPTORS = tuple(CORRUPTIONS)
+ALL_DESCRIPTORS = tuple(DEGRADATIONS)
 
 
-def apply_corruptions(image: Image.Image, names: set[str], rng: np.random.Generator) -> Image.Image:
-    """Apply the named corruptions, each once, in APPLICATION_ORDER."""
-    unknown = names - set(CORRUPTIONS)
+def apply_degradations(image: Image.Image, names: set[str], rng: np.random.Generator) -> Image.Image:
+    """Apply the named degradations, each once, in APPLICATION_ORDER."""
+    unknown = names - set(DEGRADATIONS)
     if unknown:
-        raise ValueError(f"unknown corruptions {sorted(unknown)}; known: {list(CORRUPTIONS)}")
+        raise ValueError(f"unknown degradations {sorted(unknown)}; known: {list(DEGRADATIONS)}")
     for name in APPLICATION_ORDER:
         if name in names:
-            image = CORRUPTIONS[name](image, rng)
+            image = DEGRADATIONS[name](image, rng)
     return image
 
 
-def draw_corruption(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, tuple[str, ...]]:
-    """One corrupted copy and the descriptors that its caption carries.
+def draw_degradation(image: Image.Image, rng: np.random.Generator) -> tuple[Image.Image, tuple[str, ...]]:
+    """One degraded copy and the descriptors that its caption carries.
 
-    A third: three to five faults under the whole descriptor list. A tenth: a domain look.
-    The rest: one or two faults, named.
+    A third: three to five under the whole descriptor list. A tenth: a domain look.
+    The rest: one or two, named.
     """
     choice = rng.random()
     if choice < 0.10:
@@ -196,8 +196,8 @@ def draw_corruption(image: Image.Image, rng: np.random.Generator) -> tuple[Image
         return DOMAINS[name](image, rng), (name,)
     if choice < 0.43:
         count = int(rng.integers(3, 6))
-        chosen = set(rng.choice(list(CORRUPTIONS), count, replace=False).tolist())
-        return apply_corruptions(image, chosen, rng), ALL_DESCRIPTORS
+        chosen = set(rng.choice(list(DEGRADATIONS), count, replace=False).tolist())
+        return apply_degradations(image, chosen, rng), ALL_DESCRIPTORS
     count = 1 if rng.random() < 0.65 else 2
-    names = rng.choice(list(CORRUPTIONS), count, replace=False).tolist()
-    return apply_corruptions(image, set(names), rng), tuple(names)
+    names = rng.choice(list(DEGRADATIONS), count, replace=False).tolist()
+    return apply_degradations(image, set(names), rng), tuple(names)

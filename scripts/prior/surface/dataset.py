@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from engine.view_batch import BACKGROUNDS
 from scripts.prior.data.buffers import SIZE, unpack_control
-from scripts.prior.data.degradations import draw_corruption
+from scripts.prior.data.degradations import draw_degradation
 from scripts.prior.data.kinds import KINDS
 from scripts.prior.data.pairs import Pair, is_held_out, read_pairs
 from scripts.prior.surface.wording import Description, draw_words
@@ -117,7 +117,7 @@ def resized(image: Tensor, size: int) -> Tensor:
 
 
 def draw_sample(view: View, settings: TrainingSettings, rng: np.random.Generator) -> Sample:
-    """A crop of one of the view's pictures, before its own or a plain background, whole or with faults, at times mirrored."""
+    """A crop of one of the view's pictures, before its own or a plain background, whole or degraded, at times mirrored."""
     paint = int(rng.integers(len(view.shaded))) if rng.random() >= RENDERED_SHARE else len(view.shaded)
     rendered = paint == len(view.shaded)
     of_coarse = rng.random() < COARSE_SHARE if rendered else paint < len(view.shaded) // 2
@@ -131,8 +131,8 @@ def draw_sample(view: View, settings: TrainingSettings, rng: np.random.Generator
         background, picture = _before_plain(picture, mask, rendered, rng)
     descriptors: tuple[str, ...] = ()
     if rng.random() >= settings.clean_share:
-        spoilt, descriptors = draw_corruption(Image.fromarray((picture * 255).byte().permute(1, 2, 0).numpy()), rng)
-        picture = torch.from_numpy(np.array(spoilt)).permute(2, 0, 1).float() / 255
+        worse, descriptors = draw_degradation(Image.fromarray((picture * 255).byte().permute(1, 2, 0).numpy()), rng)
+        picture = torch.from_numpy(np.array(worse)).permute(2, 0, 1).float() / 255
     if rng.random() < 0.5:
         picture, control = picture.flip(-1), mirrored(control)
     if rng.random() < settings.caption_dropout:

@@ -22,7 +22,7 @@ from scripts.prior.data.part_words import METALS, PAINTS, WOODEN, named_looks, r
 from scripts.prior.data.records import Record
 from scripts.prior.data.workbench import Workbench
 from scripts.prior.networks import tokenize
-from scripts.prior.text_model import AttributeHeads, AttributeNames, AttributeTargets, attribute_names, draw_faults, text_features
+from scripts.prior.text_model import AttributeHeads, AttributeNames, AttributeTargets, attribute_names, draw_descriptors, text_features
 
 LOOKS = ("", *PAINTS, WOODEN, *METALS)
 """What can be said of a part's look; "" is nothing."""
@@ -60,7 +60,7 @@ class Said:
 def draw_words(
     description: Description, background: str, view: str, close: bool, descriptors: tuple[str, ...], rng: np.random.Generator
 ) -> Said:
-    """A caption with random optional parts; the descriptors of faults, and the parts that must be told, are always in it."""
+    """A caption with random optional parts; the descriptors, and the parts that must be told, are always in it."""
     extra = [name for name in description.looks if name not in description.told and rng.random() < EXTRA_SHARE][:MOST_EXTRA]
     told = [*description.told, *extra]
     rng.shuffle(told)
@@ -141,7 +141,7 @@ def draw_batch(
     """Random captions, and what they say: attributes, and looks int64 [B, P]."""
     captions: list[str] = []
     rows = np.zeros((count, 3), np.int64)
-    modifiers, faults = np.zeros((count, len(names.modifiers)), np.float32), np.zeros((count, len(names.faults)), np.float32)
+    modifiers, told = np.zeros((count, len(names.modifiers)), np.float32), np.zeros((count, len(names.descriptors)), np.float32)
     looks = np.zeros((count, len(parts)), np.int64)
     for row in range(count):
         if rng.random() < EMPTY_SHARE:
@@ -149,18 +149,18 @@ def draw_batch(
             continue
         one = _recoloured(descriptions[int(rng.integers(len(descriptions)))], rng)
         background, view = int(rng.integers(1, len(names.backgrounds))), int(rng.integers(1, len(names.views)))
-        descriptors = draw_faults(rng)
+        descriptors = draw_descriptors(rng)
         said = draw_words(one, names.backgrounds[background], names.views[view], bool(rng.random() < 0.1), descriptors, rng)
         captions.append(said.caption)
         rows[row] = names.kinds.index(one.kind), background * said.background, view * said.view
         for word in set(words_of(one.caption)) & set(names.modifiers):
             modifiers[row, names.modifiers.index(word)] = 1
         for word in descriptors:
-            faults[row, names.faults.index(word)] = 1
+            told[row, names.descriptors.index(word)] = 1
         for name, look in said.looks.items():
             looks[row, parts.index(name)] = LOOKS.index(look)
     kind, background_index, view_index = torch.from_numpy(rows).unbind(1)
-    targets = AttributeTargets(kind, background_index, view_index, torch.from_numpy(modifiers), torch.from_numpy(faults))
+    targets = AttributeTargets(kind, background_index, view_index, torch.from_numpy(modifiers), torch.from_numpy(told))
     return captions, targets, torch.from_numpy(looks)
 
 

@@ -1,4 +1,4 @@
-"""Each corruption does what its name says, and nothing else about the picture's format."""
+"""Each degradation does what its name says, and nothing else about the picture's format."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from scripts.prior import judges
 from scripts.prior.data.degradations import (
     ALL_DESCRIPTORS,
     APPLICATION_ORDER,
-    CORRUPTIONS,
+    DEGRADATIONS,
     DOMAINS,
-    apply_corruptions,
-    draw_corruption,
+    apply_degradations,
+    draw_degradation,
 )
 
-EVERY = {**CORRUPTIONS, **DOMAINS}
+EVERY = {**DEGRADATIONS, **DOMAINS}
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_the_same_seed_gives_the_same_picture(name, picture):
     assert np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("name", sorted(judges.FAULT_MEASURES))
+@pytest.mark.parametrize("name", sorted(judges.DEGRADATION_MEASURES))
 def test_moves_its_measure_in_its_direction(name, picture):
-    measure, sign = judges.FAULT_MEASURES[name]
+    measure, sign = judges.DEGRADATION_MEASURES[name]
     before, after = measured(name, picture, measure)
     assert sign * (after - before) > 0.1 * before
 
@@ -78,18 +78,18 @@ def test_structure_is_moved_and_brightness_kept(name, picture):
     assert after == pytest.approx(before, rel=0.1)
 
 
-def test_the_order_of_application_names_every_corruption_once():
-    assert sorted(APPLICATION_ORDER) == sorted(CORRUPTIONS)
+def test_the_order_of_application_names_every_degradation_once():
+    assert sorted(APPLICATION_ORDER) == sorted(DEGRADATIONS)
 
 
-def test_an_unknown_corruption_is_refused(picture):
+def test_an_unknown_degradation_is_refused(picture):
     with pytest.raises(ValueError, match="known"):
-        apply_corruptions(picture, {"crooked"}, np.random.default_rng(0))
+        apply_degradations(picture, {"crooked"}, np.random.default_rng(0))
 
 
 def test_about_a_third_of_the_copies_carry_the_whole_list(picture):
     small = picture.resize((16, 16))
     rng = np.random.default_rng(0)
-    words = [draw_corruption(small, rng)[1] for _ in range(300)]
+    words = [draw_degradation(small, rng)[1] for _ in range(300)]
     assert 0.25 < np.mean([each == ALL_DESCRIPTORS for each in words]) < 0.42
     assert all(set(each) <= set(EVERY) and each for each in words)
