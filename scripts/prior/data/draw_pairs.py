@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from engine.errors import SketchbridgeError
-from engine.view_batch import BACKGROUNDS
+from engine.views import BACKGROUNDS
 from scripts.prior.data import pairs
 from scripts.prior.data.buffers import SIZE, make_buffers
 from scripts.prior.data.kinds import KINDS

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from engine.view_batch import BACKGROUNDS
+from engine.views import BACKGROUNDS
 from scripts.prior.data.buffers import SIZE, unpack_control
 from scripts.prior.data.degradations import draw_degradation
 from scripts.prior.data.kinds import KINDS
