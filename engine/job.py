@@ -24,6 +24,7 @@ from engine.export import planned_seconds as planned_export
 from engine.fit import fit_to_sketch
 from engine.guidance.methods import method_named
 from engine.isosurface.dmtet import TetGrid
+from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Stage
@@ -143,7 +144,7 @@ def sketch_surface(local: Mesh, numbers: Hyperparameters, device: torch.device, 
     grid = TetGrid.make(numbers.grid, device)
     thickness = max(numbers.thickness, grid.spacing)  # a thinner sheet would be torn where the grid cannot hold it
     values = sketch_sdf(local, grid.points.cpu().numpy(), thickness=thickness, closing=numbers.closing, cancelled=asking(on_step))
-    return Surface.from_sdf(grid, torch.from_numpy(values).to(device))
+    return Surface.from_sdf(grid, without_small_holes(grid, torch.from_numpy(values).to(device), numbers.closing))
 
 
 def fitted_subject(

@@ -6,11 +6,15 @@ with both sides. No rule for the whole mesh gives a sensible inside; each stroke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from engine.errors import Cancelled
 
 SHEET_BELOW = 0.7
 """A stroke is a sheet, not a solid, where its winding number just under the surface is below this on average: 1 for closed
@@ -48,17 +52,23 @@ class Stroke:
         return self.vertices.max(axis=0)
 
 
-def split_strokes(vertices: np.ndarray, faces: np.ndarray) -> list[Stroke]:
+def split_strokes(vertices: np.ndarray, faces: np.ndarray, cancelled: Callable[[], bool] | None = None) -> list[Stroke]:
     """Strokes of a triangle soup: vertices [V, 3], faces int [F, 3]. Vertices at the same place are one; faces drawn twice or with
-    both sides count once; faces without area are left out. The result does not depend on any face's winding."""
+    both sides count once; faces without area are left out. The result does not depend on any face's winding.
+
+    cancelled  asked at every stroke; engine.errors.Cancelled is raised when it says so
+    """
     points, welded = np.unique(np.asarray(vertices, dtype=np.float64) + 0.0, axis=0, return_inverse=True)
     faces = canonical_faces(points, welded.reshape(-1)[np.asarray(faces, dtype=np.int64)])
     if not len(faces):
         return []
     label = face_components(faces)
+    order = np.argsort(label, kind="stable")
     strokes = []
-    for number in range(int(label.max()) + 1):
-        used, own = np.unique(faces[label == number], return_inverse=True)
+    for stroke in np.split(faces[order], np.cumsum(np.bincount(label))[:-1]):
+        if cancelled is not None and cancelled():
+            raise Cancelled
+        used, own = np.unique(stroke, return_inverse=True)
         strokes.append(_stroke(points[used], own.reshape(-1, 3)))
     return strokes
 
@@ -174,33 +184,52 @@ def inside(stroke: Stroke, points: np.ndarray) -> np.ndarray:
     return result
 
 
-def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exact distances [N] of points [N, 3] to triangles, vertices float64 [V, 3], faces int64 [F, 3], and the nearest places [N, 3];
-    infinite where there are no triangles."""
-    import igl
+class Triangles:
+    """Triangles to measure distances to: vertices float64 [V, 3], faces int64 [F, 3]. The tree is built at the first question."""
 
-    if not len(points) or not len(faces):
-        return np.full(len(points), np.inf), np.zeros_like(points)
-    tree = igl.AABB()
-    tree.init(vertices, faces)
-    squared, _, places = tree.squared_distance(vertices, faces, np.ascontiguousarray(points))
-    return np.sqrt(squared), places
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+        self._vertices, self._faces = np.ascontiguousarray(vertices), np.ascontiguousarray(faces)
+        self._tree: Any = None
+
+    def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact distances [N] of points [N, 3], and the nearest places [N, 3]; infinite where there are no triangles."""
+        import igl
+
+        if not len(points) or not len(self._faces):
+            return np.full(len(points), np.inf), np.zeros_like(points)
+        if self._tree is None:
+            self._tree = igl.AABB()
+            self._tree.init(self._vertices, self._faces)
+        squared, _, places = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))
+        return np.sqrt(squared), places
+
+
+def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Triangles.closest` for a single question."""
+    return Triangles(vertices, faces).closest(points)
 
 
 def surface_samples(vertices: np.ndarray, faces: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Middles of the faces after halving longest edges until all are shorter than spacing: float64 [S, 3], and each one's face
-    int64 [S]. Every place of the surface is within 0.58 * spacing of a sample of its own face."""
+    """Middles of the `subdivided` triangles float64 [S, 3], and each one's face int64 [S]: every place of the surface is within
+    0.58 * spacing of a sample of its own face."""
+    triangles, source = subdivided(vertices, faces, spacing)
+    return triangles.mean(axis=1), source
+
+
+def subdivided(vertices: np.ndarray, faces: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:
+    """The faces' triangles after halving longest edges until all are at most spacing long: float64 [T, 3, 3] with the faces' winding,
+    and each one's face int64 [T]."""
     triangles, source = vertices[faces], np.arange(len(faces))
-    places, sources = [np.zeros((0, 3))], [source[:0]]
+    done, sources = [np.zeros((0, 3, 3))], [source[:0]]
     while len(triangles):
         sides = np.linalg.norm(triangles - np.roll(triangles, -1, axis=1), axis=2)
         longest = sides.argmax(axis=1)
         small = sides.max(axis=1) <= spacing
-        places.append(triangles[small].mean(axis=1))
+        done.append(triangles[small])
         sources.append(source[small])
         rows, start = np.flatnonzero(~small), longest[~small]
         a, b, c = (triangles[rows, (start + k) % 3] for k in range(3))
         middle = (a + b) / 2
         triangles = np.concatenate([np.stack([a, middle, c], axis=1), np.stack([middle, b, c], axis=1)])
         source = np.tile(source[rows], 2)
-    return np.concatenate(places), np.concatenate(sources)
+    return np.concatenate(done), np.concatenate(sources)
