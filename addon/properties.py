@@ -106,7 +106,9 @@ def _given(settings: SketchbridgeSettings, field: Field) -> Any:
         return None
     if field.name == "model" and value.strip().startswith("//") and bpy.data.filepath:
         return bpy.path.abspath(value.strip())  # relative to the open file, as Blender writes such paths
-    return value / scale(field) if field.kind is float else value.strip() if field.kind is str else value
+    if field.kind is float:  # Blender's are float32: 0.3 is meant, not 0.30000001192092896
+        return float(f"{value:.7g}") / scale(field)
+    return value.strip() if field.kind is str else value
 
 
 def _parsed_overrides(text: str) -> dict[str, Any]:

@@ -53,6 +53,13 @@ def test_the_panel_takes_on_the_settings_of_a_job_and_gives_them_back(scene: Mod
         assert getattr(given, name) == getattr(wanted, name)
 
 
+def test_a_number_typed_into_the_panel_is_the_number_typed_at_a_command_line(scene: ModuleType) -> None:
+    settings = bpy.context.scene.sketchbridge
+    settings.adherence, settings.use_closing, settings.closing = 0.3, True, 3.1
+    given = part(scene, "properties").job_settings(settings, "refine")
+    assert given["adherence"] == 0.3 and given["closing"] == pytest.approx(0.0496, abs=1e-15)
+
+
 def test_a_method_that_this_panel_does_not_know_stays_with_the_overrides(scene: ModuleType) -> None:
     properties, settings = part(scene, "properties"), bpy.context.scene.sketchbridge
     properties.show(settings, {"prompt": "a mug", "overrides": {"stage2_method": "of a newer engine"}})
