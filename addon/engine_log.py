@@ -24,7 +24,7 @@ def new_log(folder: Path) -> Path:
         os.close(handle)
     except OSError as error:
         fix = "Free space on that disk, or make the folder writable, and try again."
-        raise JobError("log", f"The engine's log cannot be written: {error}.", fix) from error
+        raise JobError("cannot_write", f"The engine's log cannot be written: {error}.", fix) from error
     return Path(path)
 
 

@@ -49,7 +49,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     source, folder = Path(arguments.input), Path(arguments.out)
     if source.suffix.lower() not in SUFFIXES:
         raise InputError(
-            "unsupported_file",
+            "unsupported_format",
             f"'{source.name}' is not one of {', '.join(SUFFIXES)}.",
             "Export it as .glb; a .blend goes through Blender: blender -b FILE --command sketchbridge refine ...",
         )

@@ -17,6 +17,66 @@ EXIT_BAD_INPUT = 2
 EXIT_CANCELLED = 130
 
 
+CODES = {
+    # settings
+    "bad_setting": "a setting or an option has a value that it does not take",
+    "unknown_setting": "there is no setting of that name",
+    "empty_prompt": "the prompt says nothing",
+    # files
+    "missing_file": "there is no such file",
+    "not_a_file": "a folder or a device stands where a file is expected",
+    "empty_file": "the file holds nothing",
+    "file_too_large": "the file is larger than what is read here",
+    "unsupported_format": "the file is of a kind, or has a part, that is not read or written here",
+    "corrupt_file": "the file breaks the rules of its format",
+    "cannot_read": "the operating system does not let it be read",
+    "cannot_write": "the place does not take the file",
+    "disk_full": "the disk has no room left",
+    "remote_file": "the file refers to another on a network",
+    "would_overwrite": "the result would be written over what it is made from",
+    # sketches
+    "sketch_empty": "no faces or strokes",
+    "sketch_faces": "faces refer to vertices that there are not",
+    "sketch_layers": "colours or UVs do not fit to vertices and faces",
+    "sketch_not_finite": "coordinates that are no numbers",
+    "sketch_no_area": "faces without area",
+    "sketch_too_small": "smaller than numbers can tell",
+    "sketch_too_far": "so far from the origin that its shape is lost",
+    "sketch_imprecise": "its detail is smaller than numbers can tell at its place",
+    "empty_surface": "nothing of the sketch is left after the job",
+    # Blender's scene
+    "selection": "what is selected cannot be used",
+    "missing_object": "there is no object of that name",
+    "hidden_object": "the object is hidden or cannot be selected",
+    # models
+    "model_missing": "there is no such model",
+    "model_files": "files of the model are missing",
+    "model_file": "a file of the model cannot be used",
+    "model_config": "the model's description cannot be used",
+    "model_class": "the model is of a kind that is not known here",
+    "model_code": "the model brings program code, which is not run",
+    "model_control": "the model lacks the conditions that the job asks for",
+    "model_download": "the model cannot be fetched",
+    "model_too_large": "more images than fit",
+    "vsd_prior": "the model cannot be adapted by variational score distillation",
+    "vsd_state": "a stored adapter does not fit to the model",
+    # the machine
+    "no_cuda": "CUDA was asked for and is not there",
+    "no_rasterizer": "no rasterizer works here",
+    "no_kaolin": "Kaolin was asked for and is not there",
+    "out_of_memory": "memory of the machine or its GPU is used up",
+    # the two processes
+    "engine": "the engine's process cannot be started, or it ended",
+    "protocol": "the other side broke the protocol",
+    "wrong_version": "the other side speaks another version of the protocol",
+    "result_too_large": "the result does not fit into a message",
+    # mistakes in this program
+    "render_input": "what is to be rendered has the wrong shape",
+    "internal": "an error that nobody foresaw",
+}
+"""Every code and what it stands for. They are stable: hosts and scripts may act on them. Named after the fault, not its place."""
+
+
 def printable(text: str) -> str:
     """The text with its control characters made visible: what a file says must not command the terminal. Line breaks stay."""
     return "".join(letter if letter == "\n" or unicodedata.category(letter) not in _CONTROLS else repr(letter)[1:-1] for letter in text)
@@ -26,7 +86,7 @@ _CONTROLS = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 class SketchbridgeError(Exception):
-    """A failure with a stable code, a message (what, expected, got) and the fix, all for the user's eyes."""
+    """A failure with a stable code (one of CODES), a message (what, expected, got) and the fix, all for the user's eyes."""
 
     exit_code = EXIT_FAILED
 

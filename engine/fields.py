@@ -176,7 +176,8 @@ def check_value(field: Field, value: Any) -> None:
         raise InputError("bad_setting", message, f"Correct '{field.name}' or leave it out.")
     elif field.required and not str(value).strip():
         expected, name = spec.description[:1].lower() + spec.description[1:], spec.label.lower()
-        raise InputError(f"empty_{field.name}", f"The {name} is empty; expected {expected}.", f"Type a {name} such as '{spec.example}'.")
+        raise InputError("empty_prompt" if field.default is dataclasses.MISSING else "bad_setting",
+                         f"The {name} is empty; expected {expected}.", f"Type a {name} such as '{spec.example}'.")  # fmt: skip
 
 
 def _check_number(field: Field, value: Any) -> None:

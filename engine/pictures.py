@@ -28,13 +28,15 @@ def read_square(path: Path, size: int) -> Tensor:
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
-        raise InputError("image", f"There is no image file '{path}'.", "Check the path.")
+        raise InputError("missing_file", f"There is no image file '{path}'.", "Check the path.")
     try:
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if max(opened.size) > MAX_SIDE:
                 raise InputError(
-                    "image", f"'{path}' is {opened.width} x {opened.height} pixels; at most {MAX_SIDE} a side.", "Scale it down first."
+                    "file_too_large",
+                    f"'{path}' is {opened.width} x {opened.height} pixels; at most {MAX_SIDE} a side.",
+                    "Scale it down first.",
                 )
             image = opened.convert("RGBA")
     except (
@@ -46,7 +48,7 @@ def read_square(path: Path, size: int) -> Tensor:
         Image.DecompressionBombWarning,
     ) as error:
         raise InputError(
-            "image", f"'{path}' cannot be read as an image ({error}).", "Give a .png, .jpg or .webp picture of moderate size."
+            "corrupt_file", f"'{path}' cannot be read as an image ({error}).", "Give a .png, .jpg or .webp picture of moderate size."
         ) from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -63,13 +65,15 @@ def to_bytes(image: Tensor) -> np.ndarray:
 def check_target(path: Path, suffixes: Sequence[str]) -> Path:
     """The path, if a file can be written there and has one of these suffixes; InputError before any work is done."""
     if path.suffix.lower() not in suffixes:
-        raise InputError("output", f"The output '{path}' should end in {' or '.join(suffixes)}.", "Give it that ending.")
+        raise InputError("unsupported_format", f"The output '{path}' should end in {' or '.join(suffixes)}.", "Give it that ending.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError("output", f"The folder '{path.parent}' cannot be made ({error.strerror}).", "Choose another place.") from error
+        raise InputError(
+            "cannot_write", f"The folder '{path.parent}' cannot be made ({error.strerror}).", "Choose another place."
+        ) from error
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError("output", f"'{path}' cannot be written.", "Choose another place, or change its permissions.")
+        raise InputError("cannot_write", f"'{path}' cannot be written.", "Choose another place, or change its permissions.")
     return path
 
 

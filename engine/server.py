@@ -141,8 +141,8 @@ class _Server:
                     self._connection.end()
         except protocol.ProtocolError as error:
             self._status = 1
-            code = "wrong_version" if isinstance(error, protocol.VersionMismatch) else "protocol"
-            self._outbox.put(protocol.Refused(code, error.message, error.fix))
+            newer = isinstance(error, protocol.VersionMismatch)
+            self._outbox.put(protocol.Refused("wrong_version" if newer else "protocol", error.message, error.fix))
         except OSError as error:
             self._status = 1
             print(f"engine: reading from the host failed: {error}", file=sys.stderr)

@@ -89,10 +89,12 @@ class EmpiricalPrior:
         """
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise ModelError("model", f"The folder '{folder}' has no images.", "Put .png, .jpg or .webp files into it.")
+            raise ModelError("model_missing", f"The folder '{folder}' has no images.", "Put .png, .jpg or .webp files into it.")
         if len(paths) > MAX_IMAGES:
             raise ModelError(
-                "model", f"The folder '{folder}' has {len(paths)} images; at most {MAX_IMAGES} fit.", "Give a folder with fewer images."
+                "model_too_large",
+                f"The folder '{folder}' has {len(paths)} images; at most {MAX_IMAGES} fit.",
+                "Give a folder with fewer images.",
             )
         known = read_captions(folder / "captions.jsonl")
         labels = [known.get(path.name) or label_from_name(path.stem) for path in paths]
@@ -242,7 +244,7 @@ def read_captions(path: Path) -> dict[str, ImageLabel]:
             labels[str(entry["file"])] = ImageLabel(text, view, angles[0], angles[1])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelError(
-                "captions",
+                "model_file",
                 f"Line {number} of {path} cannot be read ({error}).",
                 'Each line must be an object such as {"file": "a.png", "caption": "a red tulip"}.',
             ) from error

@@ -36,13 +36,13 @@ def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype
         return _load_folder(folder, device, dtype, image_size, name)
     if folder.exists():
         raise ModelError(
-            "model",
+            "model_missing",
             f"The model '{name}' is a file; expected a folder.",
             "Give the folder that holds model_index.json, or a folder of images. A single-file checkpoint is converted once, with a "
             f"connection: {CONVERT.format(file=name, folder=folder.with_suffix(''))}",
         )
     if not HUB_ID.fullmatch(name):
-        raise ModelError("model", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
+        raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
     return _load_folder(download(name), device, dtype, image_size, name)
 
 
@@ -57,7 +57,7 @@ def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, 
 
         return EmpiricalPrior.from_folder(folder, image_size or 64, device)
     raise ModelError(
-        "model",
+        "model_missing",
         f"The model folder '{folder}' has no model_index.json and no images.",
         "Give a folder in diffusers' format (with model_index.json), or a folder with .png, .jpg or .webp images.",
     )

@@ -60,7 +60,9 @@ def check_prompt(prompt: str) -> str:
     tidy = " ".join(prompt.split()).strip(" ,")
     if not tidy:
         raise InputError(
-            "prompt", "The prompt is empty; expected a few words that say what is to be seen.", 'Write a prompt such as "a red tulip".'
+            "empty_prompt",
+            "The prompt is empty; expected a few words that say what is to be seen.",
+            'Write a prompt such as "a red tulip".',
         )
     return tidy
 

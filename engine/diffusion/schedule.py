@@ -26,7 +26,7 @@ def as_prediction(name: str) -> Prediction:
     """`name` from a scheduler's configuration as a `Prediction`; ModelError for kinds that are not supported."""
     if name not in get_args(Prediction):
         raise ModelError(
-            "prediction_type",
+            "model_config",
             f"The model's scheduler says prediction_type '{name}'; expected one of {', '.join(get_args(Prediction))}.",
             "Choose a model of the Stable Diffusion 1.x or 2.x class; flow-matching models are not supported yet.",
         )

@@ -119,7 +119,7 @@ class Document:
 
 def compressed(extension: str, fix: str = "Export it again without compression.") -> InputError:
     """The error for geometry that is compressed in a way that cannot be read."""
-    return InputError("unsupported_gltf", f"The file's geometry is compressed by {extension}, which cannot be read here.", fix)
+    return InputError("unsupported_format", f"The file's geometry is compressed by {extension}, which cannot be read here.", fix)
 
 
 def _decode_draco(data: bytes) -> Any:

@@ -104,7 +104,7 @@ def _checked_type(path: Path) -> str:
 def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[str]) -> Mesh:
     """One world-space mesh of the parts; coincident vertices of one owner joined, first occurrence first."""
     if not parts:
-        raise InputError("no_faces", f"'{path.name}' holds no triangles.",
+        raise InputError("sketch_empty", f"'{path.name}' holds no triangles.",
                          "Export a mesh with faces (convert curves and strokes to a mesh first).")  # fmt: skip
     count = sum(len(part.faces) for part in parts)
     if count > LARGEST_MESH:

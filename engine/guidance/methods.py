@@ -279,7 +279,7 @@ def method_named(name: str, *uses: Use) -> Method:
     choices = methods_for(*uses) if uses else tuple(METHODS)
     if name not in choices:
         what = f" for {' or '.join(uses)}s" if uses and name in METHODS else ""
-        raise InputError("method", f"There is no method '{name}'{what}.", f"Choose one of {', '.join(choices)}.")
+        raise InputError("bad_setting", f"There is no method '{name}'{what}.", f"Choose one of {', '.join(choices)}.")
     return METHODS[name]
 
 

@@ -46,15 +46,17 @@ class GuidanceSettings:
 
     def __post_init__(self) -> None:
         if method_named(self.method).samples:
-            raise InputError("method", f"'{self.method}' samples and gives no direction.", "Choose a method that optimizes.")
+            raise InputError("bad_setting", f"'{self.method}' samples and gives no direction.", "Choose a method that optimizes.")
         if self.weighting not in get_args(Weighting):
-            raise InputError("weighting", f"There is no weighting '{self.weighting}'.", f"Choose one of {', '.join(get_args(Weighting))}.")
+            raise InputError(
+                "bad_setting", f"There is no weighting '{self.weighting}'.", f"Choose one of {', '.join(get_args(Weighting))}."
+            )
         for name, value in (("scale", self.scale), ("source_weight", self.source_weight)):
             if value is not None and not math.isfinite(value):
-                raise InputError(name, f"{name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
+                raise InputError("bad_setting", f"{name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
         if not 0.0 <= self.t_low < self.t_high <= 1.0:
             raise InputError(
-                "timesteps",
+                "bad_setting",
                 f"Timesteps from {self.t_low} to {self.t_high}; expected 0 <= low < high <= 1.",
                 "Leave them out for 0.02 to 0.98.",
             )
@@ -196,11 +198,11 @@ def predict_roles(
             conditions.append(prior.embed([""]).expand(count).under(prompts.target.expand(count).control))
         else:
             if prompts.source is None:
-                raise InputError("source", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
+                raise InputError("bad_setting", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
             conditions.append(prompts.source.expand(count))
         if role == "reference":
             if reference is None:
-                raise InputError("init", "Editing by delta denoising needs the unedited image.", "Give it with --init.")
+                raise InputError("bad_setting", "Editing by delta denoising needs the unedited image.", "Give it with --init.")
             inputs[-1] = prior.schedule.add_noise(reference, noised.noise, noised.t)
     answer = prior.predict_noise(torch.cat(inputs), noised.t.repeat(len(roles)), Conditions.cat(conditions))
     of = dict(zip(roles, answer.chunk(len(roles)), strict=True))

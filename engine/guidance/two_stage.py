@@ -34,7 +34,9 @@ class TwoStage:
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.switch <= self.steps:
             raise InputError(
-                "steps", f"{self.steps} steps with a switch at {self.switch}; expected 0 <= switch <= steps.", "Choose at least one step."
+                "bad_setting",
+                f"{self.steps} steps with a switch at {self.switch}; expected 0 <= switch <= steps.",
+                "Choose at least one step.",
             )
 
     def at(self, step: int) -> tuple[int, GuidanceSettings]:

@@ -120,17 +120,19 @@ def check_image_arguments(arguments: argparse.Namespace) -> None:
     entry = method_named(method, "image", "edit")
     if arguments.init is None and (entry.edits_only or arguments.baseline):
         raise InputError(
-            "init", f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.", "Give it with --init PICTURE."
+            "bad_setting",
+            f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.",
+            "Give it with --init PICTURE.",
         )
     if arguments.init is not None:
         if "edit" not in entry.uses:
             raise InputError(
-                "method",
+                "bad_setting",
                 f"The method '{method}' does not start from a picture.",
                 f"Leave --init out, or choose one of {', '.join(methods_for('edit'))}.",
             )
         if not arguments.init.is_file():
-            raise InputError("init", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
+            raise InputError("missing_file", f"There is no picture '{arguments.init}'.", "Check the path given with --init.")
     check_source(method, arguments.source)
     Edit(arguments.prompt, arguments.source, arguments.strength)
     check_target(arguments.out, (PNG_SUFFIX,))
@@ -174,10 +176,10 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     from engine.pictures import PNG_SUFFIX, check_target, grid, write_image
 
     if not 16 <= arguments.size <= 4096:
-        raise InputError("size", f"The size is {arguments.size}; expected 16 to 4096 pixels.", "Leave it out for 256.")
+        raise InputError("bad_setting", f"The size is {arguments.size}; expected 16 to 4096 pixels.", "Leave it out for 256.")
     if len(arguments.prompts) != VIEWS:
         raise InputError(
-            "prompts", f"An illusion has {VIEWS} views; got {len(arguments.prompts)} prompts.", 'Write --prompts "a" "b" "c" "d".'
+            "bad_setting", f"An illusion has {VIEWS} views; got {len(arguments.prompts)} prompts.", 'Write --prompts "a" "b" "c" "d".'
         )
     targets = {name: check_target(arguments.out / f"{name}.png", (PNG_SUFFIX,)) for name in ("base", "rotator", "views")}
     if arguments.preview is not None:

@@ -35,7 +35,7 @@ class Edit:
         check_prompt(self.prompt)
         if self.strength is not None and not 0.05 <= self.strength <= 1.0:
             raise InputError(
-                "strength", f"The strength is {self.strength}; expected 0.05 to 1.", "Take 0.3 for small changes, 0.8 for large ones."
+                "bad_setting", f"The strength is {self.strength}; expected 0.05 to 1.", "Take 0.3 for small changes, 0.8 for large ones."
             )
 
 
@@ -74,7 +74,7 @@ def check_source(method: str, source: str | None) -> None:
     """InputError for delta denoising without a description of the unedited image."""
     if "reference" in METHODS[method].needs and not (source or "").strip():
         raise InputError(
-            "source", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".'
+            "bad_setting", "Delta denoising needs to know what the picture shows now.", 'Give it with --source, e.g. --source "a red mug".'
         )
 
 

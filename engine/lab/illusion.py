@@ -83,7 +83,9 @@ def make_illusion(
     """
     if len(prompts) != VIEWS:
         raise InputError(
-            "prompts", f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.", 'Write --prompts "a" "b" "c" "d".'
+            "bad_setting",
+            f"An illusion has {VIEWS} views and needs as many prompts, got {len(prompts)}.",
+            'Write --prompts "a" "b" "c" "d".',
         )
     method_named(recipe.method, "illusion")
     texts = [check_prompt(prompt) for prompt in prompts]

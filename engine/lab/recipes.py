@@ -62,7 +62,7 @@ class Recipe:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise InputError(
-                    field.name, f"{field.name} is {value}; expected a finite number.", "Leave it out for the method's own value."
+                    "bad_setting", f"{field.name} is {value}; expected a finite number.", "Leave it out for the method's own value."
                 )
         for name, low, high in (
             ("steps", 1, 1_000_000),
@@ -73,7 +73,9 @@ class Recipe:
             ("spread", 0.0, 10.0),
         ):
             if not low <= getattr(self, name) <= high:
-                raise InputError(name, f"{name} is {getattr(self, name)}; expected {low} to {high}.", "Choose a value in that range.")
+                raise InputError(
+                    "bad_setting", f"{name} is {getattr(self, name)}; expected {low} to {high}.", "Choose a value in that range."
+                )
 
     @property
     def entry(self) -> Method:
@@ -135,12 +137,12 @@ def for_prior(numbers: Recipe, image_size: int, given: Collection[str] = ()) -> 
 def recipe(method: str, preset: str = "standard", **changes: Any) -> Recipe:
     """The numbers of a method under a preset, single ones changed (None = unchanged). InputError for an unknown one."""
     if preset not in PRESETS:
-        raise InputError("preset", f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
+        raise InputError("bad_setting", f"There is no preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
     entry = method_named(method)
     known = {field.name for field in fields(Recipe)}
     unknown = sorted(set(changes) - known)
     if unknown:
-        raise InputError("setting", f"There is no setting '{unknown[0]}'.", f"Choose among {', '.join(sorted(known))}.")
+        raise InputError("unknown_setting", f"There is no setting '{unknown[0]}'.", f"Choose among {', '.join(sorted(known))}.")
     base = Recipe(method, scale=entry.scale, **PRESETS[preset])
     if entry.samples:
         base = replace(base, steps=SAMPLER_STEPS)

@@ -61,7 +61,7 @@ def select_rasterizer(device: torch.device | str, prefer: str | None = None) -> 
     """
     device = torch.device(device)
     if prefer not in (None, "warp", "nvdiffrast", "reference"):
-        raise InputError("unknown_rasterizer", f"No rasterizer is called {prefer!r}.", "Choose warp, nvdiffrast or reference.")
+        raise InputError("bad_setting", f"No rasterizer is called {prefer!r}.", "Choose warp, nvdiffrast or reference.")
     if prefer == "reference":
         from engine.render.reference import ReferenceRasterizer
 

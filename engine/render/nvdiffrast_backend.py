@@ -36,7 +36,7 @@ class NvdiffrastRasterizer:
             import nvdiffrast.torch as nvdiffrast
         except ImportError as error:
             raise JobError(
-                "nvdiffrast_import",
+                "no_rasterizer",
                 f"nvdiffrast is installed but cannot be imported: {error}.",
                 "Install it for this torch and CUDA, or remove it: the Warp back end takes over.",
             ) from error

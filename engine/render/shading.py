@@ -150,10 +150,10 @@ class _Layers:
 def _check_request(want: Collection[str], colour: Callable[[Tensor], Tensor] | None) -> None:
     unknown = [name for name in want if name not in CHANNELS]
     if unknown:
-        raise InputError("render_channels", f"Cannot render {', '.join(map(repr, unknown))}.", f"Choose among {', '.join(CHANNELS)}.")
+        raise InputError("render_input", f"Cannot render {', '.join(map(repr, unknown))}.", f"Choose among {', '.join(CHANNELS)}.")
     if colour is None and ("rgb" in want or "albedo" in want):
         raise InputError(
-            "render_colour", "Colours were asked for without a colour function.", "Pass `colour`, or ask for mask and normal only."
+            "render_input", "Colours were asked for without a colour function.", "Pass `colour`, or ask for mask and normal only."
         )
 
 

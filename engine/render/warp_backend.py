@@ -61,7 +61,7 @@ class WarpRasterizer:
         _require(uv.ndim == 4 and uv.shape[3] == 2, "uv", "[B, H, W, 2]", uv)
         if filter_mode not in ("nearest", "linear") or boundary_mode not in ("wrap", "clamp"):
             raise InputError(
-                "texture_mode",
+                "render_input",
                 f"Texture modes {filter_mode!r} and {boundary_mode!r} are not supported.",
                 "Use filter_mode nearest or linear and boundary_mode wrap or clamp.",
             )
@@ -245,4 +245,4 @@ def _require_faces(tri: Tensor) -> None:
 def _require(holds: bool, name: str, expected: str, got: Tensor) -> None:
     if not holds:
         message = f"The rasterizer expected {name} {expected}, got {got.dtype} {list(got.shape)}."
-        raise InputError("rasterizer_input", message, "Check the shapes that the caller passes.")
+        raise InputError("render_input", message, "Check the shapes that the caller passes.")

@@ -46,7 +46,7 @@ def test_a_back_end_that_breaks_when_made_gives_way_to_the_next(monkeypatch: pyt
     def make(name: str, device: torch.device) -> str:
         made.append(name)
         if name == "nvdiffrast":
-            raise JobError("nvdiffrast_import", "nvdiffrast cannot be imported.", "Install it again.")
+            raise JobError("no_rasterizer", "nvdiffrast cannot be imported.", "Install it again.")
         return "the Warp back end"
 
     monkeypatch.setattr(base, "unavailable", lambda name, device: None)
