@@ -78,7 +78,8 @@ def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [N, 3] through the affine matrix [4, 4], in float64."""
     matrix = np.asarray(matrix, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told by whoever asked
-        return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        x, y, z = np.asarray(points, dtype=np.float64).T[:, :, None]
+        return x * matrix[:3, 0] + y * matrix[:3, 1] + z * matrix[:3, 2] + matrix[:3, 3]  # no BLAS, whose threads wait for each other
 
 
 def is_singular(matrix: np.ndarray) -> bool:

@@ -40,21 +40,25 @@ class Attempt:
                 getattr(bpy.data, collection).remove(block)
 
 
-def new_material(name: str, maps: Mapping[str, np.ndarray], layer: str, attempt: Attempt) -> bpy.types.Material:
-    """Principled BSDF with the maps as images packed in the file, looked up by the UV layer of that name."""
+def new_material(name: str, maps: Mapping[str, bytes], mean_colour: np.ndarray | None, layer: str, attempt: Attempt) -> bpy.types.Material:
+    """Principled BSDF with the maps, PNG files, as images packed in the file, looked up by the UV layer of that name.
+
+    mean_colour [3], sRGB-encoded, is what a view without textures shows.
+    """
     material = attempt.add(node_material(name))
     nodes, links = material.node_tree.nodes, material.node_tree.links
     shader = principled(material)
     shader.inputs["Roughness"].default_value = 0.7
     coordinates = nodes.new("ShaderNodeUVMap")
     coordinates.uv_map, coordinates.location = layer, (-700, 0)
-    if "albedo" in maps:  # what the solid view shows
-        mean = geometry.srgb_to_linear(maps["albedo"].reshape(-1, maps["albedo"].shape[-1])[:, :3] / 255).mean(axis=0)
-        material.diffuse_color = (*mean.tolist(), 1.0)
+    if mean_colour is not None:  # what the solid view shows of a material
+        material.diffuse_color = (*geometry.srgb_to_linear(mean_colour).tolist(), 1.0)
     sockets = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "normal": "Normal"}
-    for row, (kind, pixels) in enumerate((kind, maps[kind]) for kind in sockets if kind in maps):
+    for row, kind in enumerate(kind for kind in sockets if kind in maps):
         texture = nodes.new("ShaderNodeTexImage")
-        texture.image = _image(f"{name} {kind}", pixels, COLOUR_SPACES[kind], attempt)
+        texture.image = _image(f"{name} {kind}", maps[kind], COLOUR_SPACES[kind], attempt)
+        if kind == "albedo":
+            nodes.active = texture  # what the solid view shows as texture, and Texture Paint paints on
         texture.location = (-450, 300 - 300 * row)
         links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
         output = texture.outputs["Color"]
@@ -86,18 +90,12 @@ def principled(material: bpy.types.Material) -> bpy.types.Node:
     return shader
 
 
-def _image(name: str, pixels: np.ndarray, colour_space: str, attempt: Attempt) -> bpy.types.Image:
-    """uint8 [H, W, 1|3|4], row 0 at the top -> an 8-bit image packed in the file."""
-    height, width, channels = pixels.shape
-    image = attempt.add(bpy.data.images.new(name, width, height, alpha=channels == 4))
+def _image(name: str, file: bytes, colour_space: str, attempt: Attempt) -> bpy.types.Image:
+    """A PNG file as an image packed in the file; Blender decodes it when it is first drawn."""
+    image = attempt.add(bpy.data.images.new(name, 1, 1))
+    image.pack(data=file, data_len=len(file))
+    image.source = "FILE"
     image.colorspace_settings.name = colour_space
-    values = np.ones((height, width, 4), np.float32)
-    values[..., :3] = pixels[::-1, :, : max(channels, 1) if channels < 3 else 3] / np.float32(255)
-    if channels == 4:
-        values[..., 3] = pixels[::-1, :, 3] / np.float32(255)
-    image.pixels.foreach_set(values.ravel())
-    image.update()
-    image.pack()
     return image
 
 

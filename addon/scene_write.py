@@ -43,7 +43,7 @@ def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.D
             mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(uvs, dtype=np.float32).ravel())
         mesh.shade_smooth()
         mesh.update(calc_edges=True)
-        mesh.materials.append(scene_materials.new_material(name, done.maps, "UVMap", attempt))
+        mesh.materials.append(scene_materials.new_material(name, done.maps, _mean_colour(done), "UVMap", attempt))
         _finish(layer, obj, reading, provenance)
         _select(layer, obj, selected)
     return obj
@@ -72,7 +72,8 @@ def apply_textured(context: bpy.types.Context, reading: Reading, done: protocol.
         if source.type != "MESH":
             _copy_transform(obj, source)
         uv_layer = _uv_layer(obj.data, reading)
-        scene_materials.replace_materials(obj, scene_materials.new_material(name, done.maps, uv_layer, attempt))
+        material = scene_materials.new_material(name, done.maps, _mean_colour(done), uv_layer, attempt)
+        scene_materials.replace_materials(obj, material)
         _finish(layer, obj, reading, provenance)
         _select(layer, obj, selected)
     return obj
@@ -148,6 +149,13 @@ def _as_matrix(matrix: np.ndarray) -> Any:
     from mathutils import Matrix
 
     return Matrix(matrix.tolist())
+
+
+def _mean_colour(done: protocol.Done) -> np.ndarray | None:
+    told = done.report.get("mean_colours")
+    colour = told.get("albedo") if isinstance(told, dict) else None
+    fits = isinstance(colour, list) and len(colour) >= 3 and all(isinstance(value, float | int) for value in colour)
+    return np.array(colour[:3], np.float64) if fits else None
 
 
 def _uv_layer(mesh: bpy.types.Mesh, reading: Reading) -> str:

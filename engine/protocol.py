@@ -24,7 +24,7 @@ import numpy as np
 
 from .errors import SketchbridgeError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = b"SKBR"
 MAX_HEADER_BYTES = 1 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
@@ -103,7 +103,7 @@ def _array(dtype: str, *shape: int | None, required: bool = True) -> dict[str, A
     return {"array": ArraySpec(dtype, shape, required)}
 
 
-_MAP = ArraySpec("|u1", (None, None, None))
+_MAP = ArraySpec("|u1", (None,))
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,17 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """Engine: the result. `maps` are uint8 [H, W, C] images by name ("albedo", "roughness", ...), row 0 at the top."""
+    """Engine: the result. `maps` are PNG files by name ("albedo", "roughness", ...), so that the host need not compress them.
+
+    The report's "mean_colours" has the mean of each channel of each map, in 0..1.
+    """
 
     job: str
     report: dict[str, Any]
     vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
     faces: np.ndarray = field(metadata=_array("<i4", None, 3))
     uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
-    maps: dict[str, np.ndarray] = field(default_factory=dict, metadata={"maps": _MAP})
+    maps: dict[str, bytes] = field(default_factory=dict, metadata={"maps": _MAP})
 
 
 @dataclass(frozen=True)
@@ -407,7 +410,7 @@ def encode(message: Message) -> list[bytes | memoryview]:
             if value is not None:
                 arrays[entry.name] = value
         elif "maps" in entry.metadata:
-            arrays.update({f"{entry.name}/{name}": image for name, image in value.items()})
+            arrays.update({f"{entry.name}/{name}": _file_array(name, file) for name, file in value.items()})
         else:
             fields[entry.name] = value
     _check(type(message), fields, arrays, LocalProtocolError)
@@ -450,7 +453,7 @@ def decode(frame: bytes) -> Message:
     if offset != body + payload_bytes:
         raise RemoteProtocolError(f"A message carries {body + payload_bytes - offset} bytes that belong to no array.")
     _check(kind, fields, arrays, RemoteProtocolError)
-    maps: dict[str, np.ndarray] = {name.split("/", 1)[1]: arrays.pop(name) for name in list(arrays) if "/" in name}
+    maps = {name.split("/", 1)[1]: arrays.pop(name).tobytes() for name in list(arrays) if "/" in name}
     return kind(**fields, **arrays, **({"maps": maps} if maps else {}))
 
 
@@ -493,6 +496,12 @@ def _check_array(kind: type, name: str, spec: ArraySpec, array: np.ndarray | Non
     problem = missing if array is None else spec.problem(array)
     if problem:
         raise error(f"Array '{name}' of '{_NAMES[kind]}': {problem}.")
+
+
+def _file_array(name: str, file: object) -> np.ndarray:
+    if not isinstance(file, bytes):
+        raise LocalProtocolError(f"Map '{name}' must be a file's bytes, got {type(file).__name__}.")
+    return np.frombuffer(file, np.uint8) if file else np.zeros(0, np.uint8)
 
 
 def _dtype_name(dtype: np.dtype) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from engine import protocol
 from engine.errors import Cancelled, SketchbridgeError
+from engine.formats.png import encode_png
 from engine.memory import out_of_memory
 from engine.mesh import Mesh
 from engine.protocol import Message
@@ -80,9 +81,10 @@ def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Messa
     """Run the job "module:function"; whatever happens is a message. Broad on purpose: nowhere later can a failure be told."""
     try:
         result = _run(submit, job_name, reporter)
-        maps = {name: np.ascontiguousarray(image, dtype=np.uint8) for name, image in result.maps.items()}
+        maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in result.maps.items()}
         uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
-        return protocol.Done(submit.job, _plain(result.report), _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+        report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in result.maps.items()}}
+        return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
     except Cancelled:
         return protocol.CancelledJob(submit.job)
     except SketchbridgeError as error:
@@ -95,6 +97,11 @@ def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Messa
         where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
         return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
                                f"This is a bug; please report it with the log in {where}.")  # fmt: skip
+
+
+def _mean_colour(image: np.ndarray) -> list[float]:
+    """The mean of each channel of a uint8 image, in 0..1 as it is encoded: a host can show it without decoding the image."""
+    return [float(image[..., channel].mean(dtype=np.float64)) / 255 for channel in range(image.shape[2])]
 
 
 def _failed(submit: protocol.Submit, error: SketchbridgeError) -> protocol.Failed:

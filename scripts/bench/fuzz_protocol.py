@@ -39,7 +39,7 @@ FROM_ENGINE: list[Message] = [
     protocol.MeshUpdate("a", VERTICES, FACES, VERTICES / 30),
     protocol.Note("a", "smoothed"),
     protocol.Pong(3),
-    protocol.Done("a", {"seed": 1}, VERTICES, FACES, None, {"albedo": IMAGE}),
+    protocol.Done("a", {"seed": 1}, VERTICES, FACES, None, {"albedo": IMAGE.tobytes()}),
 ]
 FROM_HOST: list[Message] = [
     protocol.Hello(protocol.PROTOCOL_VERSION, "host"),

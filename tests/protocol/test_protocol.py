@@ -30,7 +30,14 @@ EVERY_MESSAGE = [
     protocol.MeshUpdate("a", VERTICES, FACES, VERTICES / 12),
     protocol.MeshUpdate("a", VERTICES[:0], FACES[:0]),
     protocol.Note("a", "two\nlines"),
-    protocol.Done("a", {"seed": 2**62, "nested": [1, {"x": None}]}, VERTICES, FACES, UVS, {"albedo": IMAGE, "roughness": IMAGE[..., :1]}),
+    protocol.Done(
+        "a",
+        {"seed": 2**62, "nested": [1, {"x": None}]},
+        VERTICES,
+        FACES,
+        UVS,
+        {"albedo": IMAGE.tobytes(), "roughness": b"\x89PNG"},
+    ),
     protocol.Failed("a", "code", "what", "fix", 2),
     protocol.Cancel("a"),
     protocol.CancelledJob("a"),
@@ -177,7 +184,7 @@ def test_random_damage_never_escapes_as_another_error() -> None:
         protocol.Progress("a", "s", 1, 2, None, {"loss": float("inf")}),
         protocol.Progress("a", "s", 1.5, 2, None, {}),  # type: ignore[arg-type]
         protocol.Done("a", {"path": object()}, VERTICES, FACES),
-        protocol.Done("a", {}, VERTICES, FACES, None, {"albedo": VERTICES}),
+        protocol.Done("a", {}, VERTICES, FACES, None, {"albedo": "text"}),
         protocol.Note("a", "x" * (protocol.MAX_HEADER_BYTES + 1)),
     ],
 )
@@ -248,7 +255,7 @@ def test_what_may_not_be_said_is_refused_on_both_sides() -> None:
 
 
 def test_another_version_is_refused_with_the_fix() -> None:
-    with pytest.raises(protocol.VersionMismatch, match=r"version 99 .*speaks 1") as caught:
+    with pytest.raises(protocol.VersionMismatch, match=rf"version 99 .*speaks {protocol.PROTOCOL_VERSION}") as caught:
         Connection(Role.HOST).receive(whole(protocol.Hello(99, "engine of tomorrow")))
     assert "same release" in caught.value.fix
 

@@ -146,8 +146,9 @@ def a_result_in_the_middle_of_a_move() -> Scenario:
     jobs = part("jobs")
     yield jobs.has_result
     yield 0.6
+    preview = part("scene_preview").PREVIEW_NAME
     found["meanwhile"] = {
-        "text": part("busy").waiting_text(bpy.context), "ended": jobs.running is None, "preview": "Sketchbridge Preview" in bpy.data.objects,
+        "text": part("busy").waiting_text(bpy.context), "ended": jobs.running is None, "preview": preview in bpy.data.objects,
         "selected": [obj.name for obj in bpy.context.selected_objects],
     }  # fmt: skip
     screenshot("waits_for_the_move")

@@ -28,7 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What drive.py saw in each scenario."""
-    from scripts import build_extension
+    from scripts.setup import build_extension
 
     folder = tmp_path_factory.mktemp("window")
     engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or shlex.join(
