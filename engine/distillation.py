@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.prior import ControlledPrior, Prior
-from engine.diffusion.prompts import check_prompt, target_prompt
+from engine.diffusion.prompts import DESCRIPTORS, check_prompt, target_prompt
 from engine.guidance.methods import source_text
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
@@ -34,14 +34,16 @@ ViewSampler = Callable[[torch.Generator], ViewBatch]
 class PromptPair:
     """What the subject should become, and what it looks like now.
 
-    prompt  y_tgt without the words of a view
-    source  y_src likewise; None builds it from the prompt as the method of stage 2 wants it
-    method  the method of stage 2
+    prompt       y_tgt without the words of a view
+    source       y_src likewise; None builds it from the prompt as the method of stage 2 wants it
+    method       the method of stage 2
+    descriptors  of a poor render, for a y_src that is built with them
     """
 
     prompt: str
     source: str | None = None
     method: str = "calibrated"
+    descriptors: str = DESCRIPTORS
 
     def target_for(self, words: str) -> str:
         """y_tgt of a view that is described by these words."""
@@ -49,7 +51,7 @@ class PromptPair:
 
     def source_for(self, words: str = "") -> str:
         """y_src of a view that is described by these words."""
-        return source_text(self.method, self.prompt, words, self.source)
+        return source_text(self.method, self.prompt, words, self.source, self.descriptors)
 
     def notes(self, prior: Prior) -> tuple[str, ...]:
         """What the prior will not understand of either prompt. InputError for one that cannot be used."""

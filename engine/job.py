@@ -17,6 +17,7 @@ from engine.checkpoint import Checkpoint, cached_path, fingerprint
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import load_prior
+from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
 from engine.export import Watcher, finish, finish_texture
@@ -72,7 +73,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     timer.start(Stage.LOAD)
     device = select_device(settings.device)
     rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
-    prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method)
+    prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
     _tell(reporter, prompts.notes(prior))
     normalization = SceneNormalization.of_bounds(mesh.vertices)
     local = mesh.mapped(normalization.to_engine)

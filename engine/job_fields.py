@@ -129,6 +129,9 @@ class JobSettings:
         str | None,
         Spec("Source Prompt", "What it looks like now; left out, the prompt with the descriptors of a poor render", section=STAGES),
     ] = None
+    descriptors: Annotated[
+        str | None, Spec("Descriptors", "What a poor render looks like, for the source prompt; left out, the paper's ten", section=STAGES)
+    ] = None
     preset: Annotated[str, Spec("Preset", "Quality and time", choices=PRESET_CHOICES, section=MAIN)] = "draft"
     seed: Annotated[int, Spec("Seed", "Another seed gives another result; the same seed gives the same", 0, 2**63 - 1, section=MAIN)] = 0
     adherence: Annotated[

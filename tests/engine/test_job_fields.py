@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import pytest
 
 from engine.cli import OPTIONS, build_parser
+from engine.diffusion.prompts import source_prompt
+from engine.distillation import PromptPair
 from engine.errors import InputError
 from engine.fields import Door, Field, add_options, table, values_from, words_of
 from engine.guidance.methods import methods_for
@@ -88,6 +90,12 @@ def test_the_command_line_has_an_option_for_every_field_and_gives_back_what_was_
         again = build_parser().parse_args([mode.value, "sketch.glb", "--out", "folder", *words_of(settings.to_dict(), OPTIONS)])
         assert JobSettings.from_dict(values_from(again, OPTIONS)) == settings
         assert settings.resolve().views == 2 and settings.resolve().stage2_method == "sds" and settings.faces == 64
+
+
+def test_descriptors_take_the_place_of_the_papers_in_the_source_prompt() -> None:
+    assert PromptPair("a mug").source_for("back view") == source_prompt("a mug", "back view")
+    assert PromptPair("a mug", descriptors="melted, grey").source_for("back view") == "a mug, back view, melted, grey"
+    assert PromptPair("a mug", "a pot", descriptors="melted").source_for() == "a pot"  # the artist's own sentence goes before
 
 
 def test_an_option_that_is_not_given_leaves_the_default() -> None:
