@@ -82,8 +82,7 @@ def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.
     faces = faces.reshape(-1, 3)
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
     slots = [slot.material for slot in evaluated.material_slots]
-    colours, paint = scene_colours.colours_of(mesh, slots, vertices, faces, corners.reshape(-1, 3), polygons)
-    return Part(vertices, faces, colours, uvs, paint)
+    return Part(vertices, faces, scene_colours.vertex_colours(mesh, slots, faces, polygons, uvs), uvs)
 
 
 def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:

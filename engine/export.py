@@ -14,7 +14,8 @@ from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
 from engine.texture.atlas import decimate, unwrap, usable_uvs
 from engine.texture.bake import bake, rasterize_layout
-from engine.texture.field import ColourField, surface_samples
+from engine.texture.detail import Colours
+from engine.texture.field import surface_samples
 
 LEAST_SHARE = 0.002
 """A loose component with less than this share of the whole surface's area is a floater and is removed."""
@@ -49,7 +50,7 @@ class Watcher:
 NOBODY = Watcher()
 
 
-def finish(vertices: Tensor, faces: Tensor, field: ColourField, normalization: SceneNormalization, face_budget: int, texture_size: int,
+def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: SceneNormalization, face_budget: int, texture_size: int,
            watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING,
            sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
@@ -74,7 +75,7 @@ def finish(vertices: Tensor, faces: Tensor, field: ColourField, normalization: S
     return _textured(world, field, normalization, texture_size, watcher)
 
 
-def finish_texture(sketch: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int,
+def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,
                    watcher: Watcher = NOBODY) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The sketch as it came - the same vertices, faces, colours and uvs, byte for byte - and maps for its uvs.
 
@@ -93,7 +94,7 @@ def finish_texture(sketch: Mesh, field: ColourField, normalization: SceneNormali
     return sketch, {"albedo": bake(sketch, field, normalization, texture_size, PADDING, on_step)}
 
 
-def _textured(mesh: Mesh, field: ColourField, normalization: SceneNormalization, texture_size: int,
+def _textured(mesh: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,
               watcher: Watcher) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """Unwrap and bake."""
     uvs = unwrap(mesh, texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
@@ -187,7 +188,7 @@ def _closed_components(faces: np.ndarray, of_face: np.ndarray, count: int) -> np
     return closed
 
 
-def _field_colours(field: ColourField, points: np.ndarray) -> np.ndarray:
+def _field_colours(field: Colours, points: np.ndarray) -> np.ndarray:
     """float32 [N, 3] of engine-space points."""
     with torch.no_grad():
         return field(torch.from_numpy(points).to(next(field.parameters()))).float().cpu().numpy()

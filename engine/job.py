@@ -35,9 +35,10 @@ from engine.results import JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import deviation
 from engine.sketch.sdf import sketch_sdf
-from engine.subject import RefineSubject, Subject, TextureSubject
+from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_told, painted_points
+from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 
 STREAM_SECONDS = 1.5
@@ -96,7 +97,8 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     if settings.mode == "texture":
         mesh, maps = finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher)
     else:
-        mesh, maps = finish(*_extracted(subject), subject.colour, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
+        colours = crisp_colours(subject, local, numbers, settings.adherence)
+        mesh, maps = finish(*_extracted(subject), colours, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
     result = normalization.to_engine(mesh.vertices), mesh.faces
     found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
     timer.step(1, 1)
@@ -143,9 +145,23 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device)
 def sketch_surface(local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched) -> Surface:
     """Refine mode: the signed distance of the sketch (engine space) on the grid."""
     grid = TetGrid.make(numbers.grid, device)
-    thickness = max(numbers.thickness, grid.spacing)  # a thinner sheet would be torn where the grid cannot hold it
-    values = sketch_sdf(local, grid.points.cpu().numpy(), thickness=thickness, closing=numbers.closing, cancelled=asking(on_step))
+    values = sketch_sdf(
+        local, grid.points.cpu().numpy(), thickness=shell_thickness(numbers), closing=numbers.closing, cancelled=asking(on_step)
+    )
     return Surface.from_sdf(grid, without_small_holes(grid, torch.from_numpy(values).to(device), numbers.closing))
+
+
+def shell_thickness(numbers: Hyperparameters) -> float:
+    """Half the thickness that sheets get, engine units: a thinner one would be torn where the grid cannot hold it."""
+    return max(numbers.thickness, 2 / numbers.grid)
+
+
+def crisp_colours(subject: Subject, local: Mesh, numbers: Hyperparameters, adherence: float) -> Colours:
+    """The refined colours, with the edges of the artist's own where they are to be kept."""
+    kept = min(colour_weight(adherence), 1.0)
+    if subject.artist is None or kept == 0:
+        return subject.colour
+    return CrispColours(subject.colour, subject.artist, local, shell_thickness(numbers), kept)
 
 
 def fitted_subject(

@@ -14,7 +14,7 @@ import torch
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
-from engine.texture.field import ColourField
+from engine.texture.detail import Colours
 
 BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
@@ -24,7 +24,7 @@ FULL_BYTE = 255
 
 
 def bake(
-    mesh: Mesh, field: ColourField, normalization: SceneNormalization, size: int, padding: int = 6, on_step: OnStep = unwatched
+    mesh: Mesh, field: Colours, normalization: SceneNormalization, size: int, padding: int = 6, on_step: OnStep = unwatched
 ) -> np.ndarray:
     """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top.
 
@@ -151,7 +151,7 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: ColourField, normalization: SceneNormalization,
+def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: Colours, normalization: SceneNormalization,
            on_step: OnStep) -> np.ndarray:  # fmt: skip
     """Colour every owned texel, the rest with the mean; flips to row 0 at the top."""
     owners, size = layout.owners, len(layout.owners)

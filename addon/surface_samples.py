@@ -1,1 +1,0 @@
-../engine/surface_samples.py
