@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-DEFAULT_GREY = 0.8
-"""Linear albedo of Blender's default material, for what has no colour."""
 SINGULAR_CONDITION = 1e7
 """A matrix with a larger condition number cannot be undone in single precision."""
 
@@ -18,7 +16,7 @@ class Part:
     """Triangles of one object or stroke, or of a whole sketch; whoever makes one says in which space.
 
     vertices float64 [V, 3], or float32 where they are sent; faces int32 [F, 3], counter-clockwise from outside;
-    colours float32 [V, 3], sRGB-encoded 0..1, or None; uvs float32 [F, 3, 2] or None
+    colours float32 [V, 3], sRGB-encoded 0..1, a row of NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None
     """
 
     vertices: np.ndarray
@@ -28,15 +26,14 @@ class Part:
 
 
 def join(parts: Sequence[Part]) -> Part:
-    """One part of several. Where some have colours the others get Blender's default grey; UVs are kept for a single part only."""
+    """One part of several. Where some have colours those of the others are unknown, NaN; UVs are kept for a single part only."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets[:-1], strict=True)]).astype(np.int32)
     colours = None
     if any(part.colours is not None for part in parts):
-        grey = linear_to_srgb(np.float32(DEFAULT_GREY))
-        filled = [np.full((len(part.vertices), 3), grey, np.float32) if part.colours is None else part.colours for part in parts]
+        filled = [np.full((len(part.vertices), 3), np.nan, np.float32) if part.colours is None else part.colours for part in parts]
         colours = np.concatenate(filled)
     return Part(np.concatenate([part.vertices for part in parts]), faces, colours)
 
@@ -68,8 +65,15 @@ def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
 
 
 def corners_to_vertices(values: np.ndarray, vertex_of_corner: np.ndarray, count: int) -> np.ndarray:
-    """Mean over each vertex's corners: values [C, K], vertex_of_corner [C] -> float32 [count, K]; zero where a vertex has none."""
-    weights = np.maximum(np.bincount(vertex_of_corner, minlength=count), 1)
+    """Mean over each vertex's corners: values [C, K], vertex_of_corner [C] -> float32 [count, K]; zero where a vertex has none.
+
+    Rows of NaN, unknown, do not count; a vertex all of whose corners are unknown is.
+    """
+    known = ~np.isnan(values).any(axis=1)
+    lost = np.bincount(vertex_of_corner, minlength=count)
+    values, vertex_of_corner = values[known], vertex_of_corner[known]
+    counted = np.bincount(vertex_of_corner, minlength=count)
+    weights = np.where((counted == 0) & (lost > 0), np.nan, np.maximum(counted, 1))
     sums = [np.bincount(vertex_of_corner, values[:, channel], count) for channel in range(values.shape[1])]
     return (np.stack(sums, axis=1) / weights[:, None]).astype(np.float32)
 

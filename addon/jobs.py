@@ -17,7 +17,7 @@ from typing import Any
 
 import bpy
 
-from . import busy, engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write
+from . import busy, engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write, view_colours
 from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
 from .job_fields import JobSettings
 from .protocol import Submit
@@ -40,6 +40,7 @@ class Outcome:
     result: str = ""
     notes: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(eq=False)
@@ -110,6 +111,8 @@ def step(context: bpy.types.Context, blocking: bool = False) -> bool:
     mesh = job.session.take_mesh()
     if mesh is not None and job.mode == "refine" and len(mesh.faces):
         scene_preview.show(context, job.reading, mesh)
+        if preferences.shows_colours(context):
+            view_colours.show(context, view_colours.GROWING)
     return False
 
 
@@ -119,12 +122,19 @@ def finish(context: bpy.types.Context) -> Outcome:
     assert running is not None, "no job runs"
     job, running = running, None
     scene_preview.remove()
+    outcome = _outcome(context, job)
+    if preferences.shows_colours(context):
+        view_colours.end(context, with_result=outcome.phase is Phase.DONE)
+    return _ended(outcome)
+
+
+def _outcome(context: bpy.types.Context, job: Job) -> Outcome:
     if job.session.phase is Phase.DONE:
-        return _ended(_applied(context, job))
+        return _applied(context, job)
     if job.session.phase is Phase.CANCELLED:
-        return _ended(Outcome(Phase.CANCELLED, "Cancelled; nothing was changed.", exit_code=EXIT_CANCELLED))
+        return Outcome(Phase.CANCELLED, "Cancelled; nothing was changed.", exit_code=EXIT_CANCELLED)
     problem = job.session.problem or Problem("internal", "The job ended without a result.", "Try again.")
-    return _ended(Outcome(Phase.FAILED, problem.message, problem.fix, problem.exit_code, notes=tuple(job.session.notes)))
+    return Outcome(Phase.FAILED, problem.message, problem.fix, problem.exit_code, notes=tuple(job.session.notes))
 
 
 def _applied(context: bpy.types.Context, job: Job) -> Outcome:
@@ -210,6 +220,8 @@ def abandon(*_: object) -> None:
     _ended(Outcome(Phase.CANCELLED, "The job was ended; nothing was changed.", exit_code=EXIT_CANCELLED))
     if hasattr(bpy.data, "objects"):  # not while Blender starts or quits
         scene_preview.remove()
+        if getattr(bpy.context, "window_manager", None) is not None:
+            view_colours.end(bpy.context, with_result=False)
 
 
 def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:

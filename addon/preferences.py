@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from . import report
 
@@ -22,9 +22,17 @@ class SketchbridgePreferences(bpy.types.AddonPreferences):
         "Empty looks for the variable SKETCHBRIDGE_ENGINE, then for sketchbridge on the PATH",
     )
 
+    show_colours: BoolProperty(  # type: ignore[valid-type]
+        name="Show Colours in Solid View",
+        description="Views in Solid shading that show the materials' one colour each show the growing surface's colours, and then the "
+        "result's texture",
+        default=True,
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.prop(self, "engine_command")
+        layout.prop(self, "show_colours")
         row = layout.row()
         row.operator("sketchbridge.test_connection", icon="LINKED")
         row.operator("sketchbridge.doctor", icon="CHECKMARK")
@@ -35,6 +43,12 @@ def engine_command(context: bpy.types.Context) -> str:
     """The command typed by the user, empty where there is none."""
     addon = context.preferences.addons.get(__package__)
     return "" if addon is None or addon.preferences is None else addon.preferences.engine_command
+
+
+def shows_colours(context: bpy.types.Context) -> bool:
+    """Whether views may be switched so that they show colours."""
+    addon = context.preferences.addons.get(__package__)
+    return addon is not None and addon.preferences is not None and addon.preferences.show_colours
 
 
 def log_folder() -> Path:

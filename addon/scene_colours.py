@@ -15,12 +15,16 @@ from . import geometry
 _SHADERS = {"BSDF_PRINCIPLED": "Base Color", "BSDF_DIFFUSE": "Color", "EMISSION": "Color"}
 """Shader nodes that tell an albedo, best first, and the socket that holds it."""
 MAX_IMAGE_PIXELS = 8192 * 8192
+UNKNOWN = np.full(3, np.nan)
+"""The colour of what nobody coloured: the engine neither shows nor holds it."""
+_DEFAULT_GREY = 0.8
+"""Linear albedo that Blender gives every new material."""
 
 
 def vertex_colours(
     mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], faces: np.ndarray, polygons: np.ndarray, uvs: np.ndarray | None
 ) -> np.ndarray | None:
-    """float32 [V, 3] of an evaluated mesh; None where neither attributes nor materials say anything.
+    """float32 [V, 3] of an evaluated mesh, a row of NaN where nobody chose a colour; None where nobody chose any.
 
     faces [F, 3] and the polygon [F] and uvs [F, 3, 2] of each triangle.
     """
@@ -36,7 +40,8 @@ def vertex_colours(
     for index in np.unique(slot_of_face):
         chosen = slot_of_face == index
         corners[chosen] = _material_corners(mesh, materials[index], faces[chosen], None if uvs is None else uvs[chosen])
-    return geometry.linear_to_srgb(geometry.corners_to_vertices(corners.reshape(-1, 3), faces.ravel(), len(mesh.vertices)))
+    colours = geometry.linear_to_srgb(geometry.corners_to_vertices(corners.reshape(-1, 3), faces.ravel(), len(mesh.vertices)))
+    return None if np.isnan(colours[faces]).all() else colours
 
 
 def stroke_colour(evaluated: bpy.types.Object, slot: int) -> np.ndarray:
@@ -66,13 +71,13 @@ def _attribute_colours(mesh: bpy.types.Mesh, attribute: bpy.types.Attribute) -> 
 
 
 def _material_corners(mesh: bpy.types.Mesh, material: bpy.types.Material | None, faces: np.ndarray, uvs: np.ndarray | None) -> np.ndarray:
-    """Linear albedo at the corners of triangles with one material: [3] or [F, 3, 3]."""
+    """Linear albedo at the corners of triangles with one material: [3] or [F, 3, 3]; `UNKNOWN` where nobody can tell or chose it."""
     if material is None:
-        return np.full(3, geometry.DEFAULT_GREY)
+        return UNKNOWN
     socket = _albedo_socket(material)
     if socket is None:
-        return np.array(material.diffuse_color[:3])
-    source = socket.links[0].from_node if socket.is_linked else None
+        return _chosen(material.diffuse_color)
+    source = _source(socket)
     if source is not None and source.type == "TEX_IMAGE" and source.image is not None and uvs is not None:
         sampled = _sample(source.image, uvs)
         if sampled is not None:
@@ -81,7 +86,26 @@ def _material_corners(mesh: bpy.types.Mesh, material: bpy.types.Material | None,
         attribute = mesh.color_attributes.get(getattr(source, "layer_name", "") or getattr(source, "attribute_name", ""))
         if attribute is not None:
             return geometry.srgb_to_linear(_attribute_colours(mesh, attribute))[faces]
-    return np.array(socket.default_value[:3])
+    if source is not None and source.type == "RGB":
+        return np.array(source.outputs[0].default_value[:3])
+    return _chosen(socket.default_value) if source is None else UNKNOWN
+
+
+def _chosen(colour: Sequence[float]) -> np.ndarray:
+    """Somebody's linear colour; `UNKNOWN` for the one that Blender gives by itself."""
+    value = np.array(colour[:3])
+    return UNKNOWN if np.allclose(value, _DEFAULT_GREY, atol=1e-3) else value
+
+
+def _source(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
+    """The node that a socket gets its value from, past reroutes; None where nothing is plugged in."""
+    seen = 0
+    while socket.is_linked and seen < 100:  # a loop of reroutes is a mistake that Blender allows
+        node = socket.links[0].from_node
+        if node.type != "REROUTE":
+            return node
+        socket, seen = node.inputs[0], seen + 1
+    return None
 
 
 def _albedo_socket(material: bpy.types.Material) -> bpy.types.NodeSocket | None:

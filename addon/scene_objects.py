@@ -45,7 +45,7 @@ def collect_instances(depsgraph: bpy.types.Depsgraph, objects: Sequence[bpy.type
         owner = instance.parent.original if instance.is_instance and instance.parent is not None else None
         if owner not in objects or instance.object.type not in MESH_LIKE:
             continue
-        part = _read_mesh_like(instance.object, depsgraph)
+        part = _read_instanced(instance.object, depsgraph)
         if part is not None:
             found.setdefault(owner, []).append(geometry.placed(part, np.array(instance.matrix_world, dtype=np.float64)))
     return found
@@ -57,22 +57,30 @@ def _may_instance(obj: bpy.types.Object) -> bool:
 
 
 def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
-    """Triangles of an evaluated object in its own space; tubes round its edges where it has no faces; None where it has neither."""
+    """What an evaluated object of its own looks like, in its own space."""
     mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
     if mesh is None:
         return None
     try:
-        vertices = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", vertices)
-        vertices = vertices.reshape(-1, 3).astype(np.float64)
-        if len(mesh.polygons):
-            return _triangles(mesh, vertices, evaluated)
-        return scene_strokes.tubes(scene_strokes.edge_strokes(mesh, vertices)) if len(mesh.edges) else None
+        return _read_mesh(mesh, [slot.material for slot in evaluated.material_slots])
     finally:
         evaluated.to_mesh_clear()
 
 
-def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.Object) -> Part:
+def _read_instanced(shown: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
+    """An instance's own geometry; `to_mesh` would give that of the object which Geometry Nodes made it in."""
+    if isinstance(shown.data, bpy.types.Mesh):
+        return _read_mesh(shown.data, [slot.material for slot in shown.material_slots] or list(shown.data.materials))
+    return _read_mesh_like(shown, depsgraph)
+
+
+def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None]) -> Part | None:
+    """Triangles of a mesh; tubes round its edges where it has no faces; None where it has neither."""
+    vertices = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", vertices)
+    vertices = vertices.reshape(-1, 3).astype(np.float64)
+    if not len(mesh.polygons):
+        return scene_strokes.tubes(scene_strokes.edge_strokes(mesh, vertices)) if len(mesh.edges) else None
     mesh.calc_loop_triangles()
     count = len(mesh.loop_triangles)
     faces, corners, polygons = np.empty(count * 3, np.int32), np.empty(count * 3, np.int32), np.empty(count, np.int32)
@@ -81,8 +89,7 @@ def _triangles(mesh: bpy.types.Mesh, vertices: np.ndarray, evaluated: bpy.types.
     mesh.loop_triangles.foreach_get("polygon_index", polygons)
     faces = faces.reshape(-1, 3)
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
-    slots = [slot.material for slot in evaluated.material_slots]
-    return Part(vertices, faces, scene_colours.vertex_colours(mesh, slots, faces, polygons, uvs), uvs)
+    return Part(vertices, faces, scene_colours.vertex_colours(mesh, materials, faces, polygons, uvs), uvs)
 
 
 def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import bpy
@@ -11,11 +12,16 @@ from .protocol import stage_label
 from .session import Phase
 from .words import duration
 
+TOLD_SECONDS = 20.0
+"""How long the end of a job is told."""
+
 
 def draw(header: Any, context: bpy.types.Context) -> None:
     """Appended to the status bar's own drawing."""
     job = jobs.running
     if job is None:
+        if jobs.last is not None and time.monotonic() - jobs.last.at < TOLD_SECONDS:
+            header.layout.label(text=f"Sketchbridge: {jobs.last.text}", icon="CHECKMARK" if jobs.last.phase is Phase.DONE else "INFO")
         return
     session, row = job.session, header.layout.row(align=True)
     if session.phase is Phase.DONE:

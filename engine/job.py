@@ -184,7 +184,7 @@ def _distil(distillation: Distillation, timer: StageTimer, stream: Stream, check
     state = checkpoint.load()
     if state is not None:
         distillation.load_state_dict(state)
-        reporter.note(f"resumed after step {distillation.taken}")
+        reporter.note(f"Resumed after step {distillation.taken}.")
     stage = 0
     while not distillation.finished:
         if distillation.stage != stage:

@@ -94,9 +94,9 @@ def _finite_colours(mesh: Mesh, mended: list[str]) -> Mesh:
     if not bad.any() and not outside:
         return mesh
     if bad.any():
-        mended.append(f"{int(bad.sum())} colours that are no numbers are taken as unknown")
+        mended.append(f"{int(bad.sum())} colours that are no numbers are taken as unknown.")
     if outside:
-        mended.append(f"{outside} colours outside of 0..1 were clipped")
+        mended.append(f"{outside} colours outside of 0..1 were clipped.")
     colours = np.where(bad[:, None], np.float32(np.nan), mesh.colours).clip(0, 1)
     return replace(mesh, colours=colours.astype(np.float32))
 
@@ -113,7 +113,7 @@ def _merged(mesh: Mesh, mended: list[str]) -> Mesh:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     keep = first[order]
-    mended.append(f"{len(mesh.vertices) - len(keep)} duplicate vertices were merged")
+    mended.append(f"{len(mesh.vertices) - len(keep)} duplicate vertices were merged.")
     faces = rank[own.reshape(-1)][mesh.faces].astype(np.int32)
     return replace(mesh, vertices=mesh.vertices[keep], faces=faces, colours=None if mesh.colours is None else mesh.colours[keep])
 
@@ -134,9 +134,9 @@ def _without_bad_faces(mesh: Mesh, mended: list[str]) -> Mesh:
     again[first] = False
     again &= ~flat
     if flat.any():
-        mended.append(f"{int(flat.sum())} faces without area were dropped")
+        mended.append(f"{int(flat.sum())} faces without area were dropped.")
     if again.any():
-        mended.append(f"{int(again.sum())} faces that were drawn twice were dropped")
+        mended.append(f"{int(again.sum())} faces that were drawn twice were dropped.")
     if not (flat | again).any():
         return mesh
     keep = ~(flat | again)
@@ -148,7 +148,7 @@ def _without_loose_vertices(mesh: Mesh, mended: list[str]) -> Mesh:
     used[mesh.faces.reshape(-1)] = True
     if used.all():
         return mesh
-    mended.append(f"{int((~used).sum())} vertices that belong to no face were dropped")
+    mended.append(f"{int((~used).sum())} vertices that belong to no face were dropped.")
     number = (np.cumsum(used) - 1).astype(np.int32)
     return replace(
         mesh, vertices=mesh.vertices[used], faces=number[mesh.faces], colours=None if mesh.colours is None else mesh.colours[used]

@@ -197,3 +197,73 @@ def test_hidden_layers_are_left_out(scene: ModuleType) -> None:
     bpy.context.view_layer.update()
     with pytest.raises(part(scene, "scene_read").SceneError, match="no faces or strokes"):
         part(scene, "scene_read").read_sketch(bpy.context)
+
+
+def test_the_grey_that_blender_gives_is_nobodys_colour(scene: ModuleType) -> None:
+    quads = add_object("Quads", *QUADS)
+    quads.data.materials.append(principled("Untouched", (0.8, 0.8, 0.8))[0])
+    assert read(scene).part.colours is None
+    quads.data.materials.append(principled("Blue", (0, 0, 0.5))[0])
+    quads.data.polygons[1].material_index = 1
+    colours = read(scene).part.colours
+    assert np.isnan(colours[[0, 3]]).all()
+    np.testing.assert_allclose(colours[[1, 2, 4, 5]], [[0, 0, srgb(0.5)]] * 4, atol=1e-5)  # also at the border
+
+
+def test_a_colour_that_cannot_be_told_is_unknown_and_one_behind_reroutes_is_found(scene: ModuleType) -> None:
+    quads = add_object("Quads", *QUADS)
+    material, socket = principled("Woven", (1, 0, 0))
+    tree = material.node_tree
+    tree.links.new(tree.nodes.new("ShaderNodeTexNoise").outputs["Color"], socket)
+    quads.data.materials.append(material)
+    assert read(scene).part.colours is None  # not the red of a socket that something is plugged into
+    colour, first, second = (tree.nodes.new(kind) for kind in ("ShaderNodeRGB", "NodeReroute", "NodeReroute"))
+    colour.outputs[0].default_value = (0, 0.5, 0, 1)
+    for start, end in ((colour.outputs[0], first.inputs[0]), (first.outputs[0], second.inputs[0]), (second.outputs[0], socket)):
+        tree.links.new(start, end)
+    np.testing.assert_allclose(read(scene).part.colours, [[0, srgb(0.5), 0]] * 6, atol=1e-5)
+
+
+def test_a_collection_instance_and_instances_of_geometry_nodes_are_read(scene: ModuleType) -> None:
+    cube = add_cube("Inside")
+    collection = bpy.data.collections.new("Set")
+    collection.objects.link(cube)
+    bpy.context.scene.collection.objects.unlink(cube)
+    empty = bpy.data.objects.new("Instance", None)
+    empty.instance_type, empty.instance_collection = "COLLECTION", collection
+    empty.location, empty.scale = (5, 0, 0), (1, -2, 1)
+    bpy.context.scene.collection.objects.link(empty)
+    select(empty)
+    reading = read(scene)
+    assert len(reading.part.vertices) == 8 and signed_volume(reading) == pytest.approx(16) and reading.notes == ()
+    np.testing.assert_allclose(reading.origin, [5, 0, 0], atol=1e-6)
+
+
+def test_points_instanced_by_geometry_nodes_are_read(scene: ModuleType) -> None:
+    carrier = add_object("Carrier", [[0, 0, 0], [10, 0, 0], [20, 0, 0]], [])
+    tree = bpy.data.node_groups.new("Scatter", "GeometryNodeTree")
+    tree.interface.new_socket("Geometry", in_out="INPUT", socket_type="NodeSocketGeometry")
+    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    kinds = ("NodeGroupInput", "NodeGroupOutput", "GeometryNodeInstanceOnPoints", "GeometryNodeMeshCube")
+    start, end, instances, box = (tree.nodes.new(kind) for kind in kinds)
+    tree.links.new(start.outputs[0], instances.inputs["Points"])
+    tree.links.new(box.outputs["Mesh"], instances.inputs["Instance"])
+    tree.links.new(instances.outputs[0], end.inputs[0])
+    carrier.modifiers.new("Scatter", "NODES").node_group = tree
+    reading = read(scene)
+    assert len(reading.part.faces) == 3 * 12 and signed_volume(reading) == pytest.approx(3)
+
+
+def test_edges_without_faces_become_tubes(scene: ModuleType) -> None:
+    add_object("Wire", [[0, 0, 0], [1, 0, 0], [1, 1, 0]], [], [[0, 1], [1, 2]])
+    reading = read(scene)
+    assert len(reading.part.faces) > 16 and signed_volume(reading) > 0 and reading.notes == ()
+
+
+def test_a_metaball_of_a_family_is_not_called_left_out(scene: ModuleType) -> None:
+    bpy.ops.object.metaball_add(type="BALL", location=(0, 0, 0))
+    bpy.ops.object.metaball_add(type="BALL", location=(1, 0, 0))
+    family = [obj for obj in bpy.context.scene.objects if obj.type == "META"]
+    select(*family)
+    reading = part(scene, "scene_read").read_sketch(bpy.context)
+    assert len(family) == 2 and reading.notes == () and len(reading.names) == 1

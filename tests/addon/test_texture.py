@@ -121,3 +121,15 @@ def test_an_object_that_is_edited_meanwhile_is_left_alone(scene: ModuleType) -> 
     outcome = jobs.run_blocking(bpy.context)
     assert outcome.phase.value == "failed" and "was edited" in outcome.text
     assert helpers.fingerprint() == before
+
+
+def test_a_new_uv_layer_is_the_active_one_everywhere(scene: ModuleType) -> None:
+    """What the UV editor, the Solid view and Texture Paint take is the active layer; what renders take is the render layer."""
+    bpy.ops.object.text_add()
+    bpy.context.object.data.extrude = 0.1
+    bpy.ops.sketchbridge.texture()
+    layers = result().data.uv_layers
+    material = result().material_slots[0].material
+    used = next(node for node in material.node_tree.nodes if node.type == "UVMAP").uv_map
+    assert layers.active.name == used and layers[used].active_render
+    assert material.node_tree.nodes.active.type == "TEX_IMAGE"

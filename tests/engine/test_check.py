@@ -54,7 +54,7 @@ def test_not_finite(value: float):
 def test_not_finite_vertex_that_no_face_uses_is_dropped():
     mesh, mended = check_sketch(Mesh(np.concatenate([BOX.vertices, np.full((1, 3), np.nan, dtype=np.float32)]), BOX.faces))
     assert len(mesh.vertices) == 8
-    assert mended == ["1 vertices that belong to no face were dropped"]
+    assert mended == ["1 vertices that belong to no face were dropped."]
 
 
 def test_faces_of_missing_vertices():
@@ -102,7 +102,7 @@ def test_duplicate_vertices_are_merged():
     mesh, mended = check_sketch(soup)
     assert len(mesh.vertices) == 8 and len(mesh.faces) == 12
     assert np.array_equal(mesh.corner_vertices(), soup.corner_vertices())
-    assert mended == ["28 duplicate vertices were merged"]
+    assert mended == ["28 duplicate vertices were merged."]
 
 
 def test_vertices_of_different_colours_are_not_merged():
@@ -120,14 +120,14 @@ def test_degenerate_and_repeated_faces_are_dropped():
     mesh, mended = check_sketch(Mesh(BOX.vertices, faces, None, uvs))
     assert np.array_equal(mesh.faces, BOX.faces)
     assert np.array_equal(mesh.uvs, uvs[:12]), "texture coordinates stay with their faces"
-    assert mended == ["2 faces without area were dropped", "1 faces that were drawn twice were dropped"]
+    assert mended == ["2 faces without area were dropped.", "1 faces that were drawn twice were dropped."]
 
 
 def test_loose_vertices_are_dropped_and_do_not_count_for_the_size():
     far = np.array([[1e8, 0, 0]], dtype=np.float32)
     mesh, mended = check_sketch(Mesh(np.concatenate([far, BOX.vertices]), BOX.faces + 1))
     assert np.array_equal(mesh.vertices, BOX.vertices) and np.array_equal(mesh.faces, BOX.faces)
-    assert mended == ["1 vertices that belong to no face were dropped"]
+    assert mended == ["1 vertices that belong to no face were dropped."]
 
 
 def test_bad_colours_are_mended():
@@ -136,7 +136,7 @@ def test_bad_colours_are_mended():
     mesh, mended = check_sketch(Mesh(BOX.vertices, BOX.faces, colours))
     assert np.isnan(mesh.colours[[0, 2]]).all() and np.isfinite(mesh.colours[[1, 3, 4, 5, 6, 7]]).all()
     assert np.nanmin(mesh.colours) >= 0 and np.nanmax(mesh.colours) <= 1
-    assert mended == ["1 colours that are no numbers are taken as unknown", "1 colours outside of 0..1 were clipped"]
+    assert mended == ["1 colours that are no numbers are taken as unknown.", "1 colours outside of 0..1 were clipped."]
 
 
 def test_colours_follow_their_vertices():

@@ -62,15 +62,17 @@ def test_colour_encoding_is_its_own_inverse_and_matches_known_values() -> None:
 def test_corner_values_are_averaged_per_vertex() -> None:
     values = np.array([[0.0], [1.0], [0.5], [0.25]])
     np.testing.assert_allclose(geometry.corners_to_vertices(values, np.array([0, 0, 1, 3]), 4)[:, 0], [0.5, 0.5, 0, 0.25])
+    values[[1, 2]] = np.nan  # nobody chose a colour there
+    np.testing.assert_allclose(geometry.corners_to_vertices(values, np.array([0, 0, 1, 3]), 4)[:, 0], [0, np.nan, 0, 0.25])
 
 
-def test_joining_fills_missing_colours_with_grey() -> None:
+def test_joining_leaves_missing_colours_unknown() -> None:
     triangle = np.eye(3)
     red = geometry.Part(triangle, np.array([[0, 1, 2]], np.int32), np.tile(np.float32([1, 0, 0]), (3, 1)))
     plain = geometry.Part(triangle, np.array([[0, 1, 2]], np.int32))
     joined = geometry.join([red, plain])
     np.testing.assert_array_equal(joined.faces, [[0, 1, 2], [3, 4, 5]])
-    assert joined.colours is not None and joined.colours[3] == pytest.approx([0.9063] * 3, abs=1e-4)
+    assert joined.colours is not None and np.isnan(joined.colours[3:]).all() and not np.isnan(joined.colours[:3]).any()
     assert geometry.join([plain, plain]).colours is None
 
 
