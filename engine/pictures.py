@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,43 +11,37 @@ import torch
 from torch import Tensor
 
 from engine.errors import InputError, writing
+from engine.formats.beside import read_regular
 from engine.formats.files import replacing
+from engine.formats.textures import UnreadableImage, open_image
 
-MAX_SIDE = 16_384
 PNG_SUFFIX, GIF_SUFFIX = ".png", ".gif"
 IMAGE_SUFFIXES = (PNG_SUFFIX, ".jpg", ".jpeg", ".webp")
 """Of pictures that are read."""
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name; hidden files (such as a Mac's `._photo.jpg`) and folders are none."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in files if path.is_file())
+
+
 def read_square(path: Path, size: int) -> Tensor:
-    """[3, size, size] in 0..1: the central square of an image file, transparent parts over white.
+    """[3, size, size] in 0..1: the central square of an image file as a viewer shows it, transparent parts over white.
 
-    InputError if there is no such file, if it is no image, or if a side is longer than MAX_SIDE pixels.
+    InputError if there is no such file, if it cannot be read, or if it has more pixels than `engine.formats.textures` reads.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    if not path.is_file():
+    if not path.exists():
         raise InputError("missing_file", f"There is no image file '{path}'.", "Check the path.")
     try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if max(opened.size) > MAX_SIDE:
-                raise InputError(
-                    "file_too_large",
-                    f"'{path}' is {opened.width} x {opened.height} pixels; at most {MAX_SIDE} a side.",
-                    "Scale it down first.",
-                )
-            image = opened.convert("RGBA")
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+        image = open_image(read_regular(path))
+    except UnreadableImage as error:
         raise InputError(
-            "corrupt_file", f"'{path}' cannot be read as an image ({error}).", "Give a .png, .jpg or .webp picture of moderate size."
+            "file_too_large" if error.too_large else "corrupt_file",
+            f"'{path}' cannot be read as an image ({error}).",
+            "Give a .png, .jpg or .webp picture of moderate size.",
         ) from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

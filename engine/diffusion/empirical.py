@@ -27,7 +27,8 @@ from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompts import content_words, view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
-from engine.pictures import IMAGE_SUFFIXES, read_square
+from engine.formats.beside import decoded
+from engine.pictures import pictures_in, read_square
 from engine.views import view_word
 
 MAX_IMAGES = 20_000
@@ -87,7 +88,7 @@ class EmpiricalPrior:
         captions.jsonl: one object a line with "file" and "caption", and any of "kind", "background", "view", "azimuth",
         "elevation". ModelError for a line, InputError for an image that cannot be read.
         """
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        paths = pictures_in(folder)
         if not paths:
             raise ModelError("model_missing", f"The folder '{folder}' has no images.", "Put .png, .jpg or .webp files into it.")
         if len(paths) > MAX_IMAGES:
@@ -233,7 +234,7 @@ def read_captions(path: Path) -> dict[str, ImageLabel]:
     if not path.is_file():
         return {}
     labels = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(decoded(path.read_bytes()).splitlines(), start=1):
         if not line.strip():
             continue
         try:

@@ -10,7 +10,7 @@ import torch
 from engine.diffusion.model_folder import download
 from engine.diffusion.prior import Prior
 from engine.errors import ModelError
-from engine.pictures import IMAGE_SUFFIXES
+from engine.pictures import pictures_in
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -52,7 +52,7 @@ def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, 
         from engine.diffusion.surface_prior import SurfacePrior, paints_surfaces
 
         return (SurfacePrior if paints_surfaces(folder) else DiffusersPrior).from_folder(folder, device, dtype, name)
-    if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+    if folder.is_dir() and pictures_in(folder):
         from engine.diffusion.empirical import EmpiricalPrior
 
         return EmpiricalPrior.from_folder(folder, image_size or 64, device)

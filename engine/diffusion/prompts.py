@@ -103,12 +103,12 @@ def painting_source(prompt: str) -> str:
 
 
 def content_words(text: str) -> list[str]:
-    """Lower-case words that say something, without endings of the plural, each once.
+    """Lower-case words of any script that say something, without endings of the plural, each once.
 
     >>> content_words("A photo of two red Tulips, front view")
     ['red', 'tulip', 'front']
     """
-    words = re.findall(r"[a-z0-9]+", text.lower())
+    words = re.findall(r"[^\W_]+", text.lower())
     return list(dict.fromkeys(singular(word) for word in words if word not in STOP_WORDS))
 
 

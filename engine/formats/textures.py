@@ -17,7 +17,9 @@ MAX_PIXELS = 8192 * 8192
 
 
 class UnreadableImage(Exception):
-    """A picture that cannot be read; its text says why, and the rest of the work goes on without it."""
+    """A picture that cannot be read; its text says why. `too_large` where it has more pixels than are read."""
+
+    too_large = False
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -33,7 +35,9 @@ def open_image(data: bytes) -> Image.Image:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(io.BytesIO(data)) as opened:
             if max(opened.size) > MAX_SIDE or opened.width * opened.height > MAX_PIXELS:
                 limit = f"at most {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million in all are read"
-                raise UnreadableImage(f"it is {opened.width} x {opened.height} pixels; {limit}")
+                failure = UnreadableImage(f"it is {opened.width} x {opened.height} pixels; {limit}")
+                failure.too_large = True
+                raise failure
             return ImageOps.exif_transpose(_eight_bits(opened)).convert("RGBA")
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, Image.DecompressionBombError) as error:
         raise UnreadableImage(str(error) or type(error).__name__) from error
