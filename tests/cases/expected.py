@@ -139,7 +139,7 @@ EXPECTED: dict[str, Expected] = {
     "html.glb": refused("corrupt_file", "binary glTF"),
     "lfs_pointer.glb": refused("corrupt_file", "binary glTF"),
     "lines_only.glb": refused("no_faces", "no triangles"),
-    "meshopt_required.glb": refused("unsupported_gltf", "without compression"),
+    "meshopt_required.glb": refused("unsupported_format", "without compression"),
     "points_only.glb": refused("no_faces", "no triangles"),
 }
 
