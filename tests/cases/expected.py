@@ -122,7 +122,7 @@ EXPECTED: dict[str, Expected] = {
     "ply_diffuse_colour.ply": plain(RED, layout=""),
     "ply_extra_props.ply": plain(RED, layout=""),
     "ply_float_colour.ply": plain((0.8, 0.1, 0.1), layout=""),
-    "ply_point_cloud.ply": refused("no_faces", "no triangles"),
+    "ply_point_cloud.ply": refused("sketch_empty", "no triangles"),
     "ply_st_uv.ply": ball(),
     "ply_st_uv_colour.ply": plain(RED),
     "ply_texturefile.ply": ball((BACK, RED), (FRONT, BLUE)),
@@ -138,9 +138,9 @@ EXPECTED: dict[str, Expected] = {
     "gltf1_text.gltf": refused("corrupt_file", "glTF 1.0"),
     "html.glb": refused("corrupt_file", "binary glTF"),
     "lfs_pointer.glb": refused("corrupt_file", "binary glTF"),
-    "lines_only.glb": refused("no_faces", "no triangles"),
+    "lines_only.glb": refused("sketch_empty", "no triangles"),
     "meshopt_required.glb": refused("unsupported_format", "without compression"),
-    "points_only.glb": refused("no_faces", "no triangles"),
+    "points_only.glb": refused("sketch_empty", "no triangles"),
 }
 
 
