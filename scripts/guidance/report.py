@@ -13,11 +13,11 @@ from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.judge import Judge, Score
 from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, STEPS, Row
 from scripts.guidance.store import Store
+from scripts.metrics import FID, KID
 
 SHEET_CAPTIONS = 8
 THUMBNAIL = 96
 MARK = "<!-- written by scripts.guidance.bench report; text below this line is kept -->"
-ANCHOR_KERNEL = "KID x 1000"
 
 
 def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -> Path:
@@ -70,9 +70,10 @@ batches of {store.chunk}. All optimizing rows take {STEPS} steps of Adam at 0.06
 with t in 2 % .. 98 % of the schedule and w(t) = 1 - alpha_bar. Two-stage rows switch after 60 % of the steps from SDS to
 w = {MAIN["calibrated"].recipe.scale:g} with the paper's descriptors.
 
-FID and KID: pooled features of EfficientNet-Lite0 (ImageNet) against held-out renders. The reference is small, so FID is biased
-upward and only its order means something; KID is unbiased. *Right kind*: the share of images that a ridge classifier, fitted on
-the features of training renders, takes for the kind that was asked. Saturation (HSV) and sharpness (mean absolute Laplacian)
+FID and KID are of EfficientNet-Lite0's pooled features (ImageNet), not of Inception's, against held-out renders: they compare with
+each other and with nothing published. The reference is small, so FID is biased upward and only its order means something; KID is
+unbiased. *Right kind*: the share of images that a ridge probe, fitted on the features of training renders, takes for the kind that
+was asked. Saturation (HSV) and sharpness (mean absolute Laplacian)
 should be those of the real renders.
 """
 
@@ -95,7 +96,7 @@ def line(label: str, score: Score, *more: str) -> str:
 def heading(scores: dict[str, Score], *more: str) -> str:
     """The first two lines of a table."""
     clip = ("CLIP-FID", "CLIP score") if any(score.clip_frechet is not None for score in scores.values()) else ()
-    columns = ("method", "images", "FID", ANCHOR_KERNEL, "right kind", "saturation", "sharpness", *clip, *more)
+    columns = ("method", "images", FID, KID, "right kind", "saturation", "sharpness", *clip, *more)
     return "| " + " | ".join(columns) + " |\n|" + "---|" * len(columns)
 
 
@@ -113,7 +114,7 @@ def main_table(store: Store, scores: dict[str, Score], reals: dict[str, Score]) 
         lines.append(f"\nNot run: {', '.join(missing)}.")
     ratio = scores["bridge"].frechet / scores["ddim"].frechet if {"bridge", "ddim"} <= scores.keys() else None
     if ratio is not None:
-        lines.append(f"\nFID of two-stage + bridge over DDIM's: {ratio:.2f} (the paper: 1.13; calibrated alone 1.38).")
+        lines.append(f"\n{FID} of two-stage + bridge over DDIM's: {ratio:.2f} (the paper: 1.13; calibrated alone 1.38).")
     return "\n".join(lines) + "\n"
 
 

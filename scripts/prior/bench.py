@@ -4,7 +4,7 @@
 
 Every row stands beside what real renders reach under the same measure: a distance is to be read
 against the distance between two halves of the renders, a share against the share on renders that
-were held out. Needs the judge's two packages, see scripts/prior/judges.py.
+were held out. Needs the network that scripts.metrics judges with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from scripts import ROOT
+from scripts import ROOT, metrics
 from scripts.prior import dataset, judges, sampling
 from scripts.prior.data.captions import compose, modifiers_of
 from scripts.prior.data.degradations import ALL_DESCRIPTORS, DEGRADATIONS, DOMAINS, Degradation, draw_degradation
@@ -56,8 +56,8 @@ class Pictures:
 
     records: list[Record]
     images: np.ndarray
-    features: torch.Tensor
-    classes: torch.Tensor
+    features: np.ndarray
+    classes: np.ndarray
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -105,7 +105,7 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
-        self.judge = judges.Judge()
+        self.network = metrics.FeatureNetwork()
         self.models = sampling.load_models(arguments.model)
         self.rng = np.random.default_rng(arguments.seed)
         known = json.loads((arguments.model / "kinds.json").read_text("utf-8"))["kinds"]
@@ -120,7 +120,7 @@ class Bench:
 
     def judged(self, records: list[Record], images: np.ndarray) -> Pictures:
         """With features and classes."""
-        return Pictures(records, images, *self.judge.judge(images))
+        return Pictures(records, images, *self.network.features_and_classes(images))
 
     def draw(self, prompts: list[str], seed: int = 0) -> np.ndarray:
         """Samples of the prior; uint8 [N, 64, 64, 3]."""
@@ -129,25 +129,25 @@ class Bench:
 
     def distance_rows(self) -> list[Row]:
         """KID and FID of clean and of degraded pictures."""
-        kid, fid = judges.kid, judges.fid
+        kid, fid = metrics.kid, metrics.fid
         ours, real = self.drawn.features, self.taught.features
         halves = real[::2], real[1::2]
         rows = [
-            Row("KID x1000 to renders", _milli(kid(ours, real)), f"{_milli(kid(*halves))} (two halves)"),
-            Row("FID to renders (few pictures: biased up)", f"{fid(ours, real):.0f}", f"{fid(*halves):.0f} (two halves)"),
+            Row(f"{metrics.KID} to renders", _milli(kid(ours, real)), f"{_milli(kid(*halves))} (two halves)"),
+            Row(f"{metrics.FID} to renders; few pictures: biased up", f"{fid(ours, real):.0f}", f"{fid(*halves):.0f} (two halves)"),
         ]
         records = self.taught.records[: len(self.drawn.records)]
-        features, classes = self.judge.judge(self.rebuilt(self.taught.images[: len(records)]))
-        rows.append(Row("KID x1000 of renders through the autoencoder", "", _milli(kid(features, real))))
+        features, classes = self.network.features_and_classes(self.rebuilt(self.taught.images[: len(records)]))
+        rows.append(Row(f"{metrics.KID} of renders through the autoencoder", "", _milli(kid(features, real))))
         share = judges.imagenet_share(classes, [record.kind for record in records])
         rows.append(Row("kind, by ImageNet's classes, of renders through the autoencoder", "", _percent(share), "1 %"))
         degraded = self.degraded_renders()
-        rows.append(Row("KID x1000 of degraded renders to clean ones", "", _milli(kid(degraded, real))))
+        rows.append(Row(f"{metrics.KID} of degraded renders to clean ones", "", _milli(kid(degraded, real))))
         count = len(self.drawn.records) // 2
         prompts = [prompt_of(record, ALL_DESCRIPTORS) for record in self.drawn.records[:count]]
-        listed, _ = self.judge.judge(self.draw(prompts, seed=500))
-        rows.append(Row("KID x1000 to clean renders, whole descriptor list in the prompt", _milli(kid(listed, real)), ""))
-        rows.append(Row("KID x1000 to degraded renders, whole descriptor list in the prompt", _milli(kid(listed, degraded)), ""))
+        listed = self.network.features(self.draw(prompts, seed=500))
+        rows.append(Row(f"{metrics.KID} to clean renders, whole descriptor list in the prompt", _milli(kid(listed, real)), ""))
+        rows.append(Row(f"{metrics.KID} to degraded renders, whole descriptor list in the prompt", _milli(kid(listed, degraded)), ""))
         return rows
 
     def rebuilt(self, images: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ class Bench:
         decoded = autoencoder.decode(autoencoder.encode(pixels).latent_dist.mode()).sample
         return sampling.as_pictures(decoded)
 
-    def degraded_renders(self) -> torch.Tensor:
+    def degraded_renders(self) -> np.ndarray:
         """Features of renders with three to five degradations each; as many as pictures were drawn."""
         degraded = []
         for image in self.taught.images[: len(self.drawn.images)]:
@@ -166,7 +166,7 @@ class Bench:
                 if words == ALL_DESCRIPTORS:
                     break
             degraded.append(np.asarray(picture))
-        return self.judge.judge(np.stack(degraded))[0]
+        return self.network.features(np.stack(degraded))
 
     def probe_rows(self) -> list[Row]:
         """Shares of pictures that show what their prompt says, by probes taught on renders."""
@@ -180,24 +180,24 @@ class Bench:
         rows.append(Row("kind, by ImageNet's classes (kinds named there)", _percent(shares[0]), _percent(shares[1]), "1 %"))
         return rows
 
-    def _probe_row(self, name: str, describe: Callable[[Pictures], torch.Tensor], label_of: Callable[[Record], str]) -> Row:
+    def _probe_row(self, name: str, describe: Callable[[Pictures], np.ndarray], label_of: Callable[[Record], str]) -> Row:
         """Teach a probe on the labelled renders, ask it about ours and about held-out ones."""
         labels = [label_of(record) for record in self.taught.records]
         rows = [index for index, label in enumerate(labels) if label]
-        probe = judges.Probe(describe(self.taught)[rows], [labels[index] for index in rows])
+        probe = metrics.RidgeProbe(describe(self.taught)[rows], [labels[index] for index in rows])
         shares = []
         for pictures in (self.drawn, self.held):
             wanted = [label_of(record) for record in pictures.records]
             kept = [index for index, label in enumerate(wanted) if label]
             predicted = probe.predict(describe(pictures)[kept])
-            shares.append(judges.balanced_share(predicted, [wanted[index] for index in kept]))
+            shares.append(metrics.balanced_share(predicted, [wanted[index] for index in kept]))
         return Row(name, _percent(shares[0]), _percent(shares[1]), _percent(1 / len(probe.names)))
 
     def degradation_rows(self) -> list[Row]:
         """Do descriptors do what they say? Pairs from the same noise, without and with the word."""
         chosen = spread(self.taught.records, self.arguments.pair_count, self.rng)
         plain = self.draw([prompt_of(record) for record in chosen], seed=900)
-        plain_features, _ = self.judge.judge(plain)
+        plain_features = self.network.features(plain)
         measured, probed = [], []
         for word, degrade in (DEGRADATIONS | DOMAINS).items():
             changed = self.draw([prompt_of(record, (word,)) for record in chosen], seed=900)
@@ -208,10 +208,10 @@ class Bench:
                 real = judges.compare_pairs(measure(self.held.images), measure(self.degraded(self.held.images, degrade)), sign)
                 measured.append(_pair_row(name, judges.compare_pairs(before, after, sign), real))
             taught = self.taught.features[:TAUGHT_DEGRADATIONS]
-            bad = self.judge.judge(self.degraded(self.taught.images[:TAUGHT_DEGRADATIONS], degrade))[0]
-            probe = judges.Probe(torch.cat([taught, bad]), ["plain"] * len(taught) + [word] * len(bad))
-            features = (plain_features, self.judge.judge(changed)[0])
-            held = (self.held.features, self.judge.judge(self.degraded(self.held.images, degrade))[0])
+            bad = self.network.features(self.degraded(self.taught.images[:TAUGHT_DEGRADATIONS], degrade))
+            probe = metrics.RidgeProbe(np.concatenate([taught, bad]), ["plain"] * len(taught) + [word] * len(bad))
+            features = (plain_features, self.network.features(changed))
+            held = (self.held.features, self.network.features(self.degraded(self.held.images, degrade)))
             ours, real = (judges.compare_pairs(*(probe.margin(part, word) for part in parts)) for parts in (features, held))
             probed.append(_pair_row(f'"{word}", by a probe', ours, real))
         return measured + probed
@@ -224,19 +224,19 @@ class Bench:
         """Front against back, for the kinds that show the difference: a probe, asked about pairs from the same noise."""
         real = (self.taught, self.held)
         records = [record for pictures in real for record in pictures.records]
-        features = torch.cat([pictures.features for pictures in real])
+        features = np.concatenate([pictures.features for pictures in real])
         rows = [n for n, r in enumerate(records) if r.kind in FRONTED_KINDS and r.view in ("front", "back")]
         views = [records[n].view for n in rows]
-        half = judges.Probe(features[rows[::2]], views[::2]).predict(features[rows[1::2]])
-        probe = judges.Probe(features[rows], views)
+        half = metrics.RidgeProbe(features[rows[::2]], views[::2]).predict(features[rows[1::2]])
+        probe = metrics.RidgeProbe(features[rows], views)
         count = self.arguments.pair_count
         chosen = spread([records[n] for n in rows], count, self.rng)
-        drawn = {
-            view: probe.margin(self.judge.judge(self.draw([prompt_of(replace(r, view=view)) for r in chosen], seed=700))[0], "back")
-            for view in ("front", "back")
-        }
+        drawn = {}
+        for view in ("front", "back"):
+            images = self.draw([prompt_of(replace(record, view=view)) for record in chosen], seed=700)
+            drawn[view] = probe.margin(self.network.features(images), "back")
         pairs = judges.compare_pairs(drawn["front"], drawn["back"])
-        share = judges.balanced_share(half, views[1::2])
+        share = metrics.balanced_share(half, views[1::2])
         name = f"front or back view of {' and '.join(FRONTED_KINDS)}, by a probe; share of pairs"
         return Row(name, _significant(pairs), f"{_percent(share)} of single ones", "50 %")
 

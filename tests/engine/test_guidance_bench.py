@@ -66,41 +66,6 @@ def test_captions_end_where_there_are_no_more_combinations():
     assert len(bench_captions(known, 1000)) == len(subjects) * len(backgrounds) * len(views) - len(trained)
 
 
-def test_frechet_distance_of_shifted_and_scaled_clouds():
-    rng = np.random.default_rng(0)
-    cloud = rng.standard_normal((4000, 3))
-    assert judge.fid(cloud, cloud) == pytest.approx(0.0, abs=1e-6)
-    assert judge.fid(cloud, cloud + np.array([1.0, 2.0, 0.0])) == pytest.approx(5.0, abs=1e-6)
-    # standard deviations 1 and 3 in each of three dimensions: 3 (1 - 3)^2, up to the sample's own deviation
-    assert judge.fid(cloud, 3 * cloud) == pytest.approx(12.0, rel=0.05)
-
-
-def test_kernel_distance_is_unbiased_and_sees_a_shift():
-    rng = np.random.default_rng(1)
-    same = np.mean([judge.kid(rng.standard_normal((30, 8)), rng.standard_normal((30, 8))) for _ in range(200)])
-    assert abs(same) < 0.02
-    assert judge.kid(rng.standard_normal((60, 8)), rng.standard_normal((60, 8)) + 1.0) > 1.0
-
-
-def test_statistics_of_plain_pictures():
-    grey, red = np.full((1, 8, 8, 3), 128, np.uint8), np.zeros((1, 8, 8, 3), np.uint8)
-    red[..., 0] = 255
-    assert judge.saturation(grey) == pytest.approx(0.0) and judge.saturation(red) == pytest.approx(1.0)
-    board = np.indices((8, 8)).sum(0) % 2 * 255
-    checkered = np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8)
-    # at each inner pixel the four neighbours are the other colour: |4 * 255|
-    assert judge.sharpness(grey) == pytest.approx(0.0) and judge.sharpness(checkered) == pytest.approx(1020.0, rel=1e-6)
-
-
-def test_kind_classifier_tells_apart_what_is_apart():
-    rng = np.random.default_rng(2)
-    rows = np.concatenate([rng.standard_normal((50, 20)) + 1.5, rng.standard_normal((50, 20)) - 1.5])
-    kinds = ("mug",) * 50 + ("tulip",) * 50
-    classifier = judge.KindClassifier.fit(rows, kinds)
-    assert classifier.share_right(rows + 0.1, kinds) > 0.95
-    assert classifier.share_right(rows, kinds[::-1]) < 0.05
-
-
 def test_table_has_the_papers_rows_and_equal_steps():
     assert set(MAIN) == set(PAPER)
     assert not MAIN.keys() & (BEYOND | ABLATIONS).keys()
