@@ -219,8 +219,9 @@ class RecordedColours:
         self._colours: Tensor | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
-        self._points, self._colours = points.detach(), self._subject.colour(points.detach())
-        return self._colours
+        colours = self._subject.colour(points.detach())
+        self._points, self._colours = points.detach(), colours
+        return colours
 
     def colour_loss(self) -> Tensor | float:
         """Half the squared departure from the artist's colours, summed over pixels, in the guidance's units (-1..1); 0 without any."""
