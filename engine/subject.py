@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from engine.isosurface.bounds import field_bounds
 from engine.job_fields import Hyperparameters
 from engine.mesh import Mesh
 from engine.surface import Surface
@@ -64,7 +65,7 @@ def colour_weight(adherence: float) -> float:
 
 
 class RefineSubject(nn.Module):
-    """A fitted surface that may leave the sketch by at most `max_offset(adherence)`, and its colours.
+    """A fitted surface that may leave the sketch by at most `max_offset(adherence)` and keeps its middle, and its colours.
 
     artist  the artist's colours, to be kept in mind
     """
@@ -75,7 +76,9 @@ class RefineSubject(nn.Module):
         self.colour = colour
         self.register_buffer("fitted", surface.sdf.detach().clone())
         self.artist = artist
-        self._max_offset = max_offset(adherence)
+        least, largest = field_bounds(surface.grid, self.fitted, max_offset(adherence))
+        self.register_buffer("least", least)
+        self.register_buffer("largest", largest)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self.surface.extract()
@@ -96,7 +99,7 @@ class RefineSubject(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        self.surface.sdf.clamp_(self.fitted - self._max_offset, self.fitted + self._max_offset)
+        self.surface.sdf.clamp_(self.least, self.largest)
 
 
 class TextureSubject(nn.Module):

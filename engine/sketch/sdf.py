@@ -22,7 +22,8 @@ from engine.errors import InputError
 from engine.mesh import Mesh
 from engine.sketch.closing import Body
 from engine.sketch.strokes import Stroke, split_strokes, subdivided
-from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion, joined
+from engine.sketch.thin import growth, thin_walls
+from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
 
 LEAN_REACH = 0.05
 """Over which distance the lean of a shell is averaged (the deviation of a Gaussian), engine units."""
@@ -52,7 +53,7 @@ def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float,
             f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
             "Check that the object has faces and is not scaled to zero.",
         )
-    sheets = sheets_of(strokes)
+    sheets = sheets_of(strokes, thickness)
     if closing <= 0:
         return StrokeUnion(strokes, sheets, thickness, ask).distance(points, NEAR)[0].astype(np.float32)
     if len(sheets.triangles) and thickness > 0:
@@ -64,10 +65,13 @@ def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float,
     return np.minimum(body.distance(points) + body.uncertainty, union.distance(points, NEAR)[0]).astype(np.float32)
 
 
-def sheets_of(strokes: list[Stroke]) -> Sheets:
-    """All faces that bound no volume, cut into triangles of at most SAMPLES."""
-    vertices, faces = joined([(stroke.vertices, stroke.sheet) for stroke in strokes])
-    return Sheets(subdivided(vertices, faces, SAMPLES)[0])
+def sheets_of(strokes: list[Stroke], thickness: float) -> Sheets:
+    """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, and the middles of walls of solid strokes
+    that are thinner than twice the thickness, and than the stroke as a whole: what is thin everywhere is grown instead."""
+    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in strokes]
+    solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
+    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in solids]
+    return Sheets(np.concatenate(bare + walls))
 
 
 def leaning(sheets: Sheets, body: Body, thickness: float) -> Sheets:

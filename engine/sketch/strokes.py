@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ class Stroke:
     bounding: np.ndarray
     sheet: np.ndarray
     radius: float
+
+    @cached_property
+    def surface(self) -> Triangles:
+        """The bounding faces, to measure distances to."""
+        return Triangles(self.vertices, self.bounding)
 
     @property
     def low(self) -> np.ndarray:
@@ -193,15 +199,19 @@ class Triangles:
 
     def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact distances [N] of points [N, 3], and the nearest places [N, 3]; infinite where there are no triangles."""
+        return self.nearest(points)[:2]
+
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`closest`, and the index of the face int64 [N] on which each place lies."""
         import igl
 
         if not len(points) or not len(self._faces):
-            return np.full(len(points), np.inf), np.zeros_like(points)
+            return np.full(len(points), np.inf), np.zeros_like(points), np.zeros(len(points), dtype=np.int64)
         if self._tree is None:
             self._tree = igl.AABB()
             self._tree.init(self._vertices, self._faces)
-        squared, _, places = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))
-        return np.sqrt(squared), places
+        squared, face, places = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))
+        return np.sqrt(squared), places, face
 
 
 def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from engine.errors import Cancelled
 from engine.sketch.nearest import NearestSamples
 from engine.sketch.strokes import Stroke, Triangles, inside, surface_samples
+from engine.sketch.thin import growth
 
 NEAR = 0.1
 """Distances to the strokes up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
@@ -73,7 +74,7 @@ class StrokeUnion:
     def __init__(self, strokes: list[Stroke], sheets: Sheets, thickness: float, ask: Ask) -> None:
         self.ask = ask
         self.solids = [stroke for stroke in strokes if len(stroke.solid)]
-        self.solid_growth = _alike(np.array([max(0.0, thickness - stroke.radius) for stroke in self.solids]), GROWTH_STEP * thickness)
+        self.solid_growth = _alike(np.array([growth(stroke, thickness) for stroke in self.solids]), GROWTH_STEP * thickness)
         self.groups = [
             Group.of(
                 *joined([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == grown]), grown
@@ -132,15 +133,15 @@ class StrokeUnion:
         """Make values [N] negative where a stroke encloses the point, as deep as it is in the stroke where it is deepest."""
         boxes = Boxes(points)
         unsigned = np.zeros(len(points), dtype=bool)
-        for stroke, growth in zip(self.solids, self.solid_growth, strict=True):
+        for stroke, grown in zip(self.solids, self.solid_growth, strict=True):
             self.listen()
             within = boxes.between(stroke.low, stroke.high)
             within = within[inside(stroke, points[within])]
             unsigned[within] = True
             near = within[close[within]]
-            depth, places = Triangles(stroke.vertices, stroke.bounding).closest(points[near])
-            deeper = -depth - growth < values[near]
-            values[near[deeper]], nearest[near[deeper]] = -depth[deeper] - growth, places[deeper]
+            depth, places = stroke.surface.closest(points[near])
+            deeper = -depth - grown < values[near]
+            values[near[deeper]], nearest[near[deeper]] = -depth[deeper] - grown, places[deeper]
         far = unsigned & ~close
         values[far] = -np.abs(values[far])
 

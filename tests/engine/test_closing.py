@@ -31,9 +31,9 @@ def in_engine_space(mesh: Mesh) -> Mesh:
     return mesh.with_vertices(SceneNormalization.of_bounds(mesh.vertices).to_engine(mesh.vertices))
 
 
-def handles(values: torch.Tensor) -> int:
+def handles(values: torch.Tensor, grid: TetGrid = GRID) -> int:
     """Genus, summed over the components, of the extracted surface, which must be closed."""
-    vertices, faces = Surface.from_sdf(GRID, values).extract()
+    vertices, faces = Surface.from_sdf(grid, values).extract()
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long().sort(dim=1).values
     unique, count = torch.unique(edges, dim=0, return_counts=True)
     assert (count == 2).all()
@@ -57,7 +57,7 @@ def test_closing_never_opens(name: str):
     on_strokes = sample_surface(sketch.vertices.astype(np.float64), sketch.faces.astype(np.int64), 1000, generator)
     strokes = split_strokes(sketch.vertices, sketch.faces)
     solids = [stroke for stroke in strokes if len(stroke.solid)]
-    sheets = sheets_of(strokes).triangles
+    sheets = sheets_of(strokes, THICKNESS).triangles
     chosen = sheets[generator.integers(max(len(sheets), 1), size=300 if len(sheets) else 0)]
     normals = np.cross(chosen[:, 1] - chosen[:, 0], chosen[:, 2] - chosen[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -83,7 +83,7 @@ def test_leaning_moves_the_skin_inwards_only_where_there_is_a_body():
     """A ribbon on a ball leans into it by the thickness; where the ribbon leaves the ball it stays where it was drawn."""
     ball, band = sphere(0.4, 24, 48), moved(ribbon(0.2, 1.6, across=5, along=33), 0, 0, 0.4)
     strokes = split_strokes(*(lambda mesh: (mesh.vertices, mesh.faces))(merge(ball, band)))
-    sheets = sheets_of(strokes)
+    sheets = sheets_of(strokes, 0.03)
     body = Body.of(StrokeUnion(strokes, sheets, 0.03, lambda: False), 0.04)
     moves = (leaning(sheets, body, 0.03).triangles - sheets.triangles).mean(axis=1)
     along = np.abs(sheets.samples[:, 0])
@@ -160,7 +160,7 @@ def test_radius_larger_than_the_object():
 
 def test_sheets_are_cut_small_and_keep_their_area():
     strokes = split_strokes(ribbon(0.3, 1.0).vertices, ribbon(0.3, 1.0).faces)
-    triangles = sheets_of(strokes).triangles
+    triangles = sheets_of(strokes, 0.03).triangles
     sides = np.linalg.norm(triangles - np.roll(triangles, -1, axis=1), axis=2)
     assert sides.max() <= 0.04
     corners = triangles.reshape(-1, 3)
