@@ -35,7 +35,7 @@ SLACK = 1.0
 """How far, in grid steps, the field may leave its start before it is pulled back, and the depth before it is noticed."""
 
 REACH = 2.0
-"""How far, in grid steps, the field may leave its start at most; where the sketch is thin, less (`engine.isosurface.bounds`)."""
+"""How far, in grid steps, the surface may sink under its start; where the sketch is thin, less (`engine.isosurface.bounds`)."""
 
 SDF_LR, DEFORM_LR, COLOUR_LR = 0.005, 0.05, 0.02
 """Adam's rates: of the field in grid steps, of the raw deformation, of the colours. The field is right to begin with: the grid's own
@@ -138,7 +138,7 @@ def fit_to_sketch(
     elif len(views.points):
         colour_field.initialize(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
     initial = surface.sdf.detach().clone()
-    bounds = field_bounds(surface.grid, initial, REACH * surface.grid.spacing)
+    _, largest = field_bounds(surface.grid, initial, REACH * surface.grid.spacing)
     optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)
     for step in range(steps):
         chosen = torch.randperm(len(views.cameras), generator=generator)[:batch].to(initial.device)
@@ -149,7 +149,7 @@ def fit_to_sketch(
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
         with torch.no_grad():
-            surface.sdf.clamp_(*bounds)
+            surface.sdf.clamp_(max=largest)
         on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
     return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
 
