@@ -78,6 +78,33 @@ def corners_to_vertices(values: np.ndarray, vertex_of_corner: np.ndarray, count:
     return (np.stack(sums, axis=1) / weights[:, None]).astype(np.float32)
 
 
+def uv_overlap(uvs: np.ndarray, lines: int = 128) -> float:
+    """Share of the faces' uv area that lies upon other faces, 0..1, once whole tiles (UDIM, repeats) are folded into one.
+
+    uvs [F, 3, 2]. Measured along `lines` level cuts through the layout: 1 - what is covered / the sum of what each face covers.
+    """
+    corners = np.asarray(uvs, dtype=np.float64)
+    corners = corners - np.floor(corners.mean(axis=1, keepdims=True))
+    corners = np.take_along_axis(corners, corners[..., 1:].argsort(axis=1), axis=1)
+    x, y = corners[..., 0], corners[..., 1]
+    total = covered = 0.0
+    for level in (np.arange(lines) + 0.5) / lines:
+        cut = np.flatnonzero((y[:, 0] < level) & (level < y[:, 2]))
+        a, b, c = x[cut, 0], x[cut, 1], x[cut, 2]
+        low, middle, high = y[cut, 0], y[cut, 1], y[cut, 2]
+        long_side = a + (c - a) * (level - low) / (high - low)
+        upper = level > middle
+        start, end = np.where(upper, b, a), np.where(upper, c, b)
+        under, over = np.where(upper, middle, low), np.where(upper, high, middle)
+        short_side = start + (end - start) * (level - under) / np.maximum(over - under, 1e-30)
+        left, right = np.minimum(long_side, short_side), np.maximum(long_side, short_side)
+        order = left.argsort()
+        left, right = left[order], np.maximum.accumulate(right[order])
+        total += float(np.abs(long_side - short_side).sum())
+        covered += float(np.maximum(right - np.maximum(left, np.concatenate([[-np.inf], right])[:-1]), 0).sum())
+    return max(0.0, 1 - covered / total) if total > 0 else 0.0
+
+
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [N, 3] through the affine matrix [4, 4], in float64."""
     matrix = np.asarray(matrix, dtype=np.float64)

@@ -58,10 +58,13 @@ last: Outcome | None = None
 """What the panel shows of the job before; written by `_ended` alone."""
 
 
-def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False) -> Outcome | None:
+def begin(
+    context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False, new_uv_layer: bool = False
+) -> Outcome | None:
     """Read the selection and start the engine, with the scene's settings or those given (JobSettings).
 
-    A selected result stands for what it was made from, unless `result_itself`.
+    A selected result stands for what it was made from, unless `result_itself`. `new_uv_layer` for a texture that is not to use the
+    object's own UVs.
     None where the job has begun, else why it has not; the scene is as before.
     """
     global running, last
@@ -72,8 +75,10 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
     except InputError as error:
         return _refused(error.message, error.fix, error.exit_code)
     try:
-        read = scene_read.read_sketch if mode == "refine" else scene_read.read_texture_target
-        reading = read(context, result_itself)
+        if mode == "refine":
+            reading = scene_read.read_sketch(context, result_itself)
+        else:
+            reading = scene_read.read_texture_target(context, result_itself, new_uv_layer)
         command = engine_process.find_command(preferences.engine_command(context))
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
@@ -92,6 +97,16 @@ def begin(context: bpy.types.Context, mode: str, settings: dict[str, Any] | None
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a job from those that are given. InputError where one cannot be used."""
     return JobSettings.from_dict(settings).to_dict()
+
+
+def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[str, ...]:
+    """What a user should know before the selection is textured; empty where there is nothing, or nothing usable is selected."""
+    try:
+        chosen = scene_read.chosen_objects(context, "texture", result_itself)
+        own_uvs = len(chosen) == 1 and chosen[0].type == "MESH" and chosen[0].data.uv_layers.active is not None
+        return scene_read.read_texture_target(context, result_itself).notes if own_uvs else ()
+    except SketchbridgeError:
+        return ()
 
 
 def step(context: bpy.types.Context, blocking: bool = False) -> bool:

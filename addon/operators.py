@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import bpy
 
-from . import checks, engine_log, engine_process, jobs, preferences, pulse, scene_show
+from . import checks, engine_log, engine_process, jobs, preferences, pulse, report, scene_show
 from .jobs import Outcome
 from .session import Phase
 
@@ -31,15 +31,21 @@ class _JobOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         with jobs.windowed(context):
-            refusal = jobs.begin(context, self.mode, result_itself=self.result_itself)
-            return self._told(refusal or jobs.run_blocking(context))
+            return self._told(self._begin(context) or jobs.run_blocking(context))
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or context.window is None:
             return self.execute(context)
-        refusal = jobs.begin(context, self.mode, result_itself=self.result_itself)
+        return self._start(context)
+
+    def _start(self, context: bpy.types.Context) -> set[str]:
+        """Begin, and leave the rest to the timer."""
+        refusal = self._begin(context)
         pulse.start()
         return {"FINISHED"} if refusal is None else self._told(refusal)
+
+    def _begin(self, context: bpy.types.Context) -> Outcome | None:
+        return jobs.begin(context, self.mode, result_itself=self.result_itself)
 
     def _told(self, outcome: Outcome) -> set[str]:
         for note in outcome.notes:
@@ -65,6 +71,31 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
     bl_label = "Texture"
     bl_options: ClassVar[set[str]] = {"REGISTER"}
     mode = "texture"
+    new_uv_layer: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="New UV Layer",
+        description="Unwrap the object into a UV layer of its own for the texture. Its other layers stay as they are",
+        options={"SKIP_SAVE"},
+    )
+    _warnings: tuple[str, ...] = ()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        return self._start(context) if self._warnings else super().execute(context)  # the former: the dialog's OK
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if not self.new_uv_layer and not bpy.app.background and context.window is not None:
+            self._warnings = jobs.warnings(context, self.result_itself)
+            if self._warnings:
+                self.new_uv_layer = True
+                return context.window_manager.invoke_props_dialog(self, width=420)
+        return super().invoke(context, event)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        for warning in self._warnings:
+            report.paragraph(self.layout, warning, "INFO", 60)
+        self.layout.prop(self, "new_uv_layer")
+
+    def _begin(self, context: bpy.types.Context) -> Outcome | None:
+        return jobs.begin(context, self.mode, result_itself=self.result_itself, new_uv_layer=self.new_uv_layer)
 
 
 class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
@@ -113,12 +144,12 @@ class _CheckOperator:
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         self._begin(context)
-        report = checks.run_blocking()
-        if report.failed:
-            self.report({"ERROR"}, " ".join(report.lines))  # type: ignore[attr-defined]
+        answer = checks.run_blocking()
+        if answer.failed:
+            self.report({"ERROR"}, " ".join(answer.lines))  # type: ignore[attr-defined]
             return {"CANCELLED"}
-        for line in report.lines:
-            self.report({"INFO"} if report.healthy else {"WARNING"}, line)  # type: ignore[attr-defined]
+        for line in answer.lines:
+            self.report({"INFO"} if answer.healthy else {"WARNING"}, line)  # type: ignore[attr-defined]
         return {"FINISHED"}
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:

@@ -19,6 +19,8 @@ from .geometry import Part
 from .scene_objects import MESH_LIKE, collect_instances, read_object, read_uvs
 from .scene_show import Place, Selection, hide, originals_of
 
+OVERLAP_WORTH_SAYING = 0.02
+
 
 class SceneError(InputError):
     """The selection cannot be used."""
@@ -82,10 +84,11 @@ def read_sketch(context: bpy.types.Context, result_itself: bool = False) -> Read
     return _reading(context, geometry.join(parts), tuple(names), leader, tuple(notes))
 
 
-def read_texture_target(context: bpy.types.Context, result_itself: bool = False) -> Reading:
-    """The one selected object with the UVs of its corners, unwrapped on a temporary copy where it has none. SceneError otherwise.
+def read_texture_target(context: bpy.types.Context, result_itself: bool = False, new_uv_layer: bool = False) -> Reading:
+    """The one selected object with the UVs of its corners. SceneError otherwise.
 
-    For a textured result what it was made from, unless `result_itself`.
+    Where it has none, or where a `new_uv_layer` is asked for, a temporary copy is unwrapped. For a textured result what it was made
+    from, unless `result_itself`.
     """
     objects = chosen_objects(context, "texture", result_itself)
     if len(objects) > 1:
@@ -97,10 +100,19 @@ def read_texture_target(context: bpy.types.Context, result_itself: bool = False)
             f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first."
         )
     with shown(context, objects):
-        part, new_uvs = _read_with_uvs(context, source)
+        part, new_uvs = _read_with_uvs(context, source, new_uv_layer)
     if part is None or part.uvs is None:
         raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
-    return _reading(context, part, (source.name,), source.name, (), new_uvs)
+    return _reading(context, part, (source.name,), source.name, overlap_notes(part.uvs) if new_uvs is None else (), new_uvs)
+
+
+def overlap_notes(uvs: np.ndarray) -> tuple[str, ...]:
+    """What to say, before the work, about UVs [F, 3, 2] whose faces lie upon each other; empty where hardly any do."""
+    share = geometry.uv_overlap(uvs)
+    if share < OVERLAP_WORTH_SAYING:
+        return ()
+    told = f"About {100 * share:.0f} % of the UV layout lies upon other faces (mirrored, repeated or in UDIM tiles)"
+    return (f"{told}, which would share their colours. A new UV layer gives each its own.",)
 
 
 def named_now(reading: Reading) -> Reading:
@@ -178,15 +190,17 @@ def mesh_from(source: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bpy.t
 
 
 def unwrap(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
-    """Give the mesh object a UV layer by Blender's Smart UV Project and return its UVs, float32 [corners, 2]."""
+    """Give the mesh object a new UV layer by Blender's Smart UV Project and return its UVs, float32 [corners, 2]."""
     layer = context.view_layer
     for other in layer.objects:
         other.select_set(False)
     obj.hide_set(False)
     obj.select_set(True)
     layer.objects.active = obj
-    if obj.data.uv_layers.active is None:
-        obj.data.uv_layers.new(name="UVMap")
+    added = obj.data.uv_layers.new(name="UVMap")
+    if added is None:
+        raise SceneError(f"'{obj.name}' has as many UV layers as Blender allows.", "Remove one that is not needed.")
+    obj.data.uv_layers.active = added
     bpy.ops.object.mode_set(mode="EDIT")
     try:
         bpy.ops.mesh.reveal(select=False)
@@ -197,9 +211,9 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
     return read_uvs(obj.data)
 
 
-def _read_with_uvs(context: bpy.types.Context, source: bpy.types.Object) -> tuple[Part | None, np.ndarray | None]:
+def _read_with_uvs(context: bpy.types.Context, source: bpy.types.Object, new_layer: bool) -> tuple[Part | None, np.ndarray | None]:
     """The object and its own UVs, or those that a copy of it was given."""
-    if source.type == "MESH" and source.data.uv_layers.active is not None:
+    if not new_layer and source.type == "MESH" and source.data.uv_layers.active is not None:
         return read_object(source, context.evaluated_depsgraph_get()), None
     with temporary_mesh_copy(context, source) as copy:
         if not len(copy.data.polygons):

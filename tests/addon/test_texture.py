@@ -133,3 +133,34 @@ def test_a_new_uv_layer_is_the_active_one_everywhere(scene: ModuleType) -> None:
     used = next(node for node in material.node_tree.nodes if node.type == "UVMAP").uv_map
     assert layers.active.name == used and layers[used].active_render
     assert material.node_tree.nodes.active.type == "TEX_IMAGE"
+
+
+def stacked(scene: ModuleType) -> bpy.types.Object:
+    """A cube all of whose faces lie upon each other in UV space."""
+    cube = add_cube()
+    layer = cube.data.uv_layers.new(name="Stacked")
+    layer.uv.foreach_set("vector", np.tile(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32), (6, 1)).ravel())
+    return cube
+
+
+def test_overlapping_uvs_are_told_before_the_work(scene: ModuleType) -> None:
+    stacked(scene)
+    jobs = part(scene, "jobs")
+    (warning,) = jobs.warnings(bpy.context)
+    assert warning.startswith("About 83 % of the UV layout lies upon other faces") and "new UV layer" in warning
+    assert jobs.begin(bpy.context, "texture") is None
+    assert jobs.running.session.notes == [warning]  # before the engine has said a word
+    jobs.run_blocking(bpy.context)
+    select(with_uvs(add_object("Quad", [[0, 0, 0], [1, 0, 0], [1, 1, 0]], [[0, 1, 2]])))
+    assert jobs.warnings(bpy.context) == ()
+
+
+def test_a_new_uv_layer_is_made_where_it_is_asked_for(scene: ModuleType) -> None:
+    cube = stacked(scene)
+    before = mesh_bytes(cube.data)
+    bpy.ops.sketchbridge.texture(new_uv_layer=True)
+    made = mesh_bytes(result().data)
+    uvs = np.frombuffer(made.pop("uv UVMap"), np.float32).reshape(-1, 2)
+    assert made == before == mesh_bytes(cube.data) and cube.data.uv_layers.keys() == ["Stacked"]
+    assert part(scene, "geometry").uv_overlap(uvs.reshape(-1, 4, 2)[:, :3]) < 0.02
+    assert result().data.uv_layers.active.name == "UVMap"

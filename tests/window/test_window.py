@@ -52,7 +52,9 @@ def scenario(found: dict[str, Any], name: str) -> dict[str, Any]:
 def test_the_button_returns_at_once_and_esc_cancels_nothing(found: dict[str, Any]) -> None:
     seen = scenario(found, "refine_with_the_mouse_elsewhere")
     assert seen["invoke_returns"] == ["FINISHED"] and seen["after_esc"] == "running" and seen["outcome"] == "done"
+    assert seen["cancelled"] == {"phase": "cancelled", "hidden": False, "selected": True}
     assert seen["result"] == "Cube refined" and seen["cube_hidden"]
+    assert (seen["growing_colours"], seen["result_colours"]) == ("VERTEX", "TEXTURE")
     assert seen["after_undo"] == ["Cube", "Other"] and seen["after_redo"] == ["Cube", "Cube refined", "Other"]
 
 
@@ -83,3 +85,9 @@ def test_checks_return_at_once(found: dict[str, Any]) -> None:
         seen["test_connection_seconds"] < 0.5 and seen["doctor_seconds"] < 0.5
     )  # a process is started meanwhile; both took seconds before
     assert seen["test_connection_report"][:2] == ["Test Connection", True] and seen["doctor_report"][0] == "Check Set-up"
+
+
+def test_overlapping_uvs_are_asked_about_before_anything_starts(found: dict[str, Any]) -> None:
+    seen = scenario(found, "overlapping_uvs_ask_first")
+    assert seen["asks"] == ["RUNNING_MODAL"] and not seen["runs_before_the_answer"] and seen["outcome"] == "done"
+    assert seen["layers"] == ["UVMap", "UVMap.001"] and seen["layers_of_the_original"] == ["UVMap"]
