@@ -35,6 +35,7 @@ from engine.results import JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import deviation
 from engine.sketch.sdf import sketch_sdf
+from engine.sketch.soundness import Soundness
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_told, painted_points
@@ -86,6 +87,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
     else:
         timer.start(Stage.SDF)
         surface = sketch_surface(local, numbers, device, timer.step)
+        start = Soundness.of(*(_array(part.detach()) for part in surface.extract()))
         timer.start(Stage.FIT)
         subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
 
@@ -101,6 +103,11 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
         mesh, maps = finish(*_extracted(subject), colours, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
     result = normalization.to_engine(mesh.vertices), mesh.faces
     found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
+    solid = {}
+    if settings.mode == "refine":
+        end = Soundness.of(*result)
+        solid = end.against(start)
+        _tell(reporter, end.faults(start))
     timer.step(1, 1)
     timer.close()
     return JobResult(
@@ -109,6 +116,8 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Ch
         {
             "deviation_mean_percent": found.mean_percent,
             "deviation_p95_percent": found.p95_percent,
+            "deviation_max_percent": found.max_percent,
+            **solid,
             **_report(settings, prompts, device, timer, mended),
         },
     )

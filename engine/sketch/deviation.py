@@ -24,12 +24,14 @@ class Deviation:
     """Distances in per cent of the sketch's bounding-box diagonal.
 
     mean_percent, p95_percent        over the samples of both surfaces together (each surface counts half)
+    max_percent                      the largest of all samples
     result_mean, result_p95          from the result to the sketch: what was added
     sketch_mean, sketch_p95          from the sketch to the result: what was lost
     """
 
     mean_percent: float
     p95_percent: float
+    max_percent: float
     result_mean: float
     result_p95: float
     sketch_mean: float
@@ -59,7 +61,8 @@ def deviation(
     on_step(2, 3)
     lost = closest(own_vertices, own_faces, on_sketch)[0] / sketch.diagonal * 100
     both, weight = np.concatenate([added, lost]), np.repeat([0.5 / len(added), 0.5 / len(lost)], [len(added), len(lost)])
-    figures = (both @ weight, _percentile(both, weight), added.mean(), np.percentile(added, 95), lost.mean(), np.percentile(lost, 95))
+    of_both = (both @ weight, _percentile(both, weight), both.max())
+    figures = (*of_both, added.mean(), np.percentile(added, 95), lost.mean(), np.percentile(lost, 95))
     return Deviation(*(float(figure) for figure in figures))
 
 
