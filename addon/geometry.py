@@ -7,8 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .surface_samples import sample_surface
+
+MOST_PAINT = 400_000
+"""Points of a whole sketch's paint; of more, every so many-th is kept."""
 SINGULAR_CONDITION = 1e7
 """A matrix with a larger condition number cannot be undone in single precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class Paint:
+    """The artist's colours at points on a surface, where they are more than what its vertices say between them.
+
+    points float64 [N, 3], in the space of the vertices; colours float32 [N, 3], sRGB-encoded 0..1, NaN where nobody chose one
+    """
+
+    points: np.ndarray
+    colours: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,26 +31,45 @@ class Part:
     """Triangles of one object or stroke, or of a whole sketch; whoever makes one says in which space.
 
     vertices float64 [V, 3], or float32 where they are sent; faces int32 [F, 3], counter-clockwise from outside;
-    colours float32 [V, 3], sRGB-encoded 0..1, a row of NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None
+    colours float32 [V, 3], sRGB-encoded 0..1, NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None; paint or None
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray | None = None
     uvs: np.ndarray | None = None
+    paint: Paint | None = None
 
 
 def join(parts: Sequence[Part]) -> Part:
-    """One part of several. Where some have colours those of the others are unknown, NaN; UVs are kept for a single part only."""
+    """One part of several. Parts without colours have unknown ones (NaN) where others have some; UVs are kept for a single part only."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets[:-1], strict=True)]).astype(np.int32)
-    colours = None
+    colours, paint = None, None
     if any(part.colours is not None for part in parts):
-        filled = [np.full((len(part.vertices), 3), np.nan, np.float32) if part.colours is None else part.colours for part in parts]
-        colours = np.concatenate(filled)
-    return Part(np.concatenate([part.vertices for part in parts]), faces, colours)
+        colours = np.concatenate([_colours(part) for part in parts])
+    if any(part.paint is not None for part in parts):
+        paints = [painted(part) for part in parts]
+        points, shades = np.concatenate([one.points for one in paints]), np.concatenate([one.colours for one in paints])
+        step = -(-len(points) // MOST_PAINT)
+        paint = Paint(points[::step], shades[::step])
+    return Part(np.concatenate([part.vertices for part in parts]), faces, colours, None, paint)
+
+
+def painted(part: Part, count: int = 20_000) -> Paint:
+    """A part's paint, or what its vertices say at points all over it."""
+    if part.paint is not None:
+        return part.paint
+    face, weights = sample_surface(part.vertices[part.faces], count)
+    corners = part.faces[face]
+    points = np.einsum("nk,nkd->nd", weights, part.vertices[corners].astype(np.float64))
+    return Paint(points, np.einsum("nk,nkd->nd", weights, _colours(part)[corners]).astype(np.float32))
+
+
+def _colours(part: Part) -> np.ndarray:
+    return np.full((len(part.vertices), 3), np.nan, np.float32) if part.colours is None else part.colours
 
 
 def join_all(parts: Sequence[Part | None]) -> Part | None:
@@ -47,9 +81,10 @@ def join_all(parts: Sequence[Part | None]) -> Part | None:
 def placed(part: Part, matrix: np.ndarray) -> Part:
     """The part through the affine matrix [4, 4]; faces still look outward where that mirrors."""
     vertices = transform(matrix, part.vertices)
+    paint = None if part.paint is None else replace(part.paint, points=transform(matrix, part.paint.points))
     if not is_mirrored(matrix):
-        return replace(part, vertices=vertices)
-    return replace(part, vertices=vertices, faces=part.faces[:, ::-1], uvs=None if part.uvs is None else part.uvs[:, ::-1])
+        return replace(part, vertices=vertices, paint=paint)
+    return replace(part, vertices=vertices, paint=paint, faces=part.faces[:, ::-1], uvs=None if part.uvs is None else part.uvs[:, ::-1])
 
 
 def linear_to_srgb(light: np.ndarray) -> np.ndarray:

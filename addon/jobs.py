@@ -86,7 +86,9 @@ def begin(
     if os.path.isdir(settings.get("model", "")):  # relative to this process's folder, which is not the engine's
         settings["model"] = os.path.abspath(settings["model"])
     sent = reading.part
-    session = Session(command, Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs), log)
+    paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)
+    submit = Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint)
+    session = Session(command, submit, log)
     if session.problem is not None:
         return _refused(session.problem.message, session.problem.fix, session.problem.exit_code)
     session.notes.extend(reading.notes)

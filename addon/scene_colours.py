@@ -1,4 +1,4 @@
-"""The colours of what is read: colour attributes, else what the materials show. sRGB-encoded 0..1, one a vertex.
+"""The colours of what is read, where the artist chose them: what the materials show, else colour attributes. sRGB-encoded 0..1.
 
 Blender's `.color` of an attribute, of a socket and of a material is linear light, also where it is stored as encoded bytes.
 """
@@ -11,37 +11,79 @@ import bpy
 import numpy as np
 
 from . import geometry
+from .geometry import Paint
+from .scene_shaders import Points, base_colour
+from .surface_samples import sample_surface
 
-_SHADERS = {"BSDF_PRINCIPLED": "Base Color", "BSDF_DIFFUSE": "Color", "EMISSION": "Color"}
-"""Shader nodes that tell an albedo, best first, and the socket that holds it."""
-MAX_IMAGE_PIXELS = 8192 * 8192
-UNKNOWN = np.full(3, np.nan)
-"""The colour of what nobody coloured: the engine neither shows nor holds it."""
-_DEFAULT_GREY = 0.8
-"""Linear albedo that Blender gives every new material."""
+PAINT_POINTS = 40_000
+"""Points of one object at which its textures are looked at."""
+SAME_SHADE = 2 / 255
+SEEN = 0.5
+"""Alpha from which a point of a texture counts as painted."""
 
 
-def vertex_colours(
-    mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], faces: np.ndarray, polygons: np.ndarray, uvs: np.ndarray | None
-) -> np.ndarray | None:
-    """float32 [V, 3] of an evaluated mesh, a row of NaN where nobody chose a colour; None where nobody chose any.
+def colours_of(
+    mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], vertices: np.ndarray, faces: np.ndarray, loops: np.ndarray,
+    polygons: np.ndarray,
+) -> tuple[np.ndarray | None, Paint | None]:  # fmt: skip
+    """What the artist chose of an evaluated mesh: (colours float32 [V, 3] of its vertices, what lies between them or None).
 
-    faces [F, 3] and the polygon [F] and uvs [F, 3, 2] of each triangle.
+    vertices [V, 3]; faces [F, 3], the loops [F, 3] and the polygon [F] of each triangle. Rows are NaN where nobody chose a colour, None
+    where nobody chose any. A material's colour counts before an attribute that the material does not use.
     """
-    attribute = mesh.color_attributes.active_color
-    if attribute is not None and len(attribute.data):
-        return _attribute_colours(mesh, attribute)
-    if not any(materials):
-        return None
-    slots = np.empty(len(mesh.polygons), np.int32)
+    slots, corners = np.empty(len(mesh.polygons), np.int32), np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", slots)
-    slot_of_face = np.minimum(slots[polygons], len(materials) - 1)
-    corners = np.empty((len(faces), 3, 3), np.float32)
-    for index in np.unique(slot_of_face):
-        chosen = slot_of_face == index
-        corners[chosen] = _material_corners(mesh, materials[index], faces[chosen], None if uvs is None else uvs[chosen])
-    colours = geometry.linear_to_srgb(geometry.corners_to_vertices(corners.reshape(-1, 3), faces.ravel(), len(mesh.vertices)))
-    return None if np.isnan(colours[faces]).all() else colours
+    mesh.polygons.foreach_get("loop_total", corners)
+    slots = np.minimum(slots, max(len(materials) - 1, 0))
+    vertex_of_loop = np.empty(len(mesh.loops), np.int32)
+    mesh.loops.foreach_get("vertex_index", vertex_of_loop)
+    at_loops = Points(mesh, np.arange(len(mesh.loops))[:, None], np.ones((len(mesh.loops), 1)))
+    light = _evaluated(at_loops, np.repeat(slots, corners), materials)
+    known = np.isfinite(light).all(axis=1)
+    if not known.any() and not at_loops.pixels:
+        return None, None
+    colours = _mean(light[known], vertex_of_loop[known], len(mesh.vertices))
+    apart = np.abs(geometry.linear_to_srgb(light[known]) - colours[vertex_of_loop[known]]).max(initial=0)
+    if apart < SAME_SHADE and not at_loops.pixels:
+        return colours, None
+    face, weights = sample_surface(vertices[faces], PAINT_POINTS)
+    light = _evaluated(Points(mesh, loops[face], weights, at_loops.pixels), slots[polygons[face]], materials, seen_only=True)
+    seen = ~np.isinf(light[:, 0])
+    points = np.einsum("nk,nkd->nd", weights, vertices[faces[face]])
+    if not np.isfinite(light[seen]).any():
+        return None, None
+    return colours if known.any() else None, Paint(points[seen], geometry.linear_to_srgb(light[seen]))
+
+
+def _evaluated(points: Points, slots: np.ndarray, materials: Sequence[bpy.types.Material | None], seen_only: bool = False) -> np.ndarray:
+    """Linear colour [N, 3] at points, each with the material of its slot; NaN where nobody chose one, with `seen_only` infinite where the
+    surface is transparent."""
+    light = np.full((len(points), 3), np.nan)
+    for slot in np.unique(slots):
+        here = slots == slot
+        chosen = points.chosen(here)
+        material = materials[slot] if slot < len(materials) else None
+        rgba = None if material is None else base_colour(material, chosen)
+        if rgba is None:
+            rgba = _painted_attribute(chosen)
+        if rgba is not None:
+            light[here] = np.where(rgba[:, 3:] < SEEN, np.inf if seen_only else np.nan, rgba[:, :3])
+    return light
+
+
+def _painted_attribute(points: Points) -> np.ndarray | None:
+    """The active colour attribute at points; None without one, and where it is white all over, as a new one is."""
+    rgba = points.attribute("")
+    if rgba is None or (len(rgba) and rgba[:, :3].min() > 1 - 1e-3):
+        return None
+    return np.concatenate([rgba[:, :3], np.ones((len(rgba), 1))], axis=1)
+
+
+def _mean(light: np.ndarray, vertex_of_loop: np.ndarray, count: int) -> np.ndarray:
+    """sRGB-encoded float32 [count, 3]: the mean of the known loops' colours [L, 3] at each vertex, NaN where there is none."""
+    mean = geometry.corners_to_vertices(light, vertex_of_loop, count)
+    mean[np.bincount(vertex_of_loop, minlength=count) == 0] = np.nan
+    return geometry.linear_to_srgb(mean)
 
 
 def stroke_colour(evaluated: bpy.types.Object, slot: int) -> np.ndarray:
@@ -50,86 +92,10 @@ def stroke_colour(evaluated: bpy.types.Object, slot: int) -> np.ndarray:
     material = materials[min(slot, len(materials) - 1)] if materials else None
     style = None if material is None else material.grease_pencil
     if style is None:
-        return np.full(3, 0.0)
+        return np.full(3, 0.0)  # Blender draws such strokes black
     return np.array((style.fill_color if style.show_fill and not style.show_stroke else style.color)[:3])
 
 
 def tinted(base: np.ndarray, tint: np.ndarray) -> np.ndarray:
     """Grease Pencil's vertex colours [N, 4], whose alpha is their strength, over the material's; sRGB-encoded [N, 3]."""
     return geometry.linear_to_srgb(base * (1 - tint[:, 3:]) + tint[:, :3] * tint[:, 3:])
-
-
-def _attribute_colours(mesh: bpy.types.Mesh, attribute: bpy.types.Attribute) -> np.ndarray:
-    values = np.empty(len(attribute.data) * 4, np.float32)
-    attribute.data.foreach_get("color", values)
-    light = values.reshape(-1, 4)[:, :3]
-    if attribute.domain == "CORNER":
-        vertex_of_corner = np.empty(len(mesh.loops), np.int32)
-        mesh.loops.foreach_get("vertex_index", vertex_of_corner)
-        light = geometry.corners_to_vertices(light, vertex_of_corner, len(mesh.vertices))
-    return geometry.linear_to_srgb(light)
-
-
-def _material_corners(mesh: bpy.types.Mesh, material: bpy.types.Material | None, faces: np.ndarray, uvs: np.ndarray | None) -> np.ndarray:
-    """Linear albedo at the corners of triangles with one material: [3] or [F, 3, 3]; `UNKNOWN` where nobody can tell or chose it."""
-    if material is None:
-        return UNKNOWN
-    socket = _albedo_socket(material)
-    if socket is None:
-        return _chosen(material.diffuse_color)
-    source = _source(socket)
-    if source is not None and source.type == "TEX_IMAGE" and source.image is not None and uvs is not None:
-        sampled = _sample(source.image, uvs)
-        if sampled is not None:
-            return sampled
-    if source is not None and source.type in ("VERTEX_COLOR", "ATTRIBUTE"):
-        attribute = mesh.color_attributes.get(getattr(source, "layer_name", "") or getattr(source, "attribute_name", ""))
-        if attribute is not None:
-            return geometry.srgb_to_linear(_attribute_colours(mesh, attribute))[faces]
-    if source is not None and source.type == "RGB":
-        return np.array(source.outputs[0].default_value[:3])
-    return _chosen(socket.default_value) if source is None else UNKNOWN
-
-
-def _chosen(colour: Sequence[float]) -> np.ndarray:
-    """Somebody's linear colour; `UNKNOWN` for the one that Blender gives by itself."""
-    value = np.array(colour[:3])
-    return UNKNOWN if np.allclose(value, _DEFAULT_GREY, atol=1e-3) else value
-
-
-def _source(socket: bpy.types.NodeSocket) -> bpy.types.Node | None:
-    """The node that a socket gets its value from, past reroutes; None where nothing is plugged in."""
-    seen = 0
-    while socket.is_linked and seen < 100:  # a loop of reroutes is a mistake that Blender allows
-        node = socket.links[0].from_node
-        if node.type != "REROUTE":
-            return node
-        socket, seen = node.inputs[0], seen + 1
-    return None
-
-
-def _albedo_socket(material: bpy.types.Material) -> bpy.types.NodeSocket | None:
-    if material.node_tree is None or not (bpy.app.version >= (5, 0) or material.use_nodes):
-        return None
-    for kind, name in _SHADERS.items():
-        for node in material.node_tree.nodes:
-            if node.type == kind:
-                return node.inputs[name]
-    return None
-
-
-def _sample(image: bpy.types.Image, uvs: np.ndarray) -> np.ndarray | None:
-    """Linear colours of the nearest texels at uvs [..., 2], repeated beyond 0..1; None where the image has no pixels."""
-    width, height = image.size
-    if not 0 < width * height <= MAX_IMAGE_PIXELS or image.channels < 3:
-        return None
-    pixels = np.empty(width * height * image.channels, np.float32)
-    image.pixels.foreach_get(pixels)
-    if len(pixels) == 0:
-        return None
-    pixels = pixels.reshape(height, width, image.channels)
-    column = np.floor(uvs[..., 0] % 1.0 * width).astype(int).clip(0, width - 1)
-    row = np.floor(uvs[..., 1] % 1.0 * height).astype(int).clip(0, height - 1)
-    texels = pixels[row, column, :3]
-    encoded = not image.is_float and image.colorspace_settings.name == "sRGB"
-    return geometry.srgb_to_linear(texels) if encoded else texels

@@ -89,7 +89,8 @@ def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | No
     mesh.loop_triangles.foreach_get("polygon_index", polygons)
     faces = faces.reshape(-1, 3)
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
-    return Part(vertices, faces, scene_colours.vertex_colours(mesh, materials, faces, polygons, uvs), uvs)
+    colours, paint = scene_colours.colours_of(mesh, materials, vertices, faces, corners.reshape(-1, 3), polygons)
+    return Part(vertices, faces, colours, uvs, paint)
 
 
 def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:

@@ -245,5 +245,6 @@ def _reading(
         np.ascontiguousarray(part.faces, dtype=np.int32),
         part.colours,
         None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32),
+        None if part.paint is None else geometry.Paint((part.paint.points - origin).astype(np.float32), part.paint.colours),
     )
     return Reading(sent, origin, names, uids, active, matrix, Place.of(context), Selection.of(context.view_layer), notes, new_uvs)

@@ -5,6 +5,7 @@ Nothing here reports, measures time or writes files: `engine.job`, the step benc
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.camera import Cameras
 from engine.diffusion.prior import ControlledPrior, Prior
 from engine.diffusion.prompts import DESCRIPTORS, check_prompt, target_prompt
-from engine.guidance.methods import source_text
+from engine.guidance.methods import METHODS, source_text, view_weight
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
+from engine.guidance.surface_noise import surface_noise
 from engine.guidance.two_stage import TwoStage
 from engine.job_fields import Hyperparameters
 from engine.render.base import Rasterizer
@@ -26,6 +29,9 @@ from engine.view_batch import ViewBatch, sample_view_batch
 
 LONGEST_WORDS = "on a white background, overhead view"
 """The longest words that `engine.view_batch` adds to a prompt: one that fits together with these fits with all others."""
+
+SAMPLES_A_LATENT = 8
+"""Places of the surface along a side of a latent pixel, for noise that belongs to the surface."""
 
 ViewSampler = Callable[[torch.Generator], ViewBatch]
 
@@ -177,7 +183,22 @@ class Distillation:
 
     def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
         """The guidance's loss for the views, a scalar, and its figures."""
-        return distill(self.prior, views.rgb, self.conditions(views, view_batch), guidance, self.generator)
+        noise = None
+        if guidance.entry.held:
+            noise = functools.partial(self.noise_of_the_surface, view_batch.cameras)
+        return distill(self.prior, views.rgb, self.conditions(views, view_batch), guidance, self.generator, noise=noise)
+
+    @torch.no_grad()
+    def noise_of_the_surface(self, cameras: Cameras, latents: Tensor) -> Tensor:
+        """Noise of the latents' shape [B, C, h, h] that all views of a place share, the same through the whole job."""
+        assert self._seen is not None
+        vertices, faces = self._seen
+        side = latents.shape[-1] * SAMPLES_A_LATENT
+        rast, _ = self.rasterizer.rasterize(cameras.clip(vertices), faces, (side, side))
+        points, _ = self.rasterizer.interpolate(vertices, rast, faces)
+        # rasterizers begin at the bottom row, images at the top
+        noise = surface_noise(points.flip(1), rast.flip(1)[..., 3] > 0, latents.shape[-1], latents.shape[1], self.generator.initial_seed())
+        return noise.to(latents)
 
     def conditions(self, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
         """Target and source conditions, one a view; a prior that looks at the surface sees the same in both."""
@@ -185,7 +206,8 @@ class Distillation:
         control = control_of(views, cameras) if isinstance(self.prior, ControlledPrior) else None
         target = self.prior.embed([self.prompts.target_for(words) for words in view_batch.words], cameras)
         source = self.prior.embed([self.prompts.source_for(words) for words in view_batch.words], cameras)
-        return ConditionPair(target.under(control), source.under(control))
+        against = view_weight(cameras.azimuth) if METHODS[self.prompts.method].y_src == "views" else None
+        return ConditionPair(target.under(control), source.under(control), against)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss in the subject's parameters."""

@@ -65,7 +65,9 @@ class Mesh:
                 f"Faces must refer to vertices 0 to {len(self.vertices) - 1}; got {low} to {high}.",
                 "The file or message is damaged: export the object again.",
             )
-        for name, array, length in (("colours", self.colours, len(self.vertices)), ("uvs", self.uvs, len(self.faces))):
+        layers = [("colours", self.colours, len(self.vertices)), ("uvs", self.uvs, len(self.faces))]
+        layers += [] if self.paint is None else [("painted colours", self.paint.colours, len(self.paint.points))]
+        for name, array, length in layers:
             if array is not None and len(array) != length:
                 raise InputError(
                     "sketch_layers",

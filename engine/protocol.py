@@ -120,7 +120,8 @@ class Submit:
     """Host: do this.
 
     Space is the host's (engine.conventions): right-handed, +Z up, any origin and scale; all answers are in the same.
-    Colours sRGB-encoded 0..1; uvs per face corner, v up.
+    Colours sRGB-encoded 0..1, a row of NaN where nobody chose one; uvs per face corner, v up.
+    Paint is what the colours are at points on the surface, where that is more than what the vertices say between them.
     """
 
     job: str
@@ -129,6 +130,8 @@ class Submit:
     faces: np.ndarray = field(metadata=_array("<i4", None, 3))
     colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
     uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
+    paint_points: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
+    paint_colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from engine import protocol
 from engine.errors import Cancelled, SketchbridgeError
 from engine.formats.png import encode_png
 from engine.memory import out_of_memory
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Paint
 from engine.protocol import Message
 
 if TYPE_CHECKING:
@@ -114,7 +114,10 @@ def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResul
     settings = JobSettings.from_dict(submit.settings)
     module, _, function = job_name.partition(":")
     run_job: Callable[[Mesh, JobSettings, Reporter], JobResult] = getattr(importlib.import_module(module), function)
-    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs), settings, reporter)
+    paint = None
+    if submit.paint_points is not None and submit.paint_colours is not None:
+        paint = Paint(submit.paint_points, submit.paint_colours)
+    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint), settings, reporter)
 
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:

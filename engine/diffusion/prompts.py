@@ -129,6 +129,15 @@ def view_of(prompt: str) -> str | None:
     return found.group(1) if found else None
 
 
+def from_the_front(view: str) -> str:
+    """A view's words with the view from the front in place of its own.
+
+    >>> from_the_front("on a white background, side view")
+    'on a white background, front view'
+    """
+    return re.sub(rf"\b({'|'.join(VIEWS)})(\s+view)\b", r"front\2", view)
+
+
 def unknown_words(prompt: str, known: Collection[str]) -> list[str]:
     """Content words of the prompt that are not among `known` (compared in the singular), in order."""
     vocabulary = {singular(word.lower()) for word in known}

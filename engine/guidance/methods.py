@@ -15,16 +15,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from engine.diffusion.prompts import DESCRIPTORS, NEGATIVE, join, source_prompt, target_prompt
+from engine.diffusion.prompts import DESCRIPTORS, NEGATIVE, from_the_front, join, source_prompt, target_prompt
 from engine.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Role = Literal["target", "uncond", "source", "reference"]
-"""What an estimate is for: a prompt at x_t, or ("reference") the source prompt at the noised unedited image."""
+Role = Literal["target", "uncond", "source", "reference", "later"]
+"""What an estimate is for: a prompt at x_t, ("reference") the source prompt at the noised unedited image, or ("later") the target
+prompt at a slightly later timestep with the same noise."""
 
 Use = Literal["image", "edit", "illusion", "job"]
+EVERYWHERE: tuple[Use, ...] = ("image", "edit", "illusion", "job")
+
+LATER = 0.1
+"""ASD's t+ lies this share of t - t_low above t."""
 
 NFSD_SWITCH = 0.2
 """Below this fraction of the schedule (t < 200 of 1,000) NFSD takes u for the denoising part."""
@@ -90,6 +95,48 @@ def dds(target: Tensor, reference: Tensor, weight: float) -> Tensor:
     return weight * (target - reference)
 
 
+def ism(uncond: Tensor, cond: Tensor, before: Tensor, scale: float) -> Tensor:
+    """Interval score matching (Liang et al. 2023, LucidDreamer, eq. 14): u + s (c - u) - eps(x_s, s; "").
+
+    before  the unconditional estimate at s < t, from which one DDIM step leads to x_t (`pf_ode.invert`)
+    """
+    return cfg(uncond, cond, scale) - before
+
+
+def asd(uncond: Tensor, cond: Tensor, later: Tensor, scale: float) -> Tensor:
+    """Asynchronous score distillation (Ma et al. 2024, ScaleDreamer, eq. 9): u + s (c - u) - c(x_t+, t+), t+ > t, the same noise.
+
+    The estimate at a later timestep takes the place of VSD's trained score of the images.
+    """
+    return cfg(uncond, cond, scale) - later
+
+
+def perp_neg(uncond: Tensor, cond: Tensor, negative: Tensor, noise: Tensor, weight: Tensor | float, scale: float) -> Tensor:
+    """Perp-Neg in SDS (Armandpour et al. 2023, eq. 8): u + s (p - w (q - <q, p> / |p|^2 p)) - n, p = c - u, q = neg - u.
+
+    Of the negative prompt only what is perpendicular to the prompt is taken away, so that what both share stays.
+    weight  w >= 0, one for all or [B]; w = 0 is SDS
+    """
+    wanted, unwanted = cond - uncond, negative - uncond
+    axes = tuple(range(1, cond.dim()))
+    shared = (unwanted * wanted).sum(axes, keepdim=True) / wanted.square().sum(axes, keepdim=True).clamp(min=1e-12)
+    apart = unwanted - shared * wanted
+    away = weight * apart if isinstance(weight, (int, float)) else weight.to(cond).view(-1, *([1] * (cond.dim() - 1))) * apart
+    return uncond + scale * (wanted - away) - noise
+
+
+def view_weight(azimuth: Tensor) -> Tensor:
+    """Perp-Neg's weight of the negative "front view" for cameras at azimuth [B] in degrees, 0 = front: 0 there, 1.6 at the side, 2 behind.
+
+    a exp(-b r) + c with the published (4, 0.5, -2.426) between front and side and (1, 0.5, 0.967) between side and back; r falls
+    from 1 to 0 over each quarter turn. Of the published pair of negatives this is the one that a second face comes from.
+    """
+    turned = ((azimuth + 180) % 360 - 180).abs() / 90
+    ahead = (4 * (-0.5 * (1 - turned)).exp() - 2.426).clamp(min=0)
+    behind = (-0.5 * (2 - turned)).exp() + 0.967
+    return ahead.where(turned < 1, behind)
+
+
 def bridge(psi_source: Tensor, psi_target: Tensor) -> Tensor:
     """The full bridge: descend on psi_src - psi_tgt, where psi decodes one noisy image along the probability-flow ODE.
 
@@ -105,9 +152,11 @@ class Estimates:
     of             by role
     noise          n, the noise in x_t
     early          bool [B], t below NFSD_SWITCH of the schedule
-    particle       the score of the images being made, where the method learns it
     scale          the method's strength
     source_weight  w2 of CSD at this step
+    particle       the score of the images being made, where the method learns it
+    slope          the estimate from which the last step of an inversion led to x_t
+    against        how much each item [B] is to be held off its source prompt
     """
 
     of: Mapping[Role, Tensor]
@@ -116,6 +165,8 @@ class Estimates:
     scale: float
     source_weight: float
     particle: Tensor | None = None
+    slope: Tensor | None = None
+    against: Tensor | float = 1.0
 
     @property
     def target(self) -> Tensor:
@@ -138,11 +189,46 @@ class Estimates:
         return self.of["reference"]
 
     @property
+    def later(self) -> Tensor:
+        """c at the later timestep."""
+        return self.of["later"]
+
+    @property
+    def before(self) -> Tensor:
+        """`slope`; ValueError where x_t was not reached by inversion."""
+        if self.slope is None:
+            raise ValueError("this method needs an x_t that was reached by inversion")
+        return self.slope
+
+    @property
     def particles(self) -> Tensor:
         """eps_lora; ValueError where the caller gave no score of the images."""
         if self.particle is None:
             raise ValueError("this method needs `particles`, a score of the images being made")
         return self.particle
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """How x_t is reached from the image along the probability-flow ODE, instead of by fresh noise. n is then (x_t - alpha x) / sigma.
+
+    under  whose prompt is followed
+    steps  DDIM intervals between timestep 0 and t
+    scale  classifier-free guidance on the way; 1 = the prompt alone, negative = away from it
+    last   length of the last interval as a share of the schedule; None = as long as the others
+    eta    fresh noise at each interval, as a share of DDIM's deviation
+    """
+
+    under: Literal["target", "uncond", "source"]
+    steps: int
+    scale: float = 1.0
+    last: float | None = None
+    eta: float = 0.0
+
+    @property
+    def evaluations(self) -> int:
+        """Of the prior, an image."""
+        return self.steps * (1 if self.scale == 1.0 else 2)
 
 
 @dataclass(frozen=True)
@@ -158,7 +244,11 @@ class Method:
     edit_strength  the highest timestep on a given picture, as a share of the schedule, if the user does not say
     lean           scale 1 needs the target's estimate alone: cfg(u, c, 1) = c, the others cancel
     stages         2 = stage 1 is SDS, and this is the direction of stage 2
-    y_src          what its source prompt says: the descriptors of a poor image, or NFSD's negative words
+    y_src          what its source prompt says: the descriptors of a poor image, NFSD's negative words, or in 3D ("views") the
+                   prompt from the front
+    inversion      how x_t is reached; None = by fresh noise
+    falling        t falls over the stage from the highest timestep to this share of the schedule; None = t is drawn from a range
+    held           each image keeps one noise through the run
     particles      it learns a score of the images being made: the prior must be an `AdaptablePrior`
     bridge         it ends with steps along the full bridge
     """
@@ -172,13 +262,21 @@ class Method:
     lean: bool = False
     edit_strength: float = 0.6
     stages: int = 1
-    y_src: Literal["descriptors", "negative"] = "descriptors"
+    y_src: Literal["descriptors", "negative", "views"] = "descriptors"
+    inversion: Inversion | None = None
+    falling: float | None = None
+    held: bool = False
     particles: bool = False
     bridge: bool = False
 
     def roles(self, scale: float) -> tuple[Role, ...]:
         """The estimates of a step at this scale."""
         return ("target",) if self.lean and scale == 1.0 else self.needs
+
+    def evaluations(self, scale: float) -> int:
+        """Evaluations of the prior for a step of one image at this scale; a training pass counts as three."""
+        on_the_way = self.inversion.evaluations if self.inversion else 0
+        return len(self.roles(scale)) + on_the_way + (3 if self.particles else 0)
 
     def scale_for(self, image_size: int) -> float:
         """The strength for a prior of this many pixels a side."""
@@ -238,6 +336,57 @@ METHODS: dict[str, Method] = {
         small_scale=7.5,
         uses=("image", "job"),
     ),
+    "perp_neg": Method(
+        "Perp-Neg",
+        lambda e: perp_neg(e.uncond, e.target, e.source, e.noise, e.against, e.scale),
+        ("target", "uncond", "source"),
+        scale=40.0,
+        small_scale=7.5,
+        uses=("image", "job"),
+        y_src="views",
+    ),
+    "asd": Method(
+        "ASD",
+        lambda e: asd(e.uncond, e.target, e.later, e.scale),
+        ("target", "uncond", "later"),
+        scale=7.5,
+        uses=("image", "illusion", "job"),
+    ),
+    "ism": Method(
+        "ISM",
+        lambda e: ism(e.uncond, e.target, e.before, e.scale),
+        ("target", "uncond"),
+        scale=7.5,
+        uses=("image", "illusion", "job"),
+        inversion=Inversion("uncond", 4, last=0.05),
+    ),
+    "sdi": Method(
+        "SDI",
+        lambda e: sds(e.uncond, e.target, e.noise, e.scale),
+        ("target", "uncond"),
+        scale=7.5,
+        uses=("image", "job"),
+        inversion=Inversion("target", 10, scale=-7.5, eta=0.3),
+        falling=0.25,
+    ),
+    "cfd": Method(
+        "CFD",
+        lambda e: sds(e.uncond, e.target, e.noise, e.scale),
+        ("target", "uncond"),
+        scale=7.5,
+        uses=("image", "job"),
+        falling=0.02,
+        held=True,
+    ),
+    "inverted": Method(
+        "calibrated at an inverted x_t, two-stage",
+        lambda e: calibrated(e.target, e.source, e.scale),
+        ("target", "source"),
+        scale=25.0,
+        uses=EVERYWHERE,
+        stages=2,
+        inversion=Inversion("source", 5),
+    ),
     "vsd": Method(
         "VSD",
         lambda e: vsd(e.uncond, e.target, e.particles, e.scale),
@@ -266,7 +415,14 @@ METHODS: dict[str, Method] = {
     "ddim": Method("DDIM", None, ("target", "uncond"), scale=7.5, uses=("image",), lean=True),
     "sdedit": Method("SDEdit", None, ("target", "uncond"), scale=7.5, uses=("edit",), lean=True),
 }
-"""Name -> method. NFSD's "source" is its negative prompt."""
+"""Name -> method.
+
+SDI (Lukoianov et al. 2024, eq. 11) is SDS with the noise that inverts the image under its prompt. CFD (Yan et al. 2025, eq. 9) is
+SDS along one noise: each seed follows a path of its own, as in DSD (Xu et al. 2024); `surface_noise` anchors that noise in 3D.
+"inverted" is of this project: the calibrated direction at the x_t that the image inverts to under y_src, on the very path that the
+bridge takes, instead of at a random one. Nothing of it is left to chance; the error of taking the bridge in one step stays.
+NFSD's and Perp-Neg's "source" is a negative prompt.
+"""
 
 
 def methods_for(*uses: Use) -> tuple[str, ...]:
@@ -292,4 +448,7 @@ def source_text(name: str, prompt: str, view: str = "", given: str | None = None
     """
     if given:
         return target_prompt(given, view)
-    return join(NEGATIVE) if METHODS[name].y_src == "negative" else source_prompt(prompt, view, descriptors)
+    told = METHODS[name].y_src
+    if told == "views" and view:
+        return target_prompt(prompt, from_the_front(view))
+    return source_prompt(prompt, view, descriptors) if told == "descriptors" else join(NEGATIVE)

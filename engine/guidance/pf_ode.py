@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL
 from engine.guidance import methods
+from engine.guidance.methods import Inversion
 
 Solver = Literal["ddim", "heun"]
 
@@ -28,10 +29,10 @@ class GuidedPrompt:
     conditions: Conditions
     scale: float = 1.0
 
-    def noise(self, prior: Prior, x_t: Tensor, t: int) -> Tensor:
-        """u + s (c - u) at x_t [B, ...] and one t for all, from one call of the prior."""
+    def noise(self, prior: Prior, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """u + s (c - u) at x_t [B, ...] and t, one for all or int64 [B], from one call of the prior."""
         count = x_t.shape[0]
-        steps = torch.full((count,), t, dtype=torch.long, device=x_t.device)
+        steps = torch.as_tensor(t, device=x_t.device).expand(count)
         wanted = self.conditions.expand(count)
         if self.scale == 1.0:
             return prior.predict_noise(x_t, steps, wanted)
@@ -46,11 +47,17 @@ def time_grid(prior: Prior, steps: int, last: int | None = None, first: int = 0)
     return sorted(set(torch.linspace(first, last, steps + 1, dtype=torch.float64).round().long().tolist()))
 
 
+def levels(prior: Prior, t: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma at t, one for all or int64 [B], shaped to multiply `like` [B, ...], neither below MIN_LEVEL."""
+    alpha, sigma = prior.schedule.levels(torch.atleast_1d(torch.as_tensor(t)), like)
+    return alpha.clamp(min=MIN_LEVEL), sigma.clamp(min=MIN_LEVEL)
+
+
 def integrate_ode(prior: Prior, x: Tensor, guided: GuidedPrompt, times: Sequence[int], solver: Solver = "ddim") -> Tensor:
     """x [B, ...] at level times[0], moved along the ODE through all times (rising = inversion, falling = decoding)."""
     for t, t_next in pairwise(times):
-        alpha, sigma = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t]), x))
-        alpha_next, sigma_next = (level.clamp(min=MIN_LEVEL) for level in prior.schedule.levels(torch.tensor([t_next]), x))
+        alpha, sigma = levels(prior, t, x)
+        alpha_next, sigma_next = levels(prior, t_next, x)
         span = sigma_next / alpha_next - sigma / alpha
         slope = guided.noise(prior, x, t)
         end = x / alpha + span * slope
@@ -84,6 +91,33 @@ def sample(
             on_step(x / prior.schedule.levels(torch.tensor([t_next]), x)[0].clamp(min=MIN_LEVEL))
     steps_of_t = torch.full((x.shape[0],), times[-1], dtype=torch.long, device=x.device)
     return prior.schedule.clean_estimate(x, guided.noise(prior, x, times[-1]), steps_of_t)
+
+
+def invert(
+    prior: Prior, clean: Tensor, t: Tensor, guided: GuidedPrompt, inversion: Inversion, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(x_t, slope): latents [B, ...] carried from timestep 0 to each item's own t int64 [B] by DDIM intervals under a prompt.
+
+    slope  the noise estimate of the last interval, at the level before t (ISM's eps(x_s, s))
+    With eta > 0 each interval also adds fresh noise of eta times DDIM's deviation, sqrt((1 - ab_s) / (1 - ab_t) (1 - ab_t / ab_s)).
+    """
+    share = torch.linspace(0, 1, inversion.steps + 1, dtype=torch.float64, device=t.device)
+    times = (share[:, None] * t).round().long()
+    if inversion.last is not None:  # intervals as even as they come up to s, then one of fixed length
+        before = (t - round(inversion.last * len(prior.schedule))).clamp(min=0)
+        share = torch.linspace(0, 1, inversion.steps, dtype=torch.float64, device=t.device)
+        times = torch.cat([(share[:, None] * before).round().long(), t[None]])
+    x = clean * prior.schedule.levels(times[0], clean)[0]
+    slope = torch.zeros_like(clean)
+    for now, after in pairwise(times):
+        (alpha, sigma), (alpha_after, sigma_after) = levels(prior, now, x), levels(prior, after, x)
+        slope = guided.noise(prior, x, now)
+        x = alpha_after * (x / alpha + (sigma_after / alpha_after - sigma / alpha) * slope)
+        if inversion.eta:
+            deviation = sigma / sigma_after * (1 - (alpha_after / alpha) ** 2).clamp(min=0).sqrt()
+            fresh = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+            x = x + inversion.eta * deviation * fresh
+    return x, slope
 
 
 @dataclass(frozen=True)

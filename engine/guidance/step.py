@@ -6,6 +6,7 @@ All conditions of a step go to the prior in one batch. `engine.guidance.methods`
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -15,9 +16,13 @@ from torch import Tensor
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL, NoiseSchedule, sample_timesteps
 from engine.errors import InputError
-from engine.guidance.methods import METHODS, NFSD_SWITCH, Estimates, Method, Role, method_named
+from engine.guidance.methods import LATER, METHODS, NFSD_SWITCH, Estimates, Inversion, Method, Role, method_named
+from engine.guidance.pf_ode import GuidedPrompt, invert
 
 Weighting = Literal["sigma2", "x0", "one"]
+
+NoiseSource = Callable[[Tensor], Tensor]
+"""Latents [B, ...] -> standard normal noise of their shape."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,13 @@ class GuidanceSettings:
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """The noise estimates of a step: so many evaluations of the prior an image."""
+        """The noise estimates of a step."""
         return self.entry.roles(self.strength)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the prior for a step of one image; a training pass counts as three."""
+        return self.entry.evaluations(self.strength)
 
 
 class ParticleScore(Protocol):
@@ -91,15 +101,18 @@ class ParticleScore(Protocol):
 class ConditionPair:
     """What the images should become and what they look like now: one condition for all, or one for each (view words).
 
-    source  y_src; NFSD's negative prompt; None for methods that need none (SDS, VSD)
+    source   y_src; NFSD's negative prompt; None for methods that need none (SDS, VSD)
+    against  Perp-Neg: how much each item [B] is to be held off its source; None = 1
     """
 
     target: Conditions
     source: Conditions | None = None
+    against: Tensor | None = None
 
     def select(self, index: list[int]) -> ConditionPair:
         """The conditions at these places, in this order."""
-        return ConditionPair(self.target.select(index), None if self.source is None else self.source.select(index))
+        source = None if self.source is None else self.source.select(index)
+        return ConditionPair(self.target.select(index), source, None if self.against is None else self.against[index])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,12 +122,16 @@ class ConditionPair:
 
 @dataclass(frozen=True)
 class Noised:
-    """Latents `clean` [B, ...] at timesteps t [B] with noise [B, ...]: x_t = alpha_t clean + sigma_t noise."""
+    """Latents `clean` [B, ...] at timesteps t [B] with noise [B, ...]: x_t = alpha_t clean + sigma_t noise.
+
+    slope  the noise estimate that led there, where x_t was reached by inversion
+    """
 
     clean: Tensor
     t: Tensor
     noise: Tensor
     x_t: Tensor
+    slope: Tensor | None = None
 
 
 def distill(
@@ -125,16 +142,18 @@ def distill(
     generator: torch.Generator,
     *,
     particles: ParticleScore | None = None,
+    noise: NoiseSource | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """(loss, figures) for images [B, 3, H, W] in 0..1; the gradient at the prior's latents is w(t) * direction / B.
 
     particles  VSD's score of the images themselves
+    noise      the caller's own noise, such as one that belongs to the surface (`surface_noise`); None draws it afresh
     figures    "t" mean timestep, "gradient" root mean square of w(t) * direction, and "particle_loss" with VSD
     """
     latents = prior.encode(images, generator)
     if settings.weighting == "x0" and latents.requires_grad:
         latents.register_hook(prior.precondition)
-    return distill_latents(prior, latents, prompts, settings, generator, particles=particles)
+    return distill_latents(prior, latents, prompts, settings, generator, particles=particles, noise=noise)
 
 
 def distill_latents(
@@ -146,6 +165,7 @@ def distill_latents(
     *,
     reference: Tensor | None = None,
     particles: ParticleScore | None = None,
+    noise: NoiseSource | None = None,
     timesteps: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """As `distill` for latents [B, ...].
@@ -153,7 +173,14 @@ def distill_latents(
     reference  the latents of the unedited images, for DDS
     timesteps  int64 [B] chosen by the caller; None draws them by the settings
     """
-    noised = add_noise(prior.schedule, latents.detach(), settings, generator, timesteps)
+    clean = latents.detach()
+    t = timesteps
+    if t is None:
+        t = sample_timesteps(prior.schedule, len(clean), settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
+    if settings.entry.inversion is None:
+        noised = add_noise(prior.schedule, clean, t, draw_noise(clean, generator, settings.shared_noise) if noise is None else noise(clean))
+    else:
+        noised = reach(prior, clean, t, prompts, settings.entry.inversion, generator)
     of = predict_roles(prior, settings, noised, prompts, reference)
     particle = None
     if particles is not None and settings.entry.particles:
@@ -165,7 +192,9 @@ def distill_latents(
     direction = settings.entry.direction
     assert direction is not None  # GuidanceSettings refuses methods that sample
     gradient = timestep_weight(prior.schedule, noised.t, noised.clean, settings.weighting) * direction(
-        Estimates(of, noised.noise, early, strength, source_weight, particle)
+        Estimates(
+            of, noised.noise, early, strength, source_weight, particle, noised.slope, 1.0 if prompts.against is None else prompts.against
+        )
     )
     figures = {"t": float(noised.t.float().mean()), "gradient": float(gradient.square().mean().sqrt())}
     if particles is not None and particle is not None:
@@ -173,15 +202,29 @@ def distill_latents(
     return surrogate(latents, gradient), figures
 
 
-def add_noise(
-    schedule: NoiseSchedule, clean: Tensor, settings: GuidanceSettings, generator: torch.Generator, timesteps: Tensor | None = None
-) -> Noised:
-    """Latents [B, ...] noised to timesteps drawn by the settings, or to those given (int64 [B])."""
-    t = timesteps
-    if t is None:
-        t = sample_timesteps(schedule, len(clean), settings.t_low, settings.t_high, generator, settings.stratified, clean.device)
-    noise = draw_noise(clean, generator, settings.shared_noise)
+def add_noise(schedule: NoiseSchedule, clean: Tensor, t: Tensor, noise: Tensor) -> Noised:
+    """Latents [B, ...] noised to timesteps t int64 [B]."""
     return Noised(clean, t, noise, schedule.add_noise(clean, noise, t))
+
+
+def reach(prior: Prior, clean: Tensor, t: Tensor, prompts: ConditionPair, inversion: Inversion, generator: torch.Generator) -> Noised:
+    """Latents [B, ...] carried to timesteps t int64 [B] along the probability-flow ODE; the noise is the one that x_t then holds."""
+    conditions = role_conditions(prior, inversion.under, prompts, len(t))
+    x_t, slope = invert(prior, clean, t, GuidedPrompt(conditions, inversion.scale), inversion, generator)
+    alpha, sigma = prior.schedule.levels(t, clean)
+    return Noised(clean, t, (x_t - alpha * clean) / sigma.clamp(min=MIN_LEVEL), x_t, slope)
+
+
+def role_conditions(prior: Prior, role: Role, prompts: ConditionPair, count: int) -> Conditions:
+    """What the prior is told of `count` items for a role; InputError where there is no source prompt and one is needed."""
+    target = prompts.target.expand(count)
+    if role in ("target", "later"):
+        return target
+    if role == "uncond":
+        return prior.embed([""]).expand(count).under(target.control)
+    if prompts.source is None:
+        raise InputError("bad_setting", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
+    return prompts.source.expand(count)
 
 
 def predict_roles(
@@ -189,24 +232,28 @@ def predict_roles(
 ) -> dict[Role, Tensor]:
     """The noise estimates by role, [B, ...] each, from one call of the prior; those that cancel at scale 1 are the target's."""
     count, roles = len(noised.t), settings.roles
-    inputs, conditions = [], []
+    inputs, times, conditions = [], [], []
     for role in roles:
-        inputs.append(noised.x_t)
-        if role == "target":
-            conditions.append(prompts.target.expand(count))
-        elif role == "uncond":
-            conditions.append(prior.embed([""]).expand(count).under(prompts.target.expand(count).control))
-        else:
-            if prompts.source is None:
-                raise InputError("bad_setting", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
-            conditions.append(prompts.source.expand(count))
+        x_t, t = noised.x_t, noised.t
         if role == "reference":
             if reference is None:
                 raise InputError("bad_setting", "Editing by delta denoising needs the unedited image.", "Give it with --init.")
-            inputs[-1] = prior.schedule.add_noise(reference, noised.noise, noised.t)
-    answer = prior.predict_noise(torch.cat(inputs), noised.t.repeat(len(roles)), Conditions.cat(conditions))
+            x_t = prior.schedule.add_noise(reference, noised.noise, t)
+        elif role == "later":
+            t = later_timesteps(prior.schedule, t, settings.t_low)
+            x_t = prior.schedule.add_noise(noised.clean, noised.noise, t)
+        inputs.append(x_t)
+        times.append(t)
+        conditions.append(role_conditions(prior, role, prompts, count))
+    answer = prior.predict_noise(torch.cat(inputs), torch.cat(times), Conditions.cat(conditions))
     of = dict(zip(roles, answer.chunk(len(roles)), strict=True))
     return {role: of.get(role, of["target"]) for role in settings.entry.needs}
+
+
+def later_timesteps(schedule: NoiseSchedule, t: Tensor, t_low: float) -> Tensor:
+    """ASD's t+ = t + LATER (t - t_low), int64 [B], at least one above t where the schedule goes on."""
+    first, last = schedule.bounds(t_low, 1.0)
+    return (t + (LATER * (t - first)).round().long().clamp(min=1)).clamp(max=last)
 
 
 def draw_noise(like: Tensor, generator: torch.Generator, shared: bool) -> Tensor:

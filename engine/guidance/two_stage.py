@@ -12,6 +12,9 @@ from engine.errors import InputError
 from engine.guidance.methods import annealed
 from engine.guidance.step import GuidanceSettings
 
+WINDOW = 0.02
+"""Width, as a share of the schedule, of the range that a falling timestep is drawn from."""
+
 
 @dataclass(frozen=True)
 class TwoStage:
@@ -20,7 +23,8 @@ class TwoStage:
     steps           all steps
     switch          first step of stage 2; 0 skips stage 1, `steps` skips stage 2
     first, second   the stages' settings
-    t_high_end      the highest timestep falls linearly from each stage's t_high to this over all steps; None = constant
+    t_high_end      the highest timestep falls from each stage's t_high to this; None = constant
+    t_drop          it does so at once, after this share of all steps; None = linearly over all of them
     anneal          CSD's source weight falls linearly to 0 over this share of its stage's steps
     """
 
@@ -30,6 +34,7 @@ class TwoStage:
     second: GuidanceSettings
     t_high_end: float | None = None
     anneal: float = 0.2
+    t_drop: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.switch <= self.steps:
@@ -46,17 +51,18 @@ class TwoStage:
         else:
             stage, settings, since, length = 2, self.second, step - self.switch, self.steps - self.switch
         weight = settings.strength if settings.source_weight is None else settings.source_weight
-        t_high = settings.t_high
-        if self.t_high_end is not None:
-            t_high += step / max(self.steps - 1, 1) * (self.t_high_end - t_high)
-        return stage, replace(settings, t_high=t_high, source_weight=annealed(weight, since, max(round(self.anneal * length), 1)))
+        t_low, t_high = settings.t_low, self._highest(settings.t_high, step)
+        if settings.entry.falling is not None:
+            share = since / max(length - 1, 1)
+            t_high = settings.t_high + share * (max(min(settings.entry.falling, settings.t_high), t_low + WINDOW) - settings.t_high)
+            t_low = max(t_low, t_high - WINDOW)
+        source_weight = annealed(weight, since, max(round(self.anneal * length), 1))
+        return stage, replace(settings, t_low=t_low, t_high=t_high, source_weight=source_weight)
 
-
-def paper_2d(steps: int = 2500, switch: int = 500) -> TwoStage:
-    """The paper's 2D schedule."""
-    return TwoStage(steps, switch, GuidanceSettings("sds", 40.0), GuidanceSettings("calibrated", 25.0))
-
-
-def paper_3d(steps: int = 25_000, switch: int = 20_000) -> TwoStage:
-    """The paper's 3D schedule."""
-    return TwoStage(steps, switch, GuidanceSettings("sds", 100.0), GuidanceSettings("calibrated", 1.0))
+    def _highest(self, t_high: float, step: int) -> float:
+        """The highest timestep at a step of a stage that begins with `t_high`."""
+        if self.t_high_end is None:
+            return t_high
+        if self.t_drop is not None:
+            return t_high if step < self.t_drop * self.steps else self.t_high_end
+        return t_high + step / max(self.steps - 1, 1) * (self.t_high_end - t_high)

@@ -14,7 +14,7 @@ from engine.diffusion.prompts import check_prompt
 from engine.diffusion.schedule import sequence_timesteps
 from engine.guidance.methods import source_text
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, sample
-from engine.guidance.step import ConditionPair, distill_latents
+from engine.guidance.step import ConditionPair, distill_latents, draw_noise
 from engine.guidance.two_stage import TwoStage
 from engine.guidance.vsd import LoraParticles, LoraSettings
 from engine.lab.recipes import Recipe
@@ -141,11 +141,15 @@ def descend(
     prior, recipe, generator = run.prior, run.recipe, run.generator
     latents = start.detach().clone().requires_grad_()
     adam = torch.optim.Adam([latents], lr=recipe.rate, betas=(0.9, 0.99), eps=1e-15)
+    kept = draw_noise(latents, generator, recipe.shared_noise) if recipe.entry.held else None
+    noise = None if kept is None else lambda _: kept
     starts = torch.rand(len(latents), generator=generator, device=generator.device).to(latents.device) if recipe.sequence else None
     for step in range(plan.steps):
         stage, settings = plan.at(step)
         t = None if starts is None else sequence_timesteps(prior.schedule, step, starts, settings.t_low, settings.t_high)
-        loss, figures = distill_latents(prior, latents, prompts, settings, generator, reference=reference, particles=particles, timesteps=t)
+        loss, figures = distill_latents(
+            prior, latents, prompts, settings, generator, reference=reference, particles=particles, noise=noise, timesteps=t
+        )
         adam.param_groups[0]["lr"] = recipe.rate * (1 + (recipe.rate_end - 1) * step / max(plan.steps - 1, 1))
         adam.zero_grad(set_to_none=True)
         (loss * len(latents)).backward()

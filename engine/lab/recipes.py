@@ -107,7 +107,7 @@ class Recipe:
         if self.entry.samples:
             return self.steps * len(self.entry.roles(self.scale))
         plan = self.plan()
-        total = sum(len(plan.at(step)[1].roles) + (3 if self.entry.particles else 0) for step in range(plan.steps))
+        total = sum(plan.at(step)[1].evaluations for step in range(plan.steps))
         if self.entry.bridge:
             total += self.bridge_rounds * self.bridge_steps * (3 if self.bridge_scale == 1.0 else 4)
         return total

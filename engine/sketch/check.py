@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import InputError
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Paint
 from engine.sketch.strokes import face_areas
 
 LARGEST = 1e7
@@ -31,7 +31,7 @@ def check_sketch(mesh: Mesh) -> tuple[Mesh, list[str]]:
     mended: list[str] = []
     mesh = _without_loose_vertices(mesh, mended)
     _refuse_coordinates(mesh)
-    mesh = _finite_colours(mesh, mended)
+    mesh = _usable_paint(_finite_colours(mesh, mended), mended)
     mesh = _merged(mesh, mended)
     _refuse_scale(mesh)
     mesh = _without_loose_vertices(_without_bad_faces(mesh, mended), [])
@@ -99,6 +99,20 @@ def _finite_colours(mesh: Mesh, mended: list[str]) -> Mesh:
         mended.append(f"{outside} colours outside of 0..1 were clipped.")
     colours = np.where(bad[:, None], np.float32(np.nan), mesh.colours).clip(0, 1)
     return replace(mesh, colours=colours.astype(np.float32))
+
+
+def _usable_paint(mesh: Mesh, mended: list[str]) -> Mesh:
+    """With paint at finite places and of colours in 0..1 only."""
+    if mesh.paint is None:
+        return mesh
+    points, colours = mesh.paint.points, mesh.paint.colours
+    placed = np.isfinite(points).all(axis=1)
+    if not placed.all():
+        mended.append(f"{int((~placed).sum())} painted points that are nowhere were dropped")
+    if not placed.any():
+        return replace(mesh, paint=None)
+    colours = np.where(np.isfinite(colours[placed]).all(axis=1, keepdims=True), colours[placed].clip(0, 1), np.float32(np.nan))
+    return replace(mesh, paint=Paint(points[placed], colours.astype(np.float32)))
 
 
 def _merged(mesh: Mesh, mended: list[str]) -> Mesh:

@@ -267,3 +267,156 @@ def test_a_metaball_of_a_family_is_not_called_left_out(scene: ModuleType) -> Non
     select(*family)
     reading = part(scene, "scene_read").read_sketch(bpy.context)
     assert len(family) == 2 and reading.notes == () and len(reading.names) == 1
+
+
+# --- what the artist chose -------------------------------------------------------------------------------------------
+
+
+def ball(name: str = "Ball") -> bpy.types.Object:
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=16, ring_count=8)
+    bpy.context.object.name = name
+    return bpy.context.object
+
+
+def link(material: bpy.types.Material, source: bpy.types.NodeSocket, target: bpy.types.NodeSocket) -> None:
+    material.node_tree.links.new(source, target)
+
+
+def two_halves(name: str = "Halves") -> bpy.types.Image:
+    """Left red, right blue, 64 x 64."""
+    image = bpy.data.images.new(name, 64, 64)
+    pixels = np.zeros((64, 64, 4), np.float32)
+    pixels[:, :32] = (1, 0, 0, 1)
+    pixels[:, 32:] = (0, 0, 1, 1)
+    image.pixels.foreach_set(pixels.ravel())
+    return image
+
+
+def test_an_untouched_material_is_no_choice(scene: ModuleType) -> None:
+    """The default cube's, which everybody has: grey 0.8 that nobody chose must not be held against the prompt."""
+    cube = add_cube()
+    cube.data.materials.append(principled("Material", (0.8, 0.8, 0.8))[0])
+    assert read(scene).part.colours is None
+    cube.data.materials[0] = principled("White", (1, 1, 1))[0]
+    assert np.allclose(read(scene).part.colours, 1)
+
+
+def test_only_the_painted_object_has_colours(scene: ModuleType) -> None:
+    add_cube().data.materials.append(principled("Red", (0.5, 0, 0))[0])
+    ball().data.materials.append(principled("Material", (0.8, 0.8, 0.8))[0])
+    bpy.ops.object.select_all(action="SELECT")
+    colours = part(scene, "scene_read").read_sketch(bpy.context).part.colours
+    known = np.isfinite(colours).all(axis=1)
+    assert known.sum() == 8 and np.allclose(colours[known], [srgb(0.5), 0, 0], atol=1e-5)
+
+
+def test_a_shader_is_followed_through_reroutes_groups_and_mixes(scene: ModuleType) -> None:
+    """Group(texture x factor) -> reroute -> mix with black by one half -> Principled inside a mix of shaders."""
+    obj = ball()
+    material, socket = principled("Deep", (1, 1, 1))
+    nodes, tree = material.node_tree.nodes, bpy.data.node_groups.new("Tinted", "ShaderNodeTree")
+    tree.interface.new_socket("Tint", in_out="INPUT", socket_type="NodeSocketColor")
+    tree.interface.new_socket("Result", in_out="OUTPUT", socket_type="NodeSocketColor")
+    texture, times = tree.nodes.new("ShaderNodeTexImage"), tree.nodes.new("ShaderNodeMix")
+    inside, outside = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    texture.image, times.data_type, times.blend_type = two_halves(), "RGBA", "MULTIPLY"
+    times.inputs["Factor"].default_value = 1
+    first, second = [one for one in times.inputs if one.type == "RGBA"][:2]
+    tree.links.new(texture.outputs["Color"], first)
+    tree.links.new(inside.outputs[0], second)
+    tree.links.new(next(one for one in times.outputs if one.type == "RGBA"), outside.inputs[0])
+    group, reroute, half = nodes.new("ShaderNodeGroup"), nodes.new("NodeReroute"), nodes.new("ShaderNodeMix")
+    group.node_tree, half.data_type = tree, "RGBA"
+    group.inputs[0].default_value = (0.5, 0.5, 0.5, 1)
+    half.inputs["Factor"].default_value = 0.5
+    low, high = [one for one in half.inputs if one.type == "RGBA"][:2]
+    low.default_value = (0, 0, 0, 1)
+    link(material, group.outputs[0], reroute.inputs[0])
+    link(material, reroute.outputs[0], high)
+    link(material, next(one for one in half.outputs if one.type == "RGBA"), socket)
+    obj.data.materials.append(material)
+    sent = part(scene, "scene_read").read_sketch(bpy.context).part
+    assert sent.paint is not None and np.isfinite(sent.paint.colours).all()
+    shades = np.unique(sent.paint.colours.round(3), axis=0)
+    assert np.allclose(shades, [[0, 0, srgb(0.25)], [srgb(0.25), 0, 0]], atol=5e-3)
+    low_points = sent.paint.points[sent.paint.colours[:, 0] > 0.3]
+    assert 0.4 < len(low_points) / len(sent.paint.points) < 0.6
+
+
+def test_where_a_shader_cannot_be_followed_nothing_is_known(scene: ModuleType) -> None:
+    obj = ball()
+    material, socket = principled("Noise", (1, 0, 0))
+    noise = material.node_tree.nodes.new("ShaderNodeTexNoise")
+    link(material, noise.outputs["Color"], socket)
+    obj.data.materials.append(material)
+    assert part(scene, "scene_read").read_sketch(bpy.context).part.colours is None
+
+
+def test_a_shader_that_the_output_does_not_show_says_nothing(scene: ModuleType) -> None:
+    obj = ball()
+    material, _ = principled("Two", (0.8, 0.8, 0.8))
+    stray = material.node_tree.nodes.new("ShaderNodeEmission")
+    stray.inputs["Color"].default_value = (1, 0, 0, 1)
+    obj.data.materials.append(material)
+    assert part(scene, "scene_read").read_sketch(bpy.context).part.colours is None
+
+
+def test_a_material_counts_before_an_attribute_that_it_does_not_use(scene: ModuleType) -> None:
+    """A mask or a left-over beside a texture is no colour; one beside an untouched material is."""
+    obj = ball()
+    attribute = obj.data.color_attributes.new("Mask", "FLOAT_COLOR", "POINT")
+    attribute.data.foreach_set("color", np.tile(np.array([0, 1, 0, 1], np.float32), len(obj.data.vertices)))
+    material, socket = principled("Painted", (1, 1, 1))
+    texture = material.node_tree.nodes.new("ShaderNodeTexImage")
+    texture.image = two_halves()
+    link(material, texture.outputs["Color"], socket)
+    obj.data.materials.append(material)
+    reader = part(scene, "scene_read")
+    assert reader.read_sketch(bpy.context).part.paint.colours[:, 1].max() < 0.01
+    obj.data.materials[0] = principled("Untouched", (0.8, 0.8, 0.8))[0]
+    assert np.allclose(reader.read_sketch(bpy.context).part.colours, [0, 1, 0], atol=1e-3)
+
+
+def test_what_is_painted_between_the_vertices_is_read_and_transparent_texels_are_not(scene: ModuleType) -> None:
+    """A quad whose corners lie on a white border round a red square; the border of a second one is transparent."""
+    pixels = np.ones((32, 32, 4), np.float32)
+    pixels[2:-2, 2:-2] = (1, 0, 0, 1)
+    reader = part(scene, "scene_read")
+    for alpha in (1.0, 0.0):
+        obj = add_object("Card", [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], [(0, 1, 2, 3)])
+        layer = obj.data.uv_layers.new(name="UVMap")
+        layer.uv.foreach_set("vector", np.array([0, 0, 1, 0, 1, 1, 0, 1], np.float32))
+        image = bpy.data.images.new(f"Card {alpha}", 32, 32, alpha=True)
+        pixels[..., 3] = np.where(pixels[..., 1] > 0.5, alpha, 1)
+        image.pixels.foreach_set(pixels.ravel())
+        material, socket = principled(f"Card {alpha}", (1, 1, 1))
+        texture = material.node_tree.nodes.new("ShaderNodeTexImage")
+        texture.image = image
+        link(material, texture.outputs["Color"], socket)
+        link(material, texture.outputs["Alpha"], socket.node.inputs["Alpha"])
+        obj.data.materials.append(material)
+        bpy.ops.object.select_all(action="DESELECT")
+        obj.select_set(True)
+        bpy.context.view_layer.objects.active = obj
+        paint = reader.read_sketch(bpy.context).part.paint
+        white = (paint.colours[:, 1] > 0.5).mean()
+        assert abs(white - (1 - (28 / 32) ** 2)) < 0.02 if alpha else white == 0
+        assert np.median(paint.colours, axis=0).tolist() == [1, 0, 0]
+
+
+@pytest.mark.skipif(bpy.app.version < (5, 0), reason="the files were saved by Blender 5.0")
+@pytest.mark.parametrize(("name", "known"), [("blockout_default_material", False), ("blockout_no_material", False)])
+def test_blockouts_as_people_save_them_have_no_colours(scene: ModuleType, name: str, known: bool) -> None:
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[1] / "cases" / "blender" / f"{name}.blend"
+    with bpy.data.libraries.load(str(path)) as (source, target):
+        target.objects = source.objects
+    bpy.ops.object.select_all(action="DESELECT")
+    for obj in target.objects:
+        if obj.type == "MESH":
+            bpy.context.scene.collection.objects.link(obj)
+            obj.select_set(True)
+            bpy.context.view_layer.objects.active = obj
+    sent = part(scene, "scene_read").read_sketch(bpy.context).part
+    assert len(sent.faces) > 10 and (sent.colours is not None) == known and sent.paint is None

@@ -55,6 +55,7 @@ class MixturePrior:
         self.schedule = schedule
         self.kinds: tuple[str, ...] = ()
         self.calls = 0
+        self.asked = 0
         self._names = list(mixtures)
         self._mixtures = dict(mixtures)
 
@@ -90,8 +91,9 @@ class MixturePrior:
         return Conditions(tuple(prompts), torch.tensor([self._names.index(prompt) for prompt in prompts]))
 
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        """The exact eps of each item's mixture. `calls` counts how often the prior was asked."""
+        """The exact eps of each item's mixture. `calls` counts how often the prior was asked, `asked` for how many items."""
         self.calls += 1
+        self.asked += len(x_t)
         alpha, sigma = self.schedule.levels(t, x_t)
         result = torch.empty_like(x_t)
         for index in conditions.data.unique().tolist():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Paint
 from engine.sketch.check import check_sketch
 from tests.engine.shapes import box, merge, moved
 
@@ -137,6 +137,17 @@ def test_bad_colours_are_mended():
     assert np.isnan(mesh.colours[[0, 2]]).all() and np.isfinite(mesh.colours[[1, 3, 4, 5, 6, 7]]).all()
     assert np.nanmin(mesh.colours) >= 0 and np.nanmax(mesh.colours) <= 1
     assert mended == ["1 colours that are no numbers are taken as unknown.", "1 colours outside of 0..1 were clipped."]
+
+
+def test_paint_that_is_nowhere_is_dropped_and_colours_are_clipped():
+    points = np.array([[0, 0, 0], [np.nan, 0, 0], [1, 0, 0]], dtype=np.float32)
+    colours = np.array([[2, 0, -1], [0, 0, 0], [np.inf, 0, 0]], dtype=np.float32)
+    mesh, mended = check_sketch(Mesh(BOX.vertices, BOX.faces, paint=Paint(points, colours)))
+    assert mended == ["1 painted points that are nowhere were dropped"]
+    assert np.array_equal(mesh.paint.points, points[[0, 2]])
+    assert np.array_equal(mesh.paint.colours[0], [1, 0, 0]) and np.isnan(mesh.paint.colours[1]).all()
+    with pytest.raises(InputError, match="2 painted colours, expected 3"):
+        check_sketch(Mesh(BOX.vertices, BOX.faces, paint=Paint(points, colours[:2])))
 
 
 def test_colours_follow_their_vertices():

@@ -11,7 +11,6 @@ import torch
 
 from engine.camera import orbit
 from engine.cli import main as sketchbridge
-from engine.config import PRESETS
 from engine.diffusion.load import load_prior
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions, ControlledPrior, Prior
 from engine.diffusion.surface_prior import SurfacePrior
@@ -20,6 +19,7 @@ from engine.distillation import Distillation, PromptPair
 from engine.errors import ModelError
 from engine.guidance.pf_ode import GuidedPrompt
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
+from engine.job_fields import PRESETS
 from engine.render.base import select_rasterizer
 from engine.render.control import geometry_control
 from scripts.prior.networks import make_text_model

@@ -66,14 +66,27 @@ def test_corner_values_are_averaged_per_vertex() -> None:
     np.testing.assert_allclose(geometry.corners_to_vertices(values, np.array([0, 0, 1, 3]), 4)[:, 0], [0, np.nan, 0, 0.25])
 
 
-def test_joining_leaves_missing_colours_unknown() -> None:
+def test_joined_parts_without_colours_have_unknown_ones() -> None:
     triangle = np.eye(3)
     red = geometry.Part(triangle, np.array([[0, 1, 2]], np.int32), np.tile(np.float32([1, 0, 0]), (3, 1)))
     plain = geometry.Part(triangle, np.array([[0, 1, 2]], np.int32))
     joined = geometry.join([red, plain])
     np.testing.assert_array_equal(joined.faces, [[0, 1, 2], [3, 4, 5]])
-    assert joined.colours is not None and np.isnan(joined.colours[3:]).all() and not np.isnan(joined.colours[:3]).any()
+    assert joined.colours is not None and np.isnan(joined.colours[3:]).all() and np.array_equal(joined.colours[:3], red.colours)
     assert geometry.join([plain, plain]).colours is None
+
+
+def test_joined_paint_covers_every_part_and_moves_with_it() -> None:
+    triangle, face = np.eye(3), np.array([[0, 1, 2]], np.int32)
+    painted = geometry.Part(triangle, face, None, None, geometry.Paint(triangle / 3, np.tile(np.float32([0, 1, 0]), (3, 1))))
+    red = geometry.Part(triangle + 5, face, np.tile(np.float32([1, 0, 0]), (3, 1)))
+    joined = geometry.join([painted, red, geometry.Part(triangle + 9, face)])
+    assert joined.paint is not None
+    near, far = joined.paint.points[:, 0] < 2, joined.paint.points[:, 0] > 8
+    assert np.array_equal(joined.paint.colours[near], painted.paint.colours) and np.isnan(joined.paint.colours[far]).all()
+    assert np.allclose(joined.paint.colours[~near & ~far], [1, 0, 0]) and (~near & ~far).sum() > 1000
+    moved = geometry.placed(joined, np.diag([-2.0, 1, 1, 1]))
+    assert np.array_equal(moved.paint.points[:, 0], -2 * joined.paint.points[:, 0])
 
 
 def test_singular_and_mirrored_matrices() -> None:

@@ -1,0 +1,1 @@
+../engine/surface_samples.py
