@@ -2,6 +2,7 @@
 
 arXiv 2406.09417, section 4: in 2D 500 steps of SDS at s = 40, then w = 25 up to step 2,500; in 3D 20,000 steps of SDS at
 s = 100, then 5,000 with w = 1. The optimizer's state is kept across the switch.
+`engine.lab.recipes.PRESETS` has these numbers and those of the paper's two released codes.
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="standard", help="draft, standard or paper: how many steps, how fast (default standard)")
+    parser.add_argument(
+        "--preset", default="standard", help="draft, standard, paper, code-2d or code-3d: how many steps, how fast (default standard)"
+    )
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--scale", type=float, help="strength of the method: its guidance scale s, or the weight w of a difference")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from engine.diffusion.prior import Conditions, Prior
-from engine.diffusion.prompts import check_prompt
+from engine.diffusion.prompts import check_prompt, join
 from engine.diffusion.schedule import sequence_timesteps
 from engine.guidance.methods import source_text
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, sample
@@ -140,7 +140,8 @@ def descend(
     """Adam on the latents along the plan's directions. The loss is a mean over the batch; the sum is what each image sees."""
     prior, recipe, generator = run.prior, run.recipe, run.generator
     latents = start.detach().clone().requires_grad_()
-    adam = torch.optim.Adam([latents], lr=recipe.rate, betas=(0.9, 0.99), eps=1e-15)
+    adam = torch.optim.AdamW([latents], lr=recipe.rate, betas=(0.9, 0.99), eps=1e-15, weight_decay=recipe.decay)
+    second = with_suffix(prior, prompts, recipe.suffix)
     kept = draw_noise(latents, generator, recipe.shared_noise) if recipe.entry.held else None
     noise = None if kept is None else lambda _: kept
     starts = torch.rand(len(latents), generator=generator, device=generator.device).to(latents.device) if recipe.sequence else None
@@ -148,7 +149,15 @@ def descend(
         stage, settings = plan.at(step)
         t = None if starts is None else sequence_timesteps(prior.schedule, step, starts, settings.t_low, settings.t_high)
         loss, figures = distill_latents(
-            prior, latents, prompts, settings, generator, reference=reference, particles=particles, noise=noise, timesteps=t
+            prior,
+            latents,
+            second if stage == 2 else prompts,
+            settings,
+            generator,
+            reference=reference,
+            particles=particles,
+            noise=noise,
+            timesteps=t,
         )
         adam.param_groups[0]["lr"] = recipe.rate * (1 + (recipe.rate_end - 1) * step / max(plan.steps - 1, 1))
         adam.zero_grad(set_to_none=True)
@@ -156,6 +165,11 @@ def descend(
         adam.step()
         run.watch.step(f"stage {stage}", step + 1, plan.steps, latents, figures)
     return latents.detach()
+
+
+def with_suffix(prior: Prior, prompts: ConditionPair, suffix: str) -> ConditionPair:
+    """The conditions of stage 2, whose target prompts say more."""
+    return replace(prompts, target=prior.embed([join(text, suffix) for text in prompts.target.prompts])) if suffix else prompts
 
 
 def finish_by_bridge(run: Run, latents: Tensor, prompts: ConditionPair) -> Tensor:

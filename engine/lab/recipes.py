@@ -23,9 +23,13 @@ class Recipe:
     switch         share of the steps in stage 1 (SDS)
     first_scale    s of stage 1 of two
     scale          strength of the method itself (Adam makes that of a weighted difference almost irrelevant in 2D)
+    suffix         added to the target prompt in stage 2 of two
+    second_weighting  w(t) in stage 2 of two; None = `weighting`
     source_weight  w2 of CSD, None = `scale`; it falls to 0 over the first `anneal` share of the steps
     spread         the latents start as normal noise with this deviation
     t_low, t_high, t_high_end   range of timesteps as shares of the schedule; the upper end falls to t_high_end (None = constant)
+    t_drop         it does so at once after this share of the steps; None = linearly
+    decay          AdamW's weight decay
     stratified, shared_noise, weighting   see GuidanceSettings
     sequence       timesteps of each image follow a low-discrepancy sequence over the steps, see `sequence_timesteps`
     bridge_rounds, bridge_steps, bridge_reach, bridge_scale   the finishing stage of "bridge": rounds of one full step on
@@ -40,12 +44,16 @@ class Recipe:
     switch: float = 0.4
     first_scale: float = METHODS["sds"].scale
     scale: float = METHODS["calibrated"].scale
+    suffix: str = ""
+    second_weighting: Weighting | None = None
     source_weight: float | None = None
     anneal: float = 0.2
     spread: float = 1.0
     t_low: float = 0.02
     t_high: float = 0.98
     t_high_end: float | None = None
+    t_drop: float | None = None
+    decay: float = 0.0
     stratified: bool = True
     shared_noise: bool = False
     sequence: bool = False
@@ -100,7 +108,8 @@ class Recipe:
         own = self.guidance(self.method, self.scale)
         two = self.entry.stages == 2
         first, switch = (self.guidance("sds", self.first_scale), round(self.switch * self.steps)) if two else (own, self.steps)
-        return TwoStage(self.steps, switch, first, own, self.t_high_end, self.anneal)
+        second = own if self.second_weighting is None else replace(own, weighting=self.second_weighting)
+        return TwoStage(self.steps, switch, first, second, self.t_high_end, self.anneal, self.t_drop)
 
     def evaluations(self) -> int:
         """Evaluations of the prior for one image; VSD's training pass counts as three."""
@@ -117,8 +126,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     "draft": {"steps": 100, "rate": 0.05},
     "standard": {"steps": 500, "rate": 0.02},
     "paper": {"steps": 2500, "rate": 0.01, "switch": 0.2, "stratified": False},
-}
-"""Steps and rate; "paper" is the published protocol in 2D."""
+    "code-2d": {
+        "steps": 1000, "rate": 0.01, "switch": 0.5, "stratified": False, "decay": 0.01, "first_scale": 40.0,
+        "suffix": "detailed high resolution, high quality, sharp",
+    },
+    "code-3d": {
+        "steps": 25_000, "rate": 0.01, "switch": 0.8, "stratified": False, "decay": 0.01, "first_scale": 100.0,
+        "second_weighting": "one", "t_high_end": 0.5, "t_drop": 0.2,
+    },
+}  # fmt: skip
+"""Steps, rate and what goes with them. "paper" is the published protocol in 2D. The paper's two released codes differ from it and from
+each other: the 2D script takes w(t) = 1 - alpha_bar and s = 40 in both stages, and words of quality in stage 2; the 3D extension
+takes s = 100, then the bare difference (w(t) = 1, w = 1), and lowers the highest timestep to 0.5 after a fifth of the steps.
+"""
+
+PRESET_SCALES = {"code-2d": 40.0, "code-3d": 1.0}
+"""Strength of the calibrated direction under the released codes' presets; every other method keeps its own."""
 
 SAMPLER_STEPS = 20
 
@@ -143,7 +166,8 @@ def recipe(method: str, preset: str = "standard", **changes: Any) -> Recipe:
     unknown = sorted(set(changes) - known)
     if unknown:
         raise InputError("unknown_setting", f"There is no setting '{unknown[0]}'.", f"Choose among {', '.join(sorted(known))}.")
-    base = Recipe(method, scale=entry.scale, **PRESETS[preset])
+    scale = PRESET_SCALES.get(preset, entry.scale) if method == "calibrated" else entry.scale
+    base = Recipe(method, scale=scale, **PRESETS[preset])
     if entry.samples:
         base = replace(base, steps=SAMPLER_STEPS)
     return replace(base, **{name: value for name, value in changes.items() if value is not None})

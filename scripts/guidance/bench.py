@@ -4,6 +4,7 @@
     python -m scripts.guidance.bench --data FOLDER cost           cost of a step relative to SDS, measured in one process
     python -m scripts.guidance.bench --data FOLDER orders         error of DDIM and Heun in the bridge by steps
     python -m scripts.guidance.bench --data FOLDER examples       painting to real and an illusion, into docs/images
+    python -m scripts.guidance.bench --data FOLDER equal          judges the rows at equal evaluations, into docs/guidance.md
     python -m scripts.guidance.bench --data FOLDER report         judges all rows that are there and writes docs/guidance.md
 
 FOLDER holds captions.jsonl and the pictures (or images.zip). What is done is kept in --out and not done again.
@@ -138,6 +139,14 @@ def write_report(arguments: argparse.Namespace, store: Store) -> int:
     return 0
 
 
+def write_equal_table(arguments: argparse.Namespace, store: Store) -> int:
+    """The table at equal evaluations, in docs/guidance.md."""
+    from scripts.guidance.equal import write_equal
+
+    print(write_equal(arguments, store, kinds_of(arguments.model)))
+    return 0
+
+
 def make_examples(arguments: argparse.Namespace, store: Store) -> int:
     """Painting to real and an illusion with this prior, for the document."""
     from scripts.guidance.examples import illusions, paintings
@@ -179,6 +188,8 @@ def build_parser() -> argparse.ArgumentParser:
     examples = commands.add_parser("examples", help="painting to real beside SDEdit, and an illusion, into docs/images")
     examples.add_argument("--steps", type=int, default=120)
     examples.add_argument("--docs", type=Path, default=ROOT / "docs")
+    equal = commands.add_parser("equal", help="judge the rows at equal evaluations and write their table into docs/guidance.md")
+    equal.add_argument("--docs", type=Path, default=ROOT / "docs")
     report = commands.add_parser("report", help="judge and write docs/guidance.md")
     report.add_argument("--clip", type=Path, help="folder of a CLIP model of your own, for CLIP-FID and a CLIP score")
     report.add_argument("--docs", type=Path, default=ROOT / "docs")
@@ -193,7 +204,14 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "row":
             make_row(arguments.name, ROWS[arguments.name], store, arguments.model, arguments.device)
             return 0
-        actions = {"run": run_rows, "examples": make_examples, "cost": measure_cost, "orders": measure_orders, "report": write_report}
+        actions = {
+            "run": run_rows,
+            "examples": make_examples,
+            "cost": measure_cost,
+            "orders": measure_orders,
+            "report": write_report,
+            "equal": write_equal_table,
+        }
         return actions[arguments.command](arguments, store)
     except SketchbridgeError as error:
         print(f"bench_guidance: {error.message}\n  fix: {error.fix}", file=sys.stderr)

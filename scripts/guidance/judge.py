@@ -19,11 +19,11 @@ class ClipJudge:
     """Features and a text-image score by a CLIP model of the user's, from a local folder in transformers' format."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer, CLIPModel
+        from transformers import CLIPModel, CLIPTokenizer
 
         try:
             self.model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ModelError(
                 "clip", f"There is no CLIP model in '{folder}' ({error}).", "Give the folder of a CLIPModel with its tokenizer."

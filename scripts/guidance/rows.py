@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.diffusion.prompts import DESCRIPTORS
-from engine.guidance.methods import METHODS, SMALL_SIDE
+from engine.guidance.methods import METHODS, SMALL_SIDE, methods_for
 from engine.lab.recipes import Recipe, recipe
 
 STEPS = 50
@@ -65,7 +65,28 @@ ABLATIONS: dict[str, Row] = {
 }
 """The paper's ablations."""
 
-ROWS: dict[str, Row] = MAIN | BEYOND | ABLATIONS
+BUDGET = 200
+"""Evaluations of the prior that each row of the comparison at equal evaluations may spend on an image."""
+
+TRAVEL = 3.0
+"""Steps times rate: few steps are longer ones, so that every row can go as far."""
+
+
+def _equal(method: str) -> Row:
+    """A method with as many steps as the budget pays for."""
+
+    def cost(steps: int) -> int:
+        return _row("", method, steps=steps).recipe.evaluations()
+
+    steps = max(count for count in range(1, BUDGET + 1) if count == 1 or cost(count) <= BUDGET)
+    changes = {} if METHODS[method].samples else {"rate": TRAVEL / steps}
+    return _row(METHODS[method].label, method, steps=steps, **changes)
+
+
+EQUAL: dict[str, Row] = {f"equal_{method}": _equal(method) for method in methods_for("image")}
+"""Every method that makes images, at equal evaluations."""
+
+ROWS: dict[str, Row] = MAIN | BEYOND | ABLATIONS | EQUAL
 
 PAPER: dict[str, str] = {
     "ddim": "49.12 / 16.56 / 0.05",

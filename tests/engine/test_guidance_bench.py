@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -12,10 +13,11 @@ from PIL import Image
 from tiny_model import make_tiny_model
 
 from engine.errors import EXIT_BAD_INPUT
-from scripts.guidance import judge
+from engine.guidance.methods import methods_for
+from scripts.guidance import equal, judge
 from scripts.guidance.bench import main
 from scripts.guidance.captions import Item, bench_captions
-from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS
+from scripts.guidance.rows import ABLATIONS, BEYOND, BUDGET, EQUAL, MAIN, PAPER, ROWS, TRAVEL
 from scripts.guidance.store import Store
 from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out
@@ -157,3 +159,43 @@ def test_solvers_converge_on_an_exact_prior():
     errors = bridge_errors(prior, ["a red mug", "a blue mug"])
     assert errors["ddim"]["24"] < 0.4 * errors["ddim"]["6"]
     assert errors["heun"]["24"] < errors["ddim"]["24"]
+
+
+def test_rows_at_equal_evaluations_spend_what_they_may():
+    """Each method as often as the budget pays for: one more step would be too many."""
+    assert {name.removeprefix("equal_") for name in EQUAL} == set(methods_for("image"))
+    for row in EQUAL.values():
+        more = dataclasses.replace(row.recipe, steps=row.recipe.steps + 1)
+        assert row.recipe.evaluations() <= BUDGET < more.evaluations()
+        assert row.recipe.entry.samples or row.recipe.steps * row.recipe.rate == pytest.approx(TRAVEL)
+
+
+def test_bootstrap_covers_the_truth_as_often_as_it_says():
+    """Means of 30 normal numbers: the interval holds the true mean in about 95 of 100 cases (a little less, as the bootstrap does)."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for number in range(100):
+        sample = rng.standard_normal(30)
+        found = equal.bootstrap(30, lambda weights, sample=sample: float(weights @ sample / weights.sum()), seed=number)
+        assert found.value == pytest.approx(sample.mean()) and found.low < found.value < found.high
+        held += found.low <= 0.0 <= found.high
+    assert 86 <= held <= 99
+
+
+def test_weighted_kid_is_kid_and_drawing_images_twice_does_not_bias_it():
+    rng = np.random.default_rng(1)
+    made, real = rng.standard_normal((40, 8)) + 0.3, rng.standard_normal((60, 8))
+    figure = equal.weighted_kid(made, real)
+    assert figure(np.ones(40)) == pytest.approx(judge.kid(made, real))
+    draws = [figure(np.bincount(rng.integers(0, 40, 40), minlength=40).astype(float)) for _ in range(2000)]
+    assert np.mean(draws) == pytest.approx(figure(np.ones(40)), abs=0.15 * np.std(draws) + 0.01)
+
+
+def test_the_table_stands_between_its_marks_and_leaves_the_rest(tmp_path):
+    path = tmp_path / "guidance.md"
+    path.write_text("# Before\n", encoding="utf-8")
+    equal.put(path, "one")
+    path.write_text(path.read_text(encoding="utf-8") + "after\n", encoding="utf-8")
+    equal.put(path, "two \\1")
+    content = path.read_text(encoding="utf-8")
+    assert content.startswith("# Before") and content.endswith("after\n") and "two \\1" in content and "one" not in content

@@ -9,7 +9,7 @@ import torch
 
 from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
-from engine.guidance.two_stage import TwoStage, paper_2d, paper_3d
+from engine.guidance.two_stage import TwoStage
 from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior
 
 SCHEDULE = scaled_linear_schedule()
@@ -139,17 +139,15 @@ def test_adam_makes_a_constant_weight_irrelevant():
     assert torch.allclose(*ends, atol=1e-10)
 
 
-def test_two_stages_by_step():
-    schedule = paper_2d()
-    assert [schedule.at(step)[0] for step in (0, 499, 500, 2499)] == [1, 1, 2, 2]
-    assert schedule.at(0)[1].method == "sds" and schedule.at(0)[1].strength == 40.0
-    assert schedule.at(500)[1].method == "calibrated" and schedule.at(500)[1].strength == 25.0
-    assert paper_3d().at(20_000)[1].strength == 1.0 and paper_3d().at(19_999)[1].strength == 100.0
-
-
 def test_highest_timestep_falls_over_all_steps():
     sds = GuidanceSettings("sds", t_high=0.98)
     schedule = TwoStage(11, 5, sds, sds, t_high_end=0.48)
     assert schedule.at(0)[1].t_high == pytest.approx(0.98)
     assert schedule.at(5)[1].t_high == pytest.approx(0.73)
     assert schedule.at(10)[1].t_high == pytest.approx(0.48)
+
+
+def test_highest_timestep_drops_at_once():
+    sds = GuidanceSettings("sds", t_high=0.98)
+    schedule = TwoStage(100, 80, sds, sds, t_high_end=0.5, t_drop=0.2)
+    assert [schedule.at(step)[1].t_high for step in (0, 19, 20, 99)] == [0.98, 0.98, 0.5, 0.5]

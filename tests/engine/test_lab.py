@@ -228,6 +228,30 @@ def test_paper_preset_is_the_published_protocol():
     assert csd.plan().at(499)[1].source_weight > 0 == csd.plan().at(500)[1].source_weight
 
 
+def test_presets_of_the_released_codes_by_step():
+    """2D: s = 40 and w(t) = 1 - alpha_bar throughout, switch at 500 of 1,000. 3D: s = 100, then the bare difference."""
+    flat = recipe("calibrated", "code-2d").plan()
+    assert [flat.at(step)[0] for step in (0, 499, 500, 999)] == [1, 1, 2, 2]
+    assert flat.at(0)[1].strength == flat.at(999)[1].strength == 40.0
+    assert flat.at(0)[1].weighting == flat.at(999)[1].weighting == "sigma2"
+    solid = recipe("calibrated", "code-3d").plan()
+    assert [(solid.at(step)[1].method, solid.at(step)[1].strength) for step in (19_999, 20_000)] == [("sds", 100.0), ("calibrated", 1.0)]
+    assert [solid.at(step)[1].weighting for step in (19_999, 20_000)] == ["sigma2", "one"]
+    assert [solid.at(step)[1].t_high for step in (4_999, 5_000, 24_999)] == [0.98, 0.5, 0.5]
+    assert recipe("nfsd", "code-2d").scale == METHODS["nfsd"].scale
+
+
+def test_words_of_quality_are_said_in_stage_2_alone(network, monkeypatch):
+    """The 2D code adds them to y_tgt after the switch; under "paper" they are never said."""
+    said = []
+    embed = network.embed
+    monkeypatch.setattr(network, "embed", lambda prompts, cameras=None: (said.extend(prompts), embed(prompts, cameras))[1])
+    for preset in ("paper", "code-2d"):
+        said.clear()
+        text_to_image(network, ["a cup"], recipe("calibrated", preset, steps=4), generator(), QuietReporter())
+        assert any("sharp" in text for text in said) == (preset == "code-2d")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
