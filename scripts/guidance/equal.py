@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from scripts.guidance.captions import read_reals, records_of
-from scripts.guidance.judge import KindClassifier, feature_network, features, saturation, sharpness
 from scripts.guidance.rows import BUDGET, EQUAL, TRAVEL
 from scripts.guidance.store import Store
+from scripts.metrics import KID, NETWORK, FeatureNetwork, RidgeProbe, saturation, share_right, sharpness
 
 BEGIN, END = "<!-- written by scripts.guidance.bench equal -->", "<!-- end of what scripts.guidance.bench equal writes -->"
 REDRAWS = 1000
@@ -72,28 +72,29 @@ def write_equal(arguments: argparse.Namespace, store: Store, kinds: tuple[str, .
     size = next(iter(done.values())).pictures.shape[1]
     records = records_of(arguments.data, kinds)
     held_out, trained = read_reals(arguments.data, records, size, True), read_reals(arguments.data, records, size, False, TRAINED)
-    network = feature_network()
-    reference = features(network, held_out.pictures)
-    classifier = KindClassifier.fit(features(network, trained.pictures), trained.kinds)
-    asked = tuple(item.kind for item in store.items[:count])
+    network = FeatureNetwork()
+    reference = network.features(held_out.pictures)
+    probe = RidgeProbe(network.features(trained.pictures), trained.kinds)
+    asked = [item.kind for item in store.items[:count]]
     lines = [heading(store, count, len(held_out.pictures)), columns()]
-    real = classifier.share_right(reference, held_out.kinds)
-    lines.append(
-        f"| held-out renders | | | | {100 * real:.0f} | {saturation(held_out.pictures):.2f} | {sharpness(held_out.pictures):.1f} | |"
-    )
+    ceiling = 100 * share_right(probe.predict(reference), held_out.kinds)
+    lines.append(f"| held-out renders | | | | {ceiling:.0f} | {plain(held_out.pictures)} | |")
     for name, found in done.items():
-        pictures = found.pictures[:count]
-        rows = features(network, pictures)
+        rows = network.features(found.pictures[:count])
         distance = bootstrap(count, weighted_kid(rows, reference))
-        right = np.array([classifier.share_right(rows[place : place + 1], asked[place : place + 1]) for place in range(count)])
+        right = np.array([guess == kind for guess, kind in zip(probe.predict(rows), asked, strict=True)], dtype=float)
         share = bootstrap(count, lambda weights, right=right: float(weights @ right / weights.sum()))
-        numbers = EQUAL[name].recipe
-        seconds = found.seconds / len(found.pictures)
+        numbers, seconds = EQUAL[name].recipe, found.seconds / len(found.pictures)
         lines.append(
             f"| {EQUAL[name].label} | {numbers.steps} | {numbers.evaluations()} | {distance.text(0, 1e3)} | {share.text(0, 100)} "
-            f"| {saturation(pictures):.2f} | {sharpness(pictures):.1f} | {seconds:.1f} |"
+            f"| {plain(found.pictures[:count])} | {seconds:.1f} |"
         )
     return put(arguments.docs / "guidance.md", "\n".join(lines) + "\n")
+
+
+def plain(pictures: np.ndarray) -> str:
+    """Mean saturation and sharpness, two columns."""
+    return f"{saturation(pictures).mean():.2f} | {sharpness(pictures).mean():.1f}"
 
 
 def heading(store: Store, count: int, held_out: int) -> str:
@@ -103,15 +104,15 @@ def heading(store: Store, count: int, held_out: int) -> str:
 
 `python -m scripts.guidance.bench --data FOLDER --captions {len(store.items)} --chunk {store.chunk} run --rows equal_...`, then `... equal`;
 prior `{store.model}`. {count} captions that no training picture has, one image each, equal seeds. Each row spends at most {BUDGET}
-evaluations of the network on an image, inversion and training passes counted, with steps x rate = {TRAVEL:g}. KID x 1000 and the share
-of images of the right kind in %: pooled features of EfficientNet-Lite0 against {held_out} held-out renders, with the middle 95 % of
+evaluations of the network on an image, inversion and training passes counted, with steps x rate = {TRAVEL:g}. KID and the share
+of images of the right kind in %: pooled features of {NETWORK} against {held_out} held-out renders, with the middle 95 % of
 {REDRAWS} bootstrap draws over the images. Intervals that overlap tell no two methods apart.
 """
 
 
 def columns() -> str:
     """The first two lines of the table."""
-    names = ("method", "steps", "evaluations", "KID x 1000 (EfficientNet)", "right kind, %", "saturation", "sharpness", "s an image")
+    names = ("method", "steps", "evaluations", KID, "right kind, %", "saturation", "sharpness", "s an image")
     return "| " + " | ".join(names) + " |\n|" + "---|" * len(names)
 
 

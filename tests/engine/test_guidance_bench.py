@@ -19,6 +19,7 @@ from scripts.guidance.bench import main
 from scripts.guidance.captions import Item, bench_captions
 from scripts.guidance.rows import ABLATIONS, BEYOND, BUDGET, EQUAL, MAIN, PAPER, ROWS, TRAVEL
 from scripts.guidance.store import Store
+from scripts.metrics import kid
 from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out
 
@@ -186,7 +187,7 @@ def test_weighted_kid_is_kid_and_drawing_images_twice_does_not_bias_it():
     rng = np.random.default_rng(1)
     made, real = rng.standard_normal((40, 8)) + 0.3, rng.standard_normal((60, 8))
     figure = equal.weighted_kid(made, real)
-    assert figure(np.ones(40)) == pytest.approx(judge.kid(made, real))
+    assert figure(np.ones(40)) == pytest.approx(kid(made, real))
     draws = [figure(np.bincount(rng.integers(0, 40, 40), minlength=40).astype(float)) for _ in range(2000)]
     assert np.mean(draws) == pytest.approx(figure(np.ones(40)), abs=0.15 * np.std(draws) + 0.01)
 
