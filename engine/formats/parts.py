@@ -42,8 +42,7 @@ class Appearance:
         if self.image is not None and self.uvs is not None:
             u, v = np.einsum("nk,nkc->nc", weights, self.uvs[corners]).T
             places = np.stack([_wrapped(u, self.wrap[0]), 1 - _wrapped(1 - v, self.wrap[1])], axis=-1)
-            texels = sample_image(self.image, places) / 255
-            colours *= np.concatenate([srgb_to_linear(texels[:, :3]), texels[:, 3:]], axis=1)
+            colours *= _texels(self.image, places)
         return colours
 
     def at_vertices(self, count: int) -> np.ndarray:
@@ -83,6 +82,17 @@ def corrupt(name: str, why: str) -> InputError:
 def is_default(colour: np.ndarray) -> bool:
     """Whether a linear base colour [3] is one that an application writes where nobody chose a colour."""
     return bool(np.ptp(colour) < 1e-3 and min(abs(float(colour[0]) - grey) for grey in DEFAULT_GREYS) < 1e-3)
+
+
+def _texels(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Linear RGBA [N, 4] of an image at uvs [N, 2]; what a transparent texel holds does not mix into its neighbours' colour."""
+    if image[..., 3].min() == 255:
+        texels = sample_image(image[..., :3], places) / 255
+        return np.concatenate([srgb_to_linear(texels), np.ones((len(places), 1))], axis=1)
+    alpha = image[..., 3:] / np.float32(255)
+    texels = sample_image(np.concatenate([image[..., :3] * alpha, alpha], axis=-1), places)
+    colour = np.divide(texels[:, :3], texels[:, 3:], out=np.zeros((len(places), 3)), where=texels[:, 3:] > 0)
+    return np.concatenate([srgb_to_linear(colour / 255), texels[:, 3:]], axis=1)
 
 
 def _wrapped(values: np.ndarray, mode: str) -> np.ndarray:
