@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _select(arguments.objects)
     except InputError as error:
         return _complain(f"{error.message} {error.fix}", error.exit_code)
-    outcome = jobs.begin(bpy.context, arguments.mode, settings)
+    outcome = jobs.begin(bpy.context, arguments.mode, settings, result_itself=bool(arguments.objects))  # a result that is named is meant
     if outcome is None:
         with _interrupt_cancels():
             outcome = jobs.run_blocking(bpy.context, _Teller().tell)

@@ -189,3 +189,16 @@ def test_a_folder_holds_the_numbers_of_deviation(cli: Any, tmp_path: Path) -> No
     assert cli.main(["refine", "--prompt", "x", "--out", str(tmp_path / "out")]) == 0
     stored = json.loads((tmp_path / "out" / "result.json").read_text())
     assert np.isclose(stored["deviation_mean_percent"], 1.5)
+
+
+def test_a_result_that_is_named_is_refined_itself_and_one_in_sight_stands_for_its_sketch(
+    cli: Any, scene: ModuleType, tmp_path: Path
+) -> None:
+    sources_of = part(scene, "scene_show").sources_of
+    sketch = add_cube()
+    bpy.ops.sketchbridge.refine()
+    assert cli.main(["refine", "--prompt", "x", "--out", str(tmp_path / "a.blend")]) == 0
+    second = bpy.context.view_layer.objects.active
+    assert sources_of(second) == [sketch] and second.name == "Sketch refined.001"
+    assert cli.main(["refine", "--prompt", "x", "--object", second.name, "--out", str(tmp_path / "b.blend")]) == 0
+    assert sources_of(bpy.context.view_layer.objects.active) == [second]
