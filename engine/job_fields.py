@@ -44,6 +44,11 @@ STAGE2_METHODS = (
 )
 """What the panel lists; the methods that there are stand in engine.guidance.methods."""
 
+VIEW_SAMPLINGS = (
+    Choice("stratified", "Stratified", "Each in a sector of its own"),
+    Choice("antipodal", "Antipodal", "In pairs that face each other, high and low, near and far"),
+)
+
 FACES = Spec("Faces", "Largest number of triangles of the result", 50, 5_000_000, Unit.TRIANGLES, section=OUTPUT)
 TEXTURE_SIZE = Spec("Texture Size", "Width and height of the texture", 16, 8192, Unit.TEXELS, offered=(256, 512, 1024, 2048, 4096, 8192),
                     section=OUTPUT)  # fmt: skip
@@ -90,6 +95,9 @@ class Hyperparameters:
     distance_low: Annotated[float, _number("Least Distance", "Of the cameras", 1, 20, Unit.LENGTH)] = 2.9
     distance_high: Annotated[float, _number("Largest Distance", "Of the cameras", 1, 20, Unit.LENGTH)] = 3.5
     fov: Annotated[float, _number("Field of View", "Of the cameras", 5, 120, Unit.DEGREES)] = 40.0
+    view_sampling: Annotated[str, Spec("View Sampling", "How the views of a step lie", choices=VIEW_SAMPLINGS, doors=Door.WIRE)] = (
+        "stratified"
+    )
     faces: Annotated[int, FACES] = 20_000
     texture_size: Annotated[int, TEXTURE_SIZE] = 1024
     thickness: Annotated[float, THICKNESS] = 0.025

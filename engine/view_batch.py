@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.camera import Cameras, sample_orbit, view_words
+from engine.camera import Cameras, orbit, sample_orbit, view_words
 from engine.job_fields import Hyperparameters
 from engine.render.shading import Light, sample_light
 from engine.views import BACKGROUNDS
@@ -35,15 +35,28 @@ def sample_view_batch(numbers: Hyperparameters, generator: torch.Generator, devi
     The whole batch shares one background, so that a step needs few distinct prompts. `generator` is a CPU generator: the same
     seed gives the same views on every device.
     """
-    cameras = sample_orbit(
-        generator,
-        numbers.views,
-        distance=(numbers.distance_low, numbers.distance_high),
-        fov=(numbers.fov, numbers.fov),
-        elevation=(numbers.elevation_low, numbers.elevation_high),
-    ).to(device)
+    cameras = sample_cameras(numbers, generator).to(device)
     light = sample_light(generator, cameras)
     background = BACKGROUNDS[int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))]
     words = [f", {background.words}, {view}" for view in view_words(cameras)]
     colour = torch.tensor(background.colour, device=device).expand(numbers.views, 3)
     return ViewBatch(cameras, light, colour, words)
+
+
+def sample_cameras(numbers: Hyperparameters, generator: torch.Generator) -> Cameras:
+    """`numbers.views` cameras at random within their ranges.
+
+    "antipodal": half of them, each followed by its opposite, which looks from the other side, as high as the first is low and as
+    near as it is far (antithetic views: what a pair disagrees about is seen in one step; MV-SDI, see docs/guidance.md). One camera
+    of an odd number stays alone.
+    """
+    distance, elevation = (numbers.distance_low, numbers.distance_high), (numbers.elevation_low, numbers.elevation_high)
+    pairs = numbers.view_sampling == "antipodal"
+    count = (numbers.views + 1) // 2 if pairs else numbers.views
+    cameras = sample_orbit(generator, count, distance=distance, fov=(numbers.fov, numbers.fov), elevation=elevation)
+    if not pairs:
+        return cameras
+    first = torch.stack([cameras.azimuth, cameras.elevation, cameras.eye.norm(dim=1)])
+    other = torch.stack([first[0] + 180.0, sum(elevation) - first[1], sum(distance) - first[2]])
+    azimuth, height, radius = torch.stack([first, other], dim=2).flatten(1)[:, : numbers.views]
+    return orbit(azimuth, height, radius, numbers.fov)
