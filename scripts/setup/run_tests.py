@@ -24,12 +24,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap
 from scripts.setup.blenders import VERSIONS, modules, why_none
 from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
 from scripts.setup.commands import clean_surroundings
-from scripts.setup.console import duration, table
+from scripts.setup.console import table
 
 ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/scripts", "tests/prior", "tests/gpu")
 ADDON_FOLDERS = ("tests/addon",)
