@@ -74,7 +74,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
         result = run_job(sketch, settings, reporter, checkpoint)
         result.report["notes"] = list(reporter.notes)
         written = write_result(result, sketch, folder, source.stem)
-    checkpoint.unlink(missing_ok=True)
+    result.delivered()
     mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
     print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")
     for path in written:

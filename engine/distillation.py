@@ -16,6 +16,7 @@ from torch import Tensor
 from engine.camera import Cameras
 from engine.diffusion.prior import ControlledPrior, Prior
 from engine.diffusion.prompts import DESCRIPTORS, check_prompt, target_prompt
+from engine.errors import JobError
 from engine.guidance.methods import METHODS, source_text, view_weight
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.surface_noise import surface_noise
@@ -26,6 +27,9 @@ from engine.render.control import SURFACE_CHANNELS, control_of
 from engine.render.shading import RenderedViews, render_views
 from engine.subject import Subject, colour_weight
 from engine.view_batch import ViewBatch, sample_view_batch
+
+DROPPED_AT_MOST = 5
+"""Steps in a row whose numbers are not finite: then the job ends."""
 
 LONGEST_WORDS = "on a white background, overhead view"
 """The longest words that `engine.view_batch` adds to a prompt: one that fits together with these fits with all others."""
@@ -69,6 +73,7 @@ class PromptPair:
 class Step:
     """A step that was taken.
 
+    dropped        whether its numbers were not finite, so that nothing was changed by it
     stage          1 or 2; `done` of its `total` steps are taken
     vertices, faces, rgb  [V, 3], int32 [F, 3] in engine space and [B, 3, S, S] sRGB 0..1 as the step saw them
     figures        see `engine.guidance.step.distill`
@@ -81,6 +86,7 @@ class Step:
     faces: Tensor
     rgb: Tensor
     figures: dict[str, float]
+    dropped: bool = False
 
 
 class Distillation:
@@ -112,6 +118,7 @@ class Distillation:
         self.steps = hyperparameters.stage1_steps + hyperparameters.stage2_steps
         self.optimizer = torch.optim.Adam(subject.parameter_groups(hyperparameters), betas=(0.9, 0.99), fused=True)
         self.taken = 0
+        self._dropped_in_a_row = 0
         self._schedule = schedule(hyperparameters)
         self._colour_weight = colour_weight(adherence)
         self._sample_views = sample_views or (lambda drawn: sample_view_batch(hyperparameters, drawn, torch.device(device)))
@@ -136,7 +143,8 @@ class Distillation:
         """Look, render, ask the prior, descend.
 
         The surface is extracted and moved at every `geometry_every`-th step; between them the colours are learnt on it as it was
-        seen last, which costs neither extraction nor silhouette gradients.
+        seen last, which costs neither extraction nor silhouette gradients. A step whose loss or gradients are not finite changes
+        nothing; JobError after DROPPED_AT_MOST of them in a row.
         """
         if self._schedule is None or self.finished:
             raise ValueError(f"All {self.steps} steps are taken.")
@@ -153,13 +161,26 @@ class Distillation:
         loss = loss + self._colour_weight * colours.colour_loss() / pixels
         if moves:
             loss = loss + self.subject.regularization(self.hyperparameters)
-        self.backward(loss)
-        self.optimizer.step()
-        if moves:
-            self.subject.project()
-            self._seen = vertices.detach(), faces
+        finite = self.backward(loss)
+        if finite:
+            self.optimizer.step()
+            if moves:
+                self.subject.project()
+        self._seen = vertices.detach(), faces
         self.taken += 1
-        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures)
+        self._count_dropped(finite)
+        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures, not finite)
+
+    def _count_dropped(self, finite: bool) -> None:
+        """JobError once too many steps in a row were dropped: the next ones would be too."""
+        self._dropped_in_a_row = 0 if finite else self._dropped_in_a_row + 1
+        if self._dropped_in_a_row == DROPPED_AT_MOST:
+            raise JobError(
+                "not_finite",
+                f"{DROPPED_AT_MOST} steps in a row gave numbers that are not finite: the model '{self.prior.name}' answers with NaN or"
+                f" infinity in {str(self.prior.dtype).removeprefix('torch.')} on {self.prior.device}.",
+                "Choose another model, or compute on the CPU, where it works in float32 or bfloat16.",
+            )
 
     def _progress(self, stage: int) -> tuple[int, int]:
         """Steps of a stage that are taken, and all of them."""
@@ -209,10 +230,12 @@ class Distillation:
         against = view_weight(cameras.azimuth) if METHODS[self.prompts.method].y_src == "views" else None
         return ConditionPair(target.under(control), source.under(control), against)
 
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of the loss in the subject's parameters."""
+    def backward(self, loss: Tensor) -> bool:
+        """Gradients of the loss in the subject's parameters; whether they and the loss are finite, squared too, as Adam squares them."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return bool(torch.isfinite(loss.detach() + torch.nn.utils.get_total_norm(gradients)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, where it `moves` or all are taken: tensors and plain data."""
@@ -224,12 +247,31 @@ class Distillation:
         }
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from where a distillation of the same job was."""
+        """Go on from where a distillation of the same job was. ValueError, and nothing changed, where the state is not such a one."""
+        self._refuse_strange(state)
         self.subject.load_state_dict(state["subject"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.taken = int(state["step"])
         self._seen = None
+
+    def _refuse_strange(self, state: dict[str, Any]) -> None:
+        if set(state) != {"step", "subject", "optimizer", "generator"}:
+            raise ValueError(f"a distillation's state has step, subject, optimizer and generator, got {', '.join(map(str, state))}")
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        moments = [
+            (f"{name} of parameter {index}", values[name].shape, parameters[index].shape)
+            for index, values in state["optimizer"]["state"].items()
+            for name in ("exp_avg", "exp_avg_sq")
+        ]
+        own = self.subject.state_dict()
+        if set(own) != set(state["subject"]):
+            raise ValueError(f"the subject's state has {', '.join(sorted(own))}, got {', '.join(sorted(state['subject']))}")
+        for what, got, expected in [*moments, *((name, state["subject"][name].shape, own[name].shape) for name in own)]:
+            if got != expected:
+                raise ValueError(f"{what} has the shape {tuple(got)}, expected {tuple(expected)}")
+        if not 0 <= int(state["step"]) <= self.steps:
+            raise ValueError(f"step {state['step']} of {self.steps}")
 
 
 class RecordedColours:

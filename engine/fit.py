@@ -158,8 +158,9 @@ def _thinned(points: Tensor, colours: Tensor, side: float) -> tuple[Tensor, Tens
     """One of the points [N, 3] with its colour in each cube of a side; the nearest of many equal points is slow to find."""
     cell = ((points + 1) / side).floor().long()
     _, owner = torch.unique(cell @ cell.new_tensor([2**40, 2**20, 1]), return_inverse=True)
-    first = torch.zeros(int(owner.max()) + 1, dtype=torch.long, device=points.device)
-    first[owner.flip(0)] = torch.arange(len(points), device=points.device).flip(0)
+    # the first of each cube: an assignment with repeated indices would keep whichever a thread wrote last
+    order = torch.arange(len(points), device=points.device)
+    first = torch.full((int(owner.max()) + 1,), len(points), device=points.device).scatter_reduce_(0, owner, order, "amin")
     return points[first], colours[first]
 
 

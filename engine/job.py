@@ -5,7 +5,9 @@ check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> ex
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.checkpoint import Checkpoint, cached_path, fingerprint
+from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
-from engine.diffusion.load import load_prior
+from engine.diffusion.load import EMBEDDED, EMBEDDED_FOLDER, load_prior
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
@@ -27,6 +29,7 @@ from engine.guidance.methods import method_named
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
+from engine.memory import expect, free_bytes, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
@@ -51,76 +54,67 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
 
     sketch      world space; in texture mode its vertices, faces and uvs come back as they are
     checkpoint  file for the state of the job; if it holds this very job's state, the job goes on from there. It stays when the
-                job is done, so that nothing is lost where the result cannot be delivered: the caller removes it
+                job is done, so that nothing is lost where the result cannot be delivered, until `JobResult.delivered` is called
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
-    return _run(sketch, settings, reporter, Checkpoint(checkpoint, fingerprint(sketch, settings)))
+    return _run(sketch, settings, reporter, checkpoint, fingerprint(sketch, settings))
 
 
 def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
     job = fingerprint(sketch, settings)
-    return _run(sketch, settings, reporter, Checkpoint(cached_path(job), job))
+    return _run(sketch, settings, reporter, cached_path(job), job)
 
 
-def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Checkpoint) -> JobResult:
+def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch))
+    with Checkpoint(path, job, reporter.note) as checkpoint:
+        timer.start(Stage.CHECK)
+        mesh, mended = check_sketch(sketch)
+        _tell(reporter, [*mended, *colours_told(mesh)])
 
-    timer.start(Stage.CHECK)
-    mesh, mended = check_sketch(sketch)
-    _tell(reporter, [*mended, *colours_told(mesh)])
+        timer.start(Stage.LOAD)
+        device = select_device(settings.device)
+        reporter.note(_memory_expected(settings, mesh, device))
+        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
+        prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
+        _tell(reporter, prompts.notes(prior))
+        normalization = SceneNormalization.of_bounds(mesh.vertices)
+        local = mesh.mapped(normalization.to_engine)
+        generator = torch.Generator().manual_seed(settings.seed)
 
-    timer.start(Stage.LOAD)
-    device = select_device(settings.device)
-    rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
-    prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
-    _tell(reporter, prompts.notes(prior))
-    normalization = SceneNormalization.of_bounds(mesh.vertices)
-    local = mesh.mapped(normalization.to_engine)
-    generator = torch.Generator().manual_seed(settings.seed)
+        def distillation_of(subject: Subject) -> Distillation:
+            return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device)
 
-    subject: Subject
-    if settings.mode == "texture":
-        subject = texture_subject(local, numbers, device)
-    else:
-        timer.start(Stage.SDF)
-        surface = sketch_surface(local, numbers, device, timer.step)
-        start = Soundness.of(*(_array(part.detach()) for part in surface.extract()))
-        timer.start(Stage.FIT)
-        subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
+        saved = checkpoint.load() or {}
+        known = {name: saved[name] for name in ("solid",) if name in saved}
+        distillation = _resumed(saved, distillation_of, local, settings, device, reporter)
+        if distillation is None and settings.mode == "texture":
+            distillation = distillation_of(texture_subject(local, numbers, device))
+        elif distillation is None:
+            timer.start(Stage.SDF)
+            surface = sketch_surface(local, numbers, device, timer.step, saved.get("sdf"))
+            _tell(reporter, ["Resumed after the distance field."] if "sdf" in saved else [])
+            known = {"solid": dataclasses.astuple(Soundness.of(*(_array(part.detach()) for part in surface.extract())))}
+            checkpoint.offer({**known, "sdf": surface.sdf.detach()})
+            timer.start(Stage.FIT)
+            subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
+            distillation = distillation_of(subject)
+            checkpoint.offer({**known, "distillation": distillation.state_dict()})
 
-    distillation = Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device)
-    _distil(distillation, timer, Stream(reporter, normalization, subject), checkpoint, reporter)
+        _distil(distillation, timer, Stream(reporter, normalization, distillation.subject), checkpoint, known, reporter)
 
-    timer.start(Stage.EXPORT)
-    watcher = Watcher(timer.part, reporter.note)
-    if settings.mode == "texture":
-        mesh, maps = finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher)
-    else:
-        colours = crisp_colours(subject, local, numbers, settings.adherence)
-        mesh, maps = finish(*_extracted(subject), colours, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
-    result = normalization.to_engine(mesh.vertices), mesh.faces
-    found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
-    solid = {}
-    if settings.mode == "refine":
-        end = Soundness.of(*result)
-        solid = end.against(start)
-        _tell(reporter, end.faults(start))
-    timer.step(1, 1)
-    timer.close()
-    return JobResult(
-        mesh,
-        maps,
-        {
-            "deviation_mean_percent": found.mean_percent,
-            "deviation_p95_percent": found.p95_percent,
-            "deviation_max_percent": found.max_percent,
-            **solid,
-            **_report(settings, prompts, device, timer, mended),
-        },
-    )
+        timer.start(Stage.EXPORT)
+        mesh, maps = _exported(distillation.subject, sketch, local, normalization, settings, Watcher(timer.part, reporter.note))
+        result = normalization.to_engine(mesh.vertices), mesh.faces
+        found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
+        solid = _compared(Soundness.of(*result), Soundness(*known["solid"]), reporter) if known else {}
+        timer.step(1, 1)
+        timer.close()
+        figures = {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
+        return JobResult(mesh, maps, {**figures, **solid, **_report(settings, prompts, device, timer, mended)}, checkpoint.remove)
 
 
 def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
@@ -151,9 +145,22 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device)
     return TextureSubject(local, colour, device)
 
 
-def sketch_surface(local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched) -> Surface:
-    """Refine mode: the signed distance of the sketch (engine space) on the grid."""
+def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) -> str:
+    """What the job will take, in words. JobError where it cannot fit."""
+    folder = EMBEDDED_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
+    needed = needed_bytes(settings.mode, settings.resolve(), len(mesh.faces), weights_bytes(folder))
+    if device.type == "cuda":
+        return expect(needed, torch.cuda.mem_get_info(device)[0], "the GPU")
+    return expect(needed, free_bytes(), "the machine")
+
+
+def sketch_surface(
+    local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched, known: Tensor | None = None
+) -> Surface:
+    """Refine mode: the signed distance of the sketch (engine space) on the grid, unless it is known: [Nv]."""
     grid = TetGrid.make(numbers.grid, device)
+    if known is not None and known.shape == grid.points.shape[:1]:
+        return Surface.from_sdf(grid, known.to(device))
     values = sketch_sdf(
         local, grid.points.cpu().numpy(), thickness=shell_thickness(numbers), closing=numbers.closing, cancelled=asking(on_step)
     )
@@ -188,32 +195,53 @@ def fitted_subject(
     return RefineSubject(surface, colour, adherence, ArtistColours.of(colour, local))
 
 
-def _distil(distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, reporter: Reporter) -> None:
-    """Both stages, from where a checkpoint of this job left them; stream and save now and then."""
-    state = checkpoint.load()
-    if state is not None:
-        distillation.load_state_dict(state)
-        reporter.note(f"Resumed after step {distillation.taken}.")
-    stage = 0
+def _resumed(
+    saved: dict[str, Any],
+    distillation_of: Callable[[Subject], Distillation],
+    local: Mesh,
+    settings: JobSettings,
+    device: torch.device,
+    reporter: Reporter,
+) -> Distillation | None:
+    """The distillation where a checkpoint of this job left it; None where it holds none, or a strange one, and then a note."""
+    if "distillation" not in saved:
+        return None
+    numbers = settings.resolve()
+    if settings.mode == "texture":
+        subject: Subject = texture_subject(local, numbers, device)
+    else:
+        colour = ColourField(numbers.colour_grid).to(device)
+        surface = Surface(TetGrid.make(numbers.grid, device))
+        subject = RefineSubject(surface, colour, settings.adherence, ArtistColours.of(colour, local))
+    distillation = distillation_of(subject)
+    try:
+        distillation.load_state_dict(saved["distillation"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reporter.note(f"The checkpoint does not fit this job ({error}); it starts afresh.")
+        return None
+    reporter.note(f"Resumed after step {distillation.taken}.")
+    return distillation
+
+
+def _distil(
+    distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], reporter: Reporter
+) -> None:
+    """Both stages; stream and save now and then: where the next step extracts the surface anew, as a resumed job does."""
+    stage, dropped = 0, False
     while not distillation.finished:
         if distillation.stage != stage:
             stage = distillation.stage
             timer.start(Stage.STAGE1 if stage == 1 else Stage.STAGE2)
         step = distillation.step()
+        if step.dropped and not dropped:
+            reporter.note(f"Step {step.done} of stage {step.stage} was left out: the model's answer was not finite.")
+        dropped = step.dropped
         stream.offer(step)
-        _keep(distillation, checkpoint, reporter)
+        if distillation.finished:
+            checkpoint.save({**known, "distillation": distillation.state_dict()})
+        elif distillation.moves:
+            checkpoint.offer({**known, "distillation": distillation.state_dict()})
         timer.step(step.done, step.total, step.figures)
-
-
-def _keep(distillation: Distillation, checkpoint: Checkpoint, reporter: Reporter) -> None:
-    """Write a checkpoint when one is due and the next step extracts the surface anew: a resumed job then sees what this one does."""
-    if not distillation.finished and not (checkpoint.due() and distillation.moves):
-        return
-    try:
-        checkpoint.save(distillation.state_dict())
-    except JobError as error:
-        reporter.note(f"{error.message} The job goes on without one. {error.fix}")
-        checkpoint.disable()
 
 
 class Stream:
@@ -240,15 +268,29 @@ def _array(values: Tensor) -> np.ndarray:
     return values.cpu().numpy()
 
 
-def _extracted(subject: Subject) -> tuple[Tensor, Tensor]:
-    """The optimized surface, which must not be empty: vertices [V, 3] in engine space, faces [F, 3]."""
+def _exported(
+    subject: Subject, sketch: Mesh, local: Mesh, normalization: SceneNormalization, settings: JobSettings, watcher: Watcher
+) -> tuple[Mesh, dict[str, np.ndarray]]:
+    """The finished mesh, in world space, and its maps. JobError where there is nothing to finish."""
+    numbers = settings.resolve()
+    if not is_finite(subject.state_dict()):
+        raise JobError("not_finite", "The optimized surface or its colours are not finite.", "Choose another seed, model or device.")
+    if settings.mode == "texture":
+        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher)
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:
         raise JobError(
             "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
         )
-    return vertices, faces
+    colours = crisp_colours(subject, local, numbers, settings.adherence)
+    return finish(vertices, faces, colours, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
+
+
+def _compared(end: Soundness, start: Soundness, reporter: Reporter) -> dict[str, Any]:
+    """The result beside the solid that it started from: figures for the report; the user is told what is broken."""
+    _tell(reporter, end.faults(start))
+    return end.against(start)
 
 
 def _report(settings: JobSettings, prompts: PromptPair, device: torch.device, timer: StageTimer, mended: list[str]) -> dict[str, Any]:

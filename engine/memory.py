@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import sys
+from pathlib import Path
 
 from engine.errors import JobError
+from engine.job_fields import Hyperparameters
 
 _WORDS = (
     "out of memory",
@@ -27,9 +31,107 @@ def out_of_memory(error: BaseException | None) -> JobError | None:
                 "Close other programs that use the GPU, choose a lower preset, or set the device to cpu.",
             )
         said = any(words in str(error).lower() for words in _WORDS)
+        if "could not create a primitive" in str(error):  # oneDNN's, which says it for other reasons too
+            said = (free_bytes() or LITTLE) < LITTLE
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or said:
             return JobError(
                 "out_of_memory", "The machine's memory is used up.", "Close other programs, or choose a lower preset or texture size."
             )
         error = error.__cause__ or error.__context__
+    return None
+
+
+LITTLE = 512 << 20
+"""Free bytes below which an unclear failure is put down to memory."""
+LIBRARIES = 0.65e9
+"""What the libraries and their compiled kernels take, bytes."""
+GRID_BYTES = 230
+"""A vertex of the tetrahedral grid with its share of tetrahedra and edges, and of their making."""
+COLOUR_BYTES = 90
+"""A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
+VIEW_BYTES = 4e6
+"""A view of a step at supersampling 1."""
+TEXEL_BYTES = 40
+FACE_BYTES = 700
+"""A triangle of the sketch in the distance field's trees."""
+SURE = 0.7
+"""Share of an estimate that a job takes for certain."""
+
+
+def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int) -> int:
+    """About what a job takes at its peak: sketch with so many faces, model with so many bytes of weights. Measured, see docs/benchmarks.md.
+
+    The grid counts where the surface moves; the colours with gradients, Adam's moments and the artist's copy; a step's pictures by
+    their pixels; the texture by its texels.
+    """
+    grid = numbers.grid**3 * GRID_BYTES if mode == "refine" else 0
+    colours = numbers.colour_grid**3 * COLOUR_BYTES
+    step = numbers.views * numbers.supersample**2 * VIEW_BYTES
+    export = numbers.texture_size**2 * TEXEL_BYTES
+    return int(LIBRARIES + 1.2 * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
+
+
+def weights_bytes(folder: Path) -> int:
+    """Bytes of a model's weights as they are stored: the largest file of each part; 0 for a folder that has none."""
+    sizes: dict[Path, int] = {}
+    for suffix in ("safetensors", "bin"):
+        for path in folder.glob(f"*/*.{suffix}"):
+            sizes[path.parent] = max(sizes.get(path.parent, 0), path.stat().st_size)
+    return sum(sizes.values())
+
+
+def free_bytes() -> int | None:
+    """What this process may still take of the machine's memory, by the system, its limit and its control group; None where unknown."""
+    found = [_psutil_free()] if sys.platform != "linux" else [_stated("/proc/meminfo", "MemAvailable:", 1024), _limit_free(), _group_free()]
+    return min((free for free in found if free is not None), default=None)
+
+
+def expect(needed: int, free: int | None, whose: str) -> str:
+    """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"."""
+    if free is None:
+        return f"About {_shown(needed)} of memory will be needed."
+    if SURE * needed > free:
+        raise JobError(
+            "needs_memory",
+            f"The job needs about {_shown(needed)} of memory; {_shown(free)} of {whose}'s are free.",
+            "Close other programs, or choose a lower preset, a coarser grid, fewer views or a smaller texture.",
+        )
+    return f"About {_shown(needed)} of memory will be needed; {_shown(free)} of {whose}'s are free."
+
+
+def _shown(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _stated(file: str, name: str, unit: int) -> int | None:
+    """The number behind a name in one of /proc's lists, in bytes."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(file) as lines:
+        for line in lines:
+            if line.startswith(name):
+                return int(line.split()[1]) * unit
+    return None
+
+
+def _limit_free() -> int | None:
+    """What a limit on the process's address space (ulimit -v) leaves."""
+    import resource
+
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _stated("/proc/self/status", "VmSize:", 1024)
+    return None if limit == resource.RLIM_INFINITY or used is None else max(limit - used, 0)
+
+
+def _group_free() -> int | None:
+    """What the process's control group (a container's limit) leaves; version 2 and 1."""
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):
+            root = Path("/sys/fs/cgroup")
+            return max(int((root / limit).read_text()) - int((root / used).read_text()), 0)
+    return None
+
+
+def _psutil_free() -> int | None:
+    with contextlib.suppress(ImportError):
+        import psutil
+
+        return int(psutil.virtual_memory().available)
     return None

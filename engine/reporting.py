@@ -215,6 +215,7 @@ class StageTimer:
             here = (1 - fraction) * cost * (elapsed + TRUSTED_SECONDS * pace) / (fraction * cost + TRUSTED_SECONDS)
         else:
             here = cost * pace * math.exp(-elapsed / max(cost * pace, 1e-9))
+        plan = [(stage, part) for stage, costs in self._planned.items() for part in costs]
         running = (self._stage, self._part)
-        later = [(stage, part) for stage, costs in self._planned.items() for part in costs]
-        return here + pace * sum(self._cost(*key) for key in later if key not in self._closed and key != running)
+        later = plan[plan.index(running) + 1 :] if running in plan else []  # what a resumed job left out is not to come
+        return here + pace * sum(self._cost(*key) for key in later if key not in self._closed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ class JobResult:
 
     mesh    world space, with per-corner uvs; in texture mode exactly the mesh that came in (plus uvs where it had none)
     maps    textures, uint8 [H, W, 3], row 0 at the top: "albedo" (sRGB)
+    delivered  to be called once the result is where it belongs: nothing needs to be kept for another try
     report  JSON-able: deviation_mean_percent, deviation_p95_percent, stage_seconds, prompt, seed, model, preset, versions, notes ...
     """
 
     mesh: Mesh
     maps: dict[str, np.ndarray]
     report: dict[str, Any] = field(default_factory=dict)
+    delivered: Callable[[], None] = field(default=lambda: None, compare=False)
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections import deque
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -107,6 +108,8 @@ class _Server:
         self._cancel = threading.Event()
         self._current = ""
         self._status = 0
+        self._when_delivered: Callable[[], None] = _nothing
+        self._delivered: Callable[[], None] = _nothing  # once the host speaks again after a result that was written whole
 
     def run(self) -> int:
         if threading.current_thread() is threading.main_thread():
@@ -127,7 +130,8 @@ class _Server:
     def _run_job(self, submit: protocol.Submit) -> None:
         self._outbox.put(protocol.Accepted(submit.job))
         reporter = WireReporter(submit.job, self._outbox.put, self._cancel)
-        self._outbox.put(outcome(submit, self._job_name, reporter))
+        message, self._when_delivered = outcome(submit, self._job_name, reporter)
+        self._outbox.put(message)
 
     def _read_all(self) -> None:
         try:
@@ -155,6 +159,9 @@ class _Server:
 
     def _hear(self, message: Message) -> bool:
         """Act on a message of the host's; False once it says Bye."""
+        if isinstance(message, protocol.Submit | protocol.Bye):
+            self._delivered()
+            self._delivered = _nothing
         if isinstance(message, protocol.Submit):
             self._cancel.clear()
             self._current = message.job
@@ -182,6 +189,8 @@ class _Server:
                     pieces = self._encode(message)
                 for piece in pieces:
                     _write_whole(self._write, piece)
+                if isinstance(message, protocol.Done):
+                    self._delivered = self._when_delivered
         except OSError:  # nobody listens any more
             self._host_left()
 
@@ -193,8 +202,13 @@ class _Server:
                 return []
             print(f"engine: {error}", file=sys.stderr)
             if isinstance(message, protocol.Done):
+                self._when_delivered = _nothing
                 return self._connection.send(protocol.Failed(message.job, "result_too_large", error.message, error.fix))
             return []
+
+
+def _nothing() -> None:
+    """No result waits for its delivery."""
 
 
 def release_memory() -> None:

@@ -3,7 +3,8 @@
 Extraction looks only at a narrow band of tetrahedra. The band is provably enough, so the mesh is always the one that the whole
 grid would give, vertex for vertex: a tetrahedron is left out only if all its corners had the same sign when the band was made,
 and every extraction first checks that no corner of a left-out tetrahedron has changed its sign since; if one has, the band is
-made anew. How wide the band is (`BAND` in steps of the grid) decides only how often that happens.
+made anew. How wide the band is (`BAND` in steps of the grid) decides only how often that happens. Losses on the field are taken over
+the band, so the field that it was made of is part of the state: a surface that is loaded goes on with the band of the one that was saved.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ class Surface(nn.Module):
         self.grid = grid
         self.sdf = nn.Parameter(torch.ones(len(grid.points), device=grid.points.device))
         self.deform = nn.Parameter(torch.zeros_like(grid.points))
+        self.banded: Tensor
+        self.register_buffer("banded", self.sdf.detach().clone())  # the field that the band is made of
         self._band: _Band | None = None
         self.refreshes = 0
+        self.register_load_state_dict_post_hook(Surface._forget_band)
 
     @classmethod
     def from_sdf(cls, grid: TetGrid, values: Tensor) -> Surface:
@@ -52,6 +56,7 @@ class Surface(nn.Module):
         surface = cls(grid)
         with torch.no_grad():
             surface.sdf.copy_(values)
+            surface.banded.copy_(values)
         return surface
 
     def extract(self) -> tuple[Tensor, Tensor]:
@@ -59,36 +64,40 @@ class Surface(nn.Module):
 
         Closed, because the grid's hull always counts as outside. Empty ([0, 3] and [0, 3]) where the field has one sign.
         """
-        inside = self._inside()
-        band = self._band
-        if band is None or bool(((inside ^ band.inside) & band.watched).any()):
-            band = self._band = self._make_band(inside)
-            self.refreshes += 1
+        inside, band = self._inside(self.sdf), self._whole_band()
+        if bool(((inside ^ band.inside) & band.watched).any()):
+            self.banded.copy_(self.sdf.detach())
+            self._band = None
+            band = self._whole_band()
         crossed, faces = connect(inside, band.tets, band.edges, band.tet_edges)
         start, end = band.edges.index_select(0, crossed).unbind(1)
         return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces
 
     def band_tets(self) -> Tensor:
         """int64 [T, 4]: the tetrahedra around the surface at the last extraction, for losses on the field."""
-        if self._band is None:
-            self._band = self._make_band(self._inside())
-        return self._band.tets
+        return self._whole_band().tets
 
     def band_vertices(self) -> Tensor:
         """int64 [M]: the corners of `band_tets`, each once, ascending."""
-        self.band_tets()
-        assert self._band is not None
-        return self._band.vertices
+        return self._whole_band().vertices
 
     def band_edges(self) -> Tensor:
         """int64 [E, 2]: the edges of `band_tets`, each once."""
-        self.band_tets()
-        assert self._band is not None
-        return self._band.edges
+        return self._whole_band().edges
+
+    def _whole_band(self) -> _Band:
+        if self._band is None:
+            self._band = self._make_band()
+            self.refreshes += 1
+        return self._band
+
+    @staticmethod
+    def _forget_band(surface: nn.Module, _: object) -> None:
+        surface._band = None
 
     @torch.no_grad()
-    def _inside(self) -> Tensor:
-        return (self.sdf < 0) & ~self.grid.boundary
+    def _inside(self, sdf: Tensor) -> Tensor:
+        return (sdf < 0) & ~self.grid.boundary
 
     def _position(self, index: Tensor) -> Tensor:
         moved = torch.tanh(self.deform.index_select(0, index)) * (DEFORM_RANGE / self.grid.resolution)
@@ -99,10 +108,10 @@ class Surface(nn.Module):
         return torch.where(self.grid.boundary.index_select(0, index), value.clamp(min=NEAREST), value)
 
     @torch.no_grad()
-    def _make_band(self, inside: Tensor) -> _Band:
-        grid, margin = self.grid, BAND * self.grid.spacing
-        never_in = ~inside & (self.sdf > margin)
-        never_out = inside & (self.sdf < -margin)
+    def _make_band(self) -> _Band:
+        grid, margin, inside = self.grid, BAND * self.grid.spacing, self._inside(self.banded)
+        never_in = ~inside & (self.banded > margin)
+        never_out = inside & (self.banded < -margin)
         far_out, far_in = never_in[grid.tets[:, 0]], never_out[grid.tets[:, 0]]
         for corner in range(1, 4):
             far_out &= never_in[grid.tets[:, corner]]

@@ -77,26 +77,16 @@ class WireReporter:
         return True
 
 
-def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> Message:
-    """Run the job "module:function"; whatever happens is a message. Broad on purpose: nowhere later can a failure be told."""
+def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> tuple[Message, Callable[[], None]]:
+    """Run the job "module:function"; whatever happens is a message, and what to call once the host has it.
+
+    Broad on purpose: nowhere later can a failure be told.
+    """
     try:
         result = _run(submit, job_name, reporter)
-        maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in result.maps.items()}
-        uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
-        report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in result.maps.items()}}
-        return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
-    except Cancelled:
-        return protocol.CancelledJob(submit.job)
-    except SketchbridgeError as error:
-        return _failed(submit, error)
+        return _done(submit, result), result.delivered
     except Exception as error:
-        traceback.print_exc()
-        exhausted = out_of_memory(error)
-        if exhausted is not None:
-            return _failed(submit, exhausted)
-        where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
-        return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
-                               f"This is a bug; please report it with the log in {where}.")  # fmt: skip
+        return _failure(submit, error), lambda: None
 
 
 def _mean_colour(image: np.ndarray) -> list[float]:
@@ -104,8 +94,24 @@ def _mean_colour(image: np.ndarray) -> list[float]:
     return [float(image[..., channel].mean(dtype=np.float64)) / 255 for channel in range(image.shape[2])]
 
 
-def _failed(submit: protocol.Submit, error: SketchbridgeError) -> protocol.Failed:
-    return protocol.Failed(submit.job, error.code, error.message, error.fix, error.exit_code)
+def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
+    maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in result.maps.items()}
+    uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
+    report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in result.maps.items()}}
+    return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+
+
+def _failure(submit: protocol.Submit, error: Exception) -> Message:
+    if isinstance(error, Cancelled):
+        return protocol.CancelledJob(submit.job)
+    told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
+    if told is not error:
+        traceback.print_exception(error)
+    if told is not None:
+        return protocol.Failed(submit.job, told.code, told.message, told.fix, told.exit_code)
+    where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
+    return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
+                           f"This is a bug; please report it with the log in {where}.")  # fmt: skip
 
 
 def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:

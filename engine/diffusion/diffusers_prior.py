@@ -56,6 +56,11 @@ class DiffusersPrior:
         """Where the networks are."""
         return next(self.unet.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the denoising network computes in."""
+        return next(self.unet.parameters()).dtype
+
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable: a posterior sample with a generator, else its mode."""
         pixels = (fit_square(images, self.image_size) * 2 - 1).to(self.vae.dtype)

@@ -108,6 +108,11 @@ class EmpiricalPrior:
         return self._images.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the images."""
+        return self._images.dtype
+
+    @property
     def known_words(self) -> set[str]:
         """Words of all captions, in the singular."""
         return set(self._spread_of_words)

@@ -95,6 +95,11 @@ class Prior(Protocol):
         """Where it computes: images and latents given to it have to be there."""
         ...
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in, for messages."""
+        ...
+
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [B, 3, H, W] in 0..1, any size -> latents, differentiable. The generator serves a posterior with spread."""
         ...

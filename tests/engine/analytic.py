@@ -64,6 +64,11 @@ class MixturePrior:
         """Where the mixtures are."""
         return self.schedule.alphas_cumprod.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The noise levels'."""
+        return self.schedule.alphas_cumprod.dtype
+
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The points themselves."""
         del generator

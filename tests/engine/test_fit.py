@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +21,7 @@ from engine.surface import Surface
 from engine.texture.field import ColourField
 from tests.engine.shapes import box, flipped, merge, moved, ribbon, sphere
 
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 RED, BLUE = (0.8, 0.1, 0.1), (0.1, 0.2, 0.8)
 
@@ -146,3 +152,22 @@ def test_empty_surface_does_not_break_the_fit():
     surface = Surface(TetGrid.make(8))
     report = fit(sketch, surface, ColourField(16), steps=3)
     assert report.covered == 0
+
+
+@pytest.mark.slow
+def test_two_threads_give_the_same_bytes_every_time():
+    """Twenty fits: which of several places in a cell gives its colour once depended on a race between threads (9 results in 25)."""
+    script = (
+        "import hashlib, torch; torch.set_num_threads(2)\n"
+        "from tests.engine.test_fit import fit, start, two_balls\n"
+        "for _ in range(20):\n"
+        "    surface, colour = start(two_balls())\n"
+        "    fit(two_balls(), surface, colour, steps=2)\n"
+        "    state = [*surface.state_dict().values(), *colour.state_dict().values()]\n"
+        "    print(hashlib.sha256(b''.join(part.numpy().tobytes() for part in state)).hexdigest())\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=True
+    )
+    assert len(set(done.stdout.split())) == 1 and len(done.stdout.split()) == 20

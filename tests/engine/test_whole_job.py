@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_result(sketch: Mesh, refined: tuple[job.Jo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["stage 1", "stage 2"])
+@pytest.mark.parametrize("stage", ["fit", "stage 1", "stage 2"])
 def test_a_resumed_job_gives_the_result_of_an_unbroken_one(
     stage: str, sketch: Mesh, refined: tuple[job.JobResult, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_resumed_job_gives_the_result_of_an_unbroken_one(
     assert file.is_file()
     reporter = Recorder()
     resumed = job.run_job(sketch, SETTINGS, reporter, checkpoint=file)
-    assert any("resumed" in note for note in reporter.notes)
+    assert any("Resumed" in note for note in reporter.notes)
     assert np.array_equal(resumed.mesh.vertices, refined[0].mesh.vertices)
     assert np.array_equal(resumed.maps["albedo"], refined[0].maps["albedo"])
     delivered_late = job.run_job(sketch, SETTINGS, QuietReporter(), checkpoint=file)

@@ -164,6 +164,23 @@ def test_what_is_printed_by_python_or_past_it_stays_off_the_wire(host: Host) -> 
     assert "would break the wire" in log and log.count("shouted past Python") == 5
 
 
+@pytest.mark.parametrize("polite", [True, False], ids=["bye", "gone"])
+def test_a_result_counts_as_delivered_once_the_host_speaks_again(polite: bool, hosts: list[Host], tmp_path: Path, monkeypatch) -> None:
+    """Until then whatever the job kept for another try stays: the host may have died with the result in the pipe."""
+    monkeypatch.setenv("TINY_DELIVERED", str(tmp_path / "word"))
+    host = Host()
+    hosts.append(host)
+    host.submit("x")
+    host.until(protocol.Done)
+    assert not (tmp_path / "word").exists()
+    if polite:
+        host.say(protocol.Bye())
+    else:
+        host.child.stdin.close()
+    host.ended_within(5)
+    assert (tmp_path / "word").exists() == polite
+
+
 def test_cancel_ends_the_job_and_the_next_one_runs(host: Host) -> None:
     host.submit("steps 5000")
     host.until(protocol.Progress)

@@ -10,8 +10,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
@@ -19,16 +18,10 @@ from engine.errors import InputError
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
+from engine.results import JobResult
 
 
-@dataclass(frozen=True)
-class TinyResult:
-    mesh: Mesh
-    maps: dict[str, np.ndarray]
-    report: dict[str, Any] = field(default_factory=dict)
-
-
-def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> TinyResult:
+def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """Smooth the vertices `steps` times; the prompt may ask for trouble."""
     print("this line would break the wire if standard output were not taken")
     words = settings.prompt.split()
@@ -63,7 +56,13 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> TinyResu
         "pid": os.getpid(),
         "torch": "torch" in sys.modules,
     }
-    return TinyResult(Mesh(vertices, sketch.faces, None, uvs), maps, report)
+    return JobResult(Mesh(vertices, sketch.faces, None, uvs), maps, report, delivered)
+
+
+def delivered() -> None:
+    """Leaves a word in the file that the environment names, for the test of delivery."""
+    if "TINY_DELIVERED" in os.environ:
+        Path(os.environ["TINY_DELIVERED"]).write_text("delivered")
 
 
 def misbehave(words: list[str], step: int) -> None:
