@@ -58,12 +58,14 @@ CODES = {
     "model_control": "the model lacks the conditions that the job asks for",
     "model_download": "the model cannot be fetched",
     "model_too_large": "more images than fit",
+    "not_finite": "the model answers with numbers that are not finite",
     "vsd_prior": "the model cannot be adapted by variational score distillation",
     "vsd_state": "a stored adapter does not fit to the model",
     # the machine
     "no_cuda": "CUDA was asked for and is not there",
     "no_rasterizer": "no rasterizer works here",
     "no_kaolin": "Kaolin was asked for and is not there",
+    "needs_memory": "the job needs more memory than is free",
     "out_of_memory": "memory of the machine or its GPU is used up",
     # the two processes
     "engine": "the engine's process cannot be started, or it ended",

@@ -49,7 +49,7 @@ GRID_BYTES = 230
 """A vertex of the tetrahedral grid with its share of tetrahedra and edges, and of their making."""
 COLOUR_BYTES = 90
 """A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
-VIEW_BYTES = 4e6
+VIEW_BYTES = 1e6
 """A view of a step at supersampling 1."""
 TEXEL_BYTES = 40
 FACE_BYTES = 700

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import resource
 import subprocess
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.memory import out_of_memory
+from engine.diffusion.load import EMBEDDED_FOLDER
+from engine.errors import JobError
+from engine.job_fields import PRESETS
+from engine.memory import expect, free_bytes, needed_bytes, out_of_memory, weights_bytes
 
+DRAFT, HIGH = PRESETS["draft"], PRESETS["high"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -68,4 +73,42 @@ def test_the_command_line_says_it_in_a_sentence(gigabytes: float, tmp_path: Path
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "memory is used up" in done.stderr and "fix:" in done.stderr and "Traceback" not in done.stderr
+    assert "memory" in done.stderr and "fix:" in done.stderr and "Traceback" not in done.stderr
+    assert "is used up" in done.stderr or "are free" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "measured"),
+    [({}, 0.73e9), ({"grid": 128}, 1.13e9), ({"colour_grid": 256}, 2.04e9), ({"texture_size": 4096}, 1.10e9),
+     ({"views": 16, "supersample": 2}, 0.72e9)],
+)  # fmt: skip
+def test_the_estimate_is_near_what_was_measured(change: dict[str, int], measured: float) -> None:
+    """Peaks of whole jobs on the flower (2,576 faces) on a CPU; the embedded model's weights are small."""
+    base = {"grid": 32, "colour_grid": 32, "views": 2, "supersample": 1, "faces": 2000, "texture_size": 64}
+    numbers = dataclasses.replace(DRAFT, **{**base, **change})
+    assert needed_bytes("refine", numbers, 2576, weights_bytes(EMBEDDED_FOLDER)) == pytest.approx(measured, rel=0.25)
+
+
+def test_what_costs_more_is_told_to_need_more() -> None:
+    draft = needed_bytes("refine", DRAFT, 2576, 0)
+    assert needed_bytes("texture", DRAFT, 2576, 0) <= draft < needed_bytes("refine", HIGH, 2576, 0)
+    assert needed_bytes("refine", DRAFT, 2576, 10**9) > draft + 10**9
+    assert needed_bytes("refine", DRAFT, 5_000_000, 0) > draft + 2 * 10**9
+
+
+def test_a_job_that_cannot_fit_is_refused_and_any_other_is_announced() -> None:
+    with pytest.raises(JobError, match=r"needs about 4\.0 GB of memory; 2\.0 GB of the machine's are free") as caught:
+        expect(4 * 10**9, 2 * 10**9, "the machine")
+    assert caught.value.code == "needs_memory" and "preset" in caught.value.fix
+    assert "4.0 GB of memory will be needed; 3.0 GB of the GPU's" in expect(4 * 10**9, 3 * 10**9, "the GPU")
+    assert "will be needed" in expect(4 * 10**9, None, "the machine")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_free_memory_follows_the_systems_count_and_the_processs_limit() -> None:
+    free = free_bytes()
+    assert free is not None and 0 < free < 2**50
+    script = "import resource; from engine.memory import free_bytes; limit = 1 << 30\n"
+    script += "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); print(free_bytes())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert 0 < int(done.stdout) < 1 << 30
