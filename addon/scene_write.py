@@ -152,10 +152,12 @@ def _as_matrix(matrix: np.ndarray) -> Any:
 
 
 def _mean_colour(done: protocol.Done) -> np.ndarray | None:
+    """What the report says of the albedo, sRGB-encoded [3]; None where it says nothing that can be used."""
     told = done.report.get("mean_colours")
     colour = told.get("albedo") if isinstance(told, dict) else None
-    fits = isinstance(colour, list) and len(colour) >= 3 and all(isinstance(value, float | int) for value in colour)
-    return np.array(colour[:3], np.float64) if fits else None
+    if not isinstance(colour, list) or len(colour) < 3 or not all(isinstance(value, float | int) for value in colour):
+        return None
+    return np.array(colour[:3], np.float64)
 
 
 def _uv_layer(mesh: bpy.types.Mesh, reading: Reading) -> str:

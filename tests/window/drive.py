@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ ARCHIVE, ENGINE, OUT, *WANTED = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.sketchbridge"
 STEP_SECONDS = 0.05
 LIMIT_SECONDS = 900.0 if "pictures" in WANTED else 240.0
-Scenario = Iterator[float | Callable[[], object]]
+Scenario = Generator[float | Callable[[], object], None, None]
 found: dict[str, Any] = {}
 place = {"x": 0, "y": 0}
 
