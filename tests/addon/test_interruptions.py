@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from helpers import CUBE, add_cube, add_object, part, run_until, select
 
+from tests.processes import alive
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -392,15 +394,6 @@ def test_the_engine_ends_with_blender(scene: ModuleType, archive: Path, tmp_path
     while alive(engine) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(engine)
-
-
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{process}/stat") as status:  # a zombie is dead too
-        return status.read().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_the_doctor_is_asked_on_the_engines_machine(scene: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from engine.mesh import Mesh
 from engine.protocol import Connection, Message, Role
 from engine.server import _Outbox
 from engine.wire_job import WireReporter
+from tests.processes import alive
 
 Kind = TypeVar("Kind", bound=Message)
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,15 +271,6 @@ def gone_within(seconds: float, process: int) -> bool:
     while alive(process) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not alive(process)
-
-
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{process}/stat") as status:  # a zombie that nobody has waited for yet is dead too
-        return status.read().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_a_host_that_reads_nothing_does_not_stop_the_job(host: Host) -> None:
