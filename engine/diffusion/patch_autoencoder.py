@@ -27,14 +27,13 @@ PATCH = 8
 class PointDistribution:
     """A posterior without spread, with the methods of diffusers' Gaussian one.
 
-    Attributes:
-        value: [B, C, H, W].
+    value  [B, C, H, W].
     """
 
     value: torch.Tensor
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """The value; ``generator`` is accepted for the interface and not used."""
+        """The value; `generator` is accepted for the interface and not used."""
         del generator
         return self.value
 
@@ -66,12 +65,11 @@ def doubling(channels: int, to: int) -> nn.Sequential:
 class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Eight pixels a side become one latent pixel.
 
-    Args:
-        latent_channels: channels of the latents.
-        width: channels of the decoder at full size / 4; twice as many below, half above.
-        in_channels: colour channels.
-        patch: pixels for each latent along a side; 8 is what the decoder is built for.
-        scaling_factor: what a pipeline multiplies encoded values by; 1, as the encoder's kernels are scaled already.
+    latent_channels  channels of the latents.
+    width            channels of the decoder at full size / 4; twice as many below, half above.
+    in_channels      colour channels.
+    patch            pixels for each latent along a side; 8 is what the decoder is built for.
+    scaling_factor   what a pipeline multiplies encoded values by; 1, as the encoder's kernels are scaled already.
     """
 
     @register_to_config
@@ -96,7 +94,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         )
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput:
-        """[B, 3, H, W] in -1..1 -> ``.latent_dist`` of [B, latent_channels, H / 8, W / 8]."""
+        """[B, 3, H, W] in -1..1 -> `.latent_dist` of [B, latent_channels, H / 8, W / 8]."""
         height, width = x.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ValueError(f"image of {height} x {width} pixels: both sides must be multiples of {self.patch}; resize or pad it")
@@ -110,14 +108,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         (E E^T)^-1 d, so that E^T of it is the least change of pixels that changes the latents by d (the pseudo-inverse;
         the 2 % of a kernel's energy that lie in the neighbours' patches are passed over).
 
-        Args:
-            difference: [B, latent_channels, h, w].
+        difference  [B, latent_channels, h, w].
         """
         kernels = self.encoder.weight.detach().flatten(1).float()
         inverse = torch.linalg.inv(kernels @ kernels.T).to(difference.dtype)
         return torch.einsum("ij,bjhw->bihw", inverse, difference)
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, **_: object) -> DecoderOutput:
-        """[B, latent_channels, h, w] -> ``.sample`` [B, 3, 8 h, 8 w], about -1..1."""
+        """[B, latent_channels, h, w] -> `.sample` [B, 3, 8 h, 8 w], about -1..1."""
         image = self.decoder(z)
         return DecoderOutput(sample=image) if return_dict else (image,)  # type: ignore[return-value]  # diffusers' convention

@@ -86,11 +86,9 @@ def train(
 ) -> float:
     """Both phases, in place: a third of the steps together, the others the decoder alone.
 
-    Args:
-        pictures: uint8 [N, 3, H, W].
+    pictures  uint8 [N, 3, H, W].
 
-    Returns:
-        Decibels of the reconstruction of up to 1000 of the pictures.
+    Returns decibels of the reconstruction of up to 1000 of the pictures.
     """
     model.to(memory_format=torch.channels_last)
     start_from_components(model, pictures)
@@ -110,7 +108,7 @@ def train_decoder(
 ) -> float:
     """The decoder alone, in place: possible at any time, as the denoiser never sees it.
 
-    Args and returns: as ``train``.
+    Takes and returns what `train` does.
     """
     model.encoder.requires_grad_(False)
     fit(model, pictures, steps=steps, noise=LARGEST_NOISE, seed=seed, report=report)
@@ -129,9 +127,8 @@ def fit(
 ) -> None:
     """AdamW on the reconstruction loss, where the model is; the rate falls to nothing.
 
-    Args:
-        pictures: uint8 [N, 3, H, W].
-        noise: greatest standard deviation of the noise on the latents, 0 for none.
+    pictures  uint8 [N, 3, H, W].
+    noise     greatest standard deviation of the noise on the latents, 0 for none.
     """
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -48,10 +48,9 @@ class Row:
 class Pictures:
     """Pictures of records, judged once.
 
-    Attributes:
-        images: uint8 [N, 64, 64, 3].
-        features: float64 [N, 1280].
-        classes: int64 [N].
+    images    uint8 [N, 64, 64, 3].
+    features  float64 [N, 1280].
+    classes   int64 [N].
     """
 
     records: list[Record]

@@ -1,7 +1,7 @@
 """Rendered pictures and their degraded copies, prepared once and kept in memory.
 
-The source is a folder with ``captions.jsonl`` and either ``images.zip`` or the pictures
-themselves. Every picture enters as ``copies`` clean variants (the first one whole, the others
+The source is a folder with `captions.jsonl` and either `images.zip` or the pictures
+themselves. Every picture enters as `copies` clean variants (the first one whole, the others
 slightly cropped) and as many degraded ones; all are uint8 [3, size, size].
 """
 
@@ -31,11 +31,10 @@ FORMAT_VERSION = 2
 class Split:
     """The pictures of one part of the data.
 
-    Attributes:
-        pictures: uint8 [N, 3, size, size], sRGB.
-        record_index: int64 [N], which of ``records`` each picture shows.
-        descriptors: what the caption adds for each picture; empty for a clean one.
-        records: the rendered pictures behind them.
+    pictures      uint8 [N, 3, size, size], sRGB.
+    record_index  int64 [N], which of `records` each picture shows.
+    descriptors   what the caption adds for each picture; empty for a clean one.
+    records       the rendered pictures behind them.
     """
 
     pictures: torch.Tensor
@@ -97,8 +96,7 @@ def _as_array(image: Image.Image) -> np.ndarray:
 def build_splits(folder: Path, records: list[Record], size: int, copies: int, seed: int) -> tuple[Split, Split]:
     """Read, crop, scale and degrade; the same seed gives the same pixels.
 
-    Returns:
-        The clean and the degraded split, ``copies`` pictures for each record in both.
+    Returns the clean and the degraded split, `copies` pictures for each record in both.
     """
     clean: list[np.ndarray] = []
     degraded: list[np.ndarray] = []
@@ -120,7 +118,7 @@ def build_splits(folder: Path, records: list[Record], size: int, copies: int, se
 
 
 def load_splits(folder: Path, records: list[Record], size: int, copies: int, seed: int, cache: Path) -> tuple[Split, Split]:
-    """build_splits, kept in a file of ``cache`` that is named after all its inputs."""
+    """build_splits, kept in a file of `cache` that is named after all its inputs."""
     names = ",".join(record.file for record in records)
     key = hashlib.sha256(f"{FORMAT_VERSION}|{names}|{size}|{copies}|{seed}".encode()).hexdigest()
     path = cache / f"pictures-{key[:16]}.pt"

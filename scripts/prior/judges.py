@@ -26,8 +26,7 @@ IMAGENET_CLASSES: dict[str, tuple[int, ...]] = {
 class Pairs:
     """Of pairs of pictures that differ by one word of the prompt, how many differ as the word says.
 
-    Attributes:
-        right, count: pairs.
+    right, count  pairs.
     """
 
     right: int
@@ -45,7 +44,7 @@ class Pairs:
 
 
 def compare_pairs(before: np.ndarray, after: np.ndarray, sign: int = 1) -> Pairs:
-    """Of measures [N] without and with a word; ``sign`` is the direction that the word asks for."""
+    """Of measures [N] without and with a word; `sign` is the direction that the word asks for."""
     return Pairs(int(np.sum(sign * (after - before) > 0)), len(after))
 
 

@@ -51,8 +51,7 @@ def sample(
 ) -> np.ndarray:
     """DDIM with classifier-free guidance.
 
-    Returns:
-        uint8 [N, 64, 64, 3], one picture for each prompt.
+    Returns uint8 [N, 64, 64, 3], one picture for each prompt.
     """
     device = next(models.unet.parameters()).device
     ids = tokenize(models.tokenizer, [*prompts, ""], device)
@@ -83,7 +82,7 @@ def as_pictures(images: torch.Tensor) -> np.ndarray:
 
 
 def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48, seed: int = 0, **options: Any) -> np.ndarray:
-    """``sample`` in batches; uint8 [N, 64, 64, 3]."""
+    """`sample` in batches; uint8 [N, 64, 64, 3]."""
     parts = [sample(models, prompts[start : start + batch], seed=seed + start, **options) for start in range(0, len(prompts), batch)]
     return np.concatenate(parts)
 
@@ -91,9 +90,8 @@ def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48,
 def contact_sheet(images: np.ndarray, labels: Sequence[str], path: Path, *, zoom: int = 1, columns: int = 2) -> None:
     """Write rows of pictures with their labels.
 
-    Args:
-        images: uint8 [len(labels) * k, H, W, 3], k pictures for each label, in order.
-        columns: how many labels stand side by side.
+    images   uint8 [len(labels) * k, H, W, 3], k pictures for each label, in order.
+    columns  how many labels stand side by side.
     """
     each = len(images) // len(labels)
     side = images.shape[1] * zoom

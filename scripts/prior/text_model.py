@@ -47,10 +47,9 @@ class AttributeNames:
 class AttributeTargets:
     """Attributes of a batch of captions.
 
-    Attributes:
-        kind, background, view: int64 [B], indices into AttributeNames.
-        modifiers: float32 [B, M], 0 or 1.
-        descriptors: float32 [B, F], 0 or 1.
+    kind, background, view  int64 [B], indices into AttributeNames.
+    modifiers               float32 [B, M], 0 or 1.
+    descriptors             float32 [B, F], 0 or 1.
     """
 
     kind: torch.Tensor
@@ -159,8 +158,7 @@ def pretrain(
 ) -> float:
     """Train the text model in place on captions alone.
 
-    Returns:
-        The share of fresh captions whose kind, background and view are all read off right.
+    Returns the share of fresh captions whose kind, background and view are all read off right.
     """
     rng = np.random.default_rng(seed)
     names = attribute_names(records)

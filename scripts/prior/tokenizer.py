@@ -1,7 +1,7 @@
 """A CLIP tokenizer of our own: byte-level pairs learnt from the captions' words.
 
 Every word of the vocabulary becomes one token; any other text still has tokens (its bytes).
-The files are those of CLIP (``vocab.json``, ``merges.txt``), read by ``CLIPTokenizer``.
+The files are those of CLIP (`vocab.json`, `merges.txt`), read by `CLIPTokenizer`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _trainer_of(words: list[str]) -> Tokenizer:
 
 
 def write_tokenizer(words: list[str], folder: Path) -> CLIPTokenizer:
-    """Train on ``words``, write the four files of a CLIP tokenizer, read them back."""
+    """Train on `words`, write the four files of a CLIP tokenizer, read them back."""
     model = json.loads(_trainer_of(words).to_str())["model"]
     vocabulary: dict[str, int] = dict(model["vocab"])
     for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):

@@ -111,7 +111,7 @@ def prepare_autoencoder(arguments: argparse.Namespace, pictures: torch.Tensor) -
 
 
 def train_decoder(arguments: argparse.Namespace) -> None:
-    """The command ``decoder``: clean pictures twice as often as degraded ones."""
+    """The command `decoder`: clean pictures twice as often as degraded ones."""
     folder: Path = arguments.out / "vae"
     if not (folder / "diffusion_pytorch_model.safetensors").exists():
         raise SystemExit(f"no autoencoder in {arguments.out}; run the command 'train' first")
@@ -178,7 +178,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """The command ``export``: the averaged weights of the run's checkpoint."""
+    """The command `export`: the averaged weights of the run's checkpoint."""
     text_folder: Path = arguments.out / "text"
     if not (text_folder / "model.safetensors").exists():
         raise SystemExit(f"no run in {arguments.out}; run the command 'train' first")

@@ -31,10 +31,8 @@ CHECKPOINT_NAME = "checkpoint.pt"
 class TrainingSettings:
     """How to train; what is stored with the weights.
 
-    Attributes:
-        workers: threads that compute gradients side by side and apply them as they come
-            (gradients may be a few steps old then). On a CPU whose cores others use too, two
-            workers of one core each get much further than two cores in lock step.
+    workers  threads that compute gradients side by side and apply them as they come (gradients may be a few steps old then). On a CPU
+             whose cores others use too, two workers of one core each get much further than two cores in lock step.
     """
 
     batch: int = 32
@@ -98,8 +96,7 @@ def encode_pictures(autoencoder: PatchAutoencoder, pictures: torch.Tensor) -> to
 class TextFeatures:
     """Features of captions, computed once for each wording; shared by the workers.
 
-    Args:
-        capacity: captions to keep (25 kB each); later ones are computed every time.
+    capacity  captions to keep (25 kB each); later ones are computed every time.
     """
 
     def __init__(
@@ -131,8 +128,7 @@ class TextFeatures:
 class BatchSource:
     """Draws batches: latents, and the text features of freshly worded captions.
 
-    Args:
-        clean_latents, degraded_latents: of the splits' pictures, from ``encode_pictures``.
+    clean_latents, degraded_latents  of the splits' pictures, from `encode_pictures`.
     """
 
     def __init__(
@@ -173,7 +169,7 @@ class BatchSource:
 class Trainer:
     """Holds the picture network, its averaged copy and the optimizer.
 
-    ``lock`` guards all of them; only reading weights for a gradient goes without it.
+    `lock` guards all of them; only reading weights for a gradient goes without it.
     """
 
     def __init__(
@@ -227,7 +223,7 @@ class Trainer:
         return unet(noised, timesteps, encoder_hidden_states=features).sample
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
-        """One optimizer step with the gradients of ``source``; the caller holds the lock."""
+        """One optimizer step with the gradients of `source`; the caller holds the lock."""
         rate = learning_rate(self.settings, self.progress.step, self.progress.share(self.settings))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -337,11 +333,10 @@ def run_training(
 ) -> Progress:
     """Train until the settings' steps or minutes are used up.
 
-    Args:
-        sources: one for each worker.
-        folder: takes the checkpoint, ``progress.json`` and the sample grids.
-        checkpoint_every, grid_every, report_every: seconds of wall clock.
-        make_grid: draws the sample grid of a trainer into the given file.
+    sources                                     one for each worker.
+    folder                                      takes the checkpoint, `progress.json` and the sample grids.
+    checkpoint_every, grid_every, report_every  seconds of wall clock.
+    make_grid                                   draws the sample grid of a trainer into the given file.
     """
     progress = trainer.progress
     workers = [Worker(trainer, source, number) for number, source in enumerate(sources)]

@@ -1,8 +1,8 @@
 """What the camera of every pair saw of the geometry: the coarse surface as a control, the true one as control and as buffers.
 
-``NAME.buffers.npz`` beside the pairs, for V views at `SIZE` pixels: ``coarse`` and ``true`` uint8 [V, 5, S, S] (`pack_control`),
-and repainted pictures of both: ``shaded`` uint8 [V, K, 3, S, S], sRGB over black, the first half of the K of the coarse surface
-(each place in the look of the true part next to it), the others of the true one; and ``words``, V x K captions as JSON.
+`NAME.buffers.npz` beside the pairs, for V views at `SIZE` pixels: `coarse` and `true` uint8 [V, 5, S, S] (`pack_control`),
+and repainted pictures of both: `shaded` uint8 [V, K, 3, S, S], sRGB over black, the first half of the K of the coarse surface
+(each place in the look of the true part next to it), the others of the true one; and `words`, V x K captions as JSON.
 """
 
 from __future__ import annotations

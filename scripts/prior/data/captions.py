@@ -1,7 +1,7 @@
 """Captions of the training pictures: their parts, their wording, their vocabulary.
 
-A caption reads ``a photo of a red tulip flower, on a grass field, front view`` and may go on
-with descriptors of degradations (``, blurry, noisy``). Prefix, background and view may be absent.
+A caption reads `a photo of a red tulip flower, on a grass field, front view` and may go on
+with descriptors of degradations (`, blurry, noisy`). Prefix, background and view may be absent.
 """
 
 from __future__ import annotations
@@ -63,8 +63,7 @@ def compose(
 def draw_caption(record: Record, descriptors: tuple[str, ...], rng: np.random.Generator) -> tuple[str, bool, bool]:
     """A caption with random optional parts.
 
-    Returns:
-        The caption, and whether it tells the background, and the view.
+    Returns the caption, and whether it tells the background, and the view.
     """
     prefix = PREFIXES[int(rng.choice(len(PREFIXES), p=PREFIX_SHARES))]
     tells_background = bool(rng.random() < BACKGROUND_SHARE)

@@ -1,7 +1,7 @@
 """The ten degradations whose descriptors the paper's source prompt lists, and two domain looks, as image operations.
 
-Every operation takes and returns an RGB ``PIL.Image`` of the same size; ``rng`` is a
-``numpy.random.Generator``, so that the same seed gives the same picture. Strengths that are
+Every operation takes and returns an RGB `PIL.Image` of the same size; `rng` is a
+`numpy.random.Generator`, so that the same seed gives the same picture. Strengths that are
 lengths are written for a picture of 64 pixels and scale with its width.
 """
 
@@ -29,7 +29,7 @@ def _to_image(array: np.ndarray) -> Image.Image:
 
 
 def _warp(image: Image.Image, amplitude: float, smoothness: float, rng: np.random.Generator) -> Image.Image:
-    """Move pixels along a smooth random field, at most ``amplitude`` pixels (of 64)."""
+    """Move pixels along a smooth random field, at most `amplitude` pixels (of 64)."""
     pixels = _to_array(image)
     height, width = pixels.shape[:2]
     scale = width / REFERENCE_WIDTH

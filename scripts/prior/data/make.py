@@ -2,9 +2,9 @@
 
     python -m scripts.prior.data.make --count 4400 --seed 1 --size 128 --out FOLDER --workers 2
 
-Runs where ``bpy`` is installed. The same seed gives the same pictures, however many processes
+Runs where `bpy` is installed. The same seed gives the same pictures, however many processes
 share the work; a second start goes on where the first one stopped. FOLDER takes the pictures
-and ``captions.jsonl``. About 1.2 core-seconds a picture of 128 pixels.
+and `captions.jsonl`. About 1.2 core-seconds a picture of 128 pixels.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def finished_records(out: Path) -> dict[str, Record]:
 
 
 def render_shard(arguments: argparse.Namespace) -> None:
-    """What one process does: every ``workers``-th picture, from ``shard`` on."""
+    """What one process does: every `workers`-th picture, from `shard` on."""
     from scripts.prior.data.studio import Studio  # bpy takes seconds; only workers need it
 
     done = finished_records(arguments.out)

@@ -1,7 +1,7 @@
 """Pairs of a picture and the geometry that it shows: how they are named, made and stored.
 
-A folder of pairs holds ``pairs-*.jsonl`` with one line a picture (`Pair`), the pictures, and ``NAME.npz`` with each subject's
-triangles: ``v`` float32 [V, 3], ``f`` int32 [F, 3] and ``part`` int16 [F], which part of the workbench a face belongs to.
+A folder of pairs holds `pairs-*.jsonl` with one line a picture (`Pair`), the pictures, and `NAME.npz` with each subject's
+triangles: `v` float32 [V, 3], `f` int32 [F, 3] and `part` int16 [F], which part of the workbench a face belongs to.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ HELD_OUT_EVERY = 19
 class Pair:
     """One picture of a subject.
 
-    Attributes:
-        subject: "SEED_INDEX", which tells how to build it again (`build_subject`).
-        file: the picture's name inside the folder.
-        caption: the subject with its article; its colour as painted.
-        background: "on sand".
-        view: front, side, back or overhead.
-        kind: one of KINDS.
-        world: the camera's 4 x 4 world matrix, Blender's axes; a lens of 50 mm before a square sensor of 36 mm.
-        looks: words of the named parts, {"roof": "red"}.
-        told: the parts whose looks nobody could guess, which every caption therefore names.
+    subject     "SEED_INDEX", which tells how to build it again (`build_subject`).
+    file        the picture's name inside the folder.
+    caption     the subject with its article; its colour as painted.
+    background  "on sand".
+    view        front, side, back or overhead.
+    kind        one of KINDS.
+    world       the camera's 4 x 4 world matrix, Blender's axes; a lens of 50 mm before a square sensor of 36 mm.
+    looks       words of the named parts, {"roof": "red"}.
+    told        the parts whose looks nobody could guess, which every caption therefore names.
     """
 
     subject: str

@@ -32,7 +32,7 @@ WOOD: Colour = (0.3, 0.13, 0.05)
 
 
 def varied(colour: Colour, rng: random.Random, amount: float = 0.15) -> Colour:
-    """Each channel up or down by up to ``amount`` of itself, kept in 0..1."""
+    """Each channel up or down by up to `amount` of itself, kept in 0..1."""
     red, green, blue = (min(1.0, max(0.0, value * (1 + rng.uniform(-amount, amount)))) for value in colour)
     return red, green, blue
 

@@ -59,8 +59,7 @@ def named_looks(parts: list[Part], caption: str) -> dict[str, str]:
 def repaint(parts: list[Part], caption: str, rng: random.Random) -> tuple[list[Part], str, list[str]]:
     """New looks for one to three of the named parts, and at times for the subject itself.
 
-    Returns:
-        The parts, the caption with the subject's new colour, and the names of the parts that must be told.
+    Returns the parts, the caption with the subject's new colour, and the names of the parts that must be told.
     """
     if rng.random() < SUBJECT_SHARE:
         parts, caption = _repaint_subject(parts, caption, rng)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 class Record:
     """One rendered picture: its file and what is seen in it.
 
-    Attributes:
-        file: name inside the data folder.
-        caption: the subject with its article, "a red tulip flower".
-        background: "on a grass field".
-        view: front, side, back or overhead.
-        kind: the kind's name, one word.
+    file        name inside the data folder.
+    caption     the subject with its article, "a red tulip flower".
+    background  "on a grass field".
+    view        front, side, back or overhead.
+    kind        the kind's name, one word.
     """
 
     file: str

@@ -40,7 +40,7 @@ class Mesh:
         return Mesh(turned, self.faces)
 
     def shaped(self, change: Callable[[np.ndarray], np.ndarray]) -> Mesh:
-        """Every vertex sent through ``change``, [V, 3] -> [V, 3]."""
+        """Every vertex sent through `change`, [V, 3] -> [V, 3]."""
         return Mesh(change(self.vertices.copy()), self.faces)
 
 
@@ -74,7 +74,7 @@ def spline(points: Points, steps: int = 6) -> np.ndarray:
 
 
 def _grid_faces(rows: int, columns: int, closed: bool) -> list[tuple[int, ...]]:
-    """Quads between the rows of a grid of vertices; ``closed`` joins last and first column."""
+    """Quads between the rows of a grid of vertices; `closed` joins last and first column."""
     last = columns if closed else columns - 1
     return [
         (
@@ -95,8 +95,7 @@ def lathe(
 ) -> Mesh:
     """A profile of (radius, height) turned about z.
 
-    Args:
-        radius: factor of the radius by angle, for ribs and lobes; [S] -> [S].
+    radius  factor of the radius by angle, for ribs and lobes; [S] -> [S].
     """
     angles = np.linspace(0, 2 * math.pi, segments, endpoint=False)
     factor = np.ones(segments) if radius is None else radius(angles)
@@ -107,7 +106,7 @@ def lathe(
 
 
 def smooth_lathe(profile: Points, segments: int = 40, steps: int = 6, **options) -> Mesh:
-    """``lathe`` of the spline through the profile."""
+    """`lathe` of the spline through the profile."""
     return lathe(spline(profile, steps), segments, **options)
 
 
@@ -199,7 +198,7 @@ def sheet(surface: Callable[[float, float], Point], columns: int = 8, rows: int 
 
 
 def leaf(length: float, width: float, rise: float, droop: float = 0.35, fold: float = 0.4) -> Mesh:
-    """A leaf from the origin along x: ``rise`` 0 lies flat, 1 stands upright."""
+    """A leaf from the origin along x: `rise` 0 lies flat, 1 stands upright."""
 
     def surface(u: float, v: float) -> Point:
         half = width * math.sin(math.pi * min(1.0, 0.95 * v + 0.05)) ** 0.8
@@ -231,7 +230,7 @@ def cards(centres: np.ndarray, size: float, generator: np.random.Generator) -> M
 
 
 def lumpy(mesh: Mesh, amount: float, frequency: float, generator: np.random.Generator) -> Mesh:
-    """Pushed in and out by a few random waves; ``amount`` is a share of the radius."""
+    """Pushed in and out by a few random waves; `amount` is a share of the radius."""
     directions = generator.standard_normal((6, 3)) * frequency
     phases = generator.uniform(0, 2 * math.pi, 6)
     waves = np.sin(mesh.vertices @ directions.T + phases).mean(1, keepdims=True)

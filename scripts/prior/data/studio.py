@@ -37,8 +37,7 @@ class Studio:
     def render(self, parts: list[Part], subject: Subject, rng: random.Random, path: Path) -> tuple[str, str]:
         """Render the parts in a random setting.
 
-        Returns:
-            The words of the background, and of the view.
+        Returns the words of the background, and of the view.
         """
         self._clear()
         materials: dict[Material, bpy.types.Material] = {}

@@ -19,14 +19,13 @@ from scripts.prior.data.shapes import Mesh
 class Material:
     """The look of a surface.
 
-    Attributes:
-        colour: linear RGB.
-        second: the other colour of the pattern; None for a plain surface.
-        pattern: noise, stripes, spots, wood or bricks.
-        scale: how fine the pattern is, in features per unit length.
-        bump: strength of the relief, 0..1.
-        coat: clear lacquer, 0..1.
-        glow: emitted light, in the unit of Blender's emission strength.
+    colour   linear RGB.
+    second   the other colour of the pattern; None for a plain surface.
+    pattern  noise, stripes, spots, wood or bricks.
+    scale    how fine the pattern is, in features per unit length.
+    bump     strength of the relief, 0..1.
+    coat     clear lacquer, 0..1.
+    glow     emitted light, in the unit of Blender's emission strength.
     """
 
     colour: Colour
@@ -60,10 +59,9 @@ class Part:
 class Subject:
     """What a kind made.
 
-    Attributes:
-        caption: with its article, "an orange tulip flower".
-        height: of the subject, which stands on z = 0.
-        radius: about its axis.
+    caption  with its article, "an orange tulip flower".
+    height   of the subject, which stands on z = 0.
+    radius   about its axis.
     """
 
     caption: str
@@ -73,14 +71,14 @@ class Subject:
 
 @dataclass
 class Workbench:
-    """Collects the parts of one subject; all chance comes from ``rng``."""
+    """Collects the parts of one subject; all chance comes from `rng`."""
 
     rng: random.Random
     parts: list[Part] = field(default_factory=list)
 
     @property
     def generator(self) -> np.random.Generator:
-        """A numpy generator that follows from ``rng``."""
+        """A numpy generator that follows from `rng`."""
         return np.random.default_rng(self.rng.randrange(2**31))
 
     def add(self, mesh: Mesh, material: Material, *, smooth: bool = True, bevel: float = 0.0, name: str = "") -> None:

@@ -33,7 +33,7 @@ def write_folder(folder: Path, unet: SurfaceUNet, text_folder: Path, kinds: list
     """Write weights as float16 safetensors, configurations, tokenizer and kinds.json.
 
     unet         stays as it is
-    text_folder  of a run: text model, ``tokenizer`` and ``words.json``
+    text_folder  of a run: text model, `tokenizer` and `words.json`
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in unet.config.items() if not name.startswith("_")}  # no place it came from

@@ -177,9 +177,7 @@ def pretrain(
 ) -> tuple[float, float]:
     """Train the text model in place on captions alone.
 
-    Returns:
-        The share of fresh captions whose kind, background and view are all read off right, and the share of told parts whose
-        look is.
+    Returns the share of fresh captions whose kind, background and view are all read off right, and the share of told parts whose look is.
     """
     rng = np.random.default_rng(seed)
     names = attribute_names(as_records(descriptions, backgrounds))
