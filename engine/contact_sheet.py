@@ -104,8 +104,10 @@ def _albedo(mesh: Mesh, texture: np.ndarray | None, rasterizer: Rasterizer, rast
     plain = torch.tensor(PLAIN).expand(*rast.shape[:3], 3)
     faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
     if mesh.paint is not None:
-        places = rasterizer.interpolate(torch.from_numpy(mesh.vertices), rast, faces)[0].reshape(-1, 3)
-        seen = torch.from_numpy(paint_between(mesh, places.numpy())).view(*rast.shape[:3], 3)
+        shown = rast[..., 3] > 0
+        places = rasterizer.interpolate(torch.from_numpy(mesh.vertices), rast, faces)[0][shown]
+        seen = plain.clone()
+        seen[shown] = torch.from_numpy(paint_between(mesh, places.numpy()))
     elif mesh.colours is not None:
         seen = rasterizer.interpolate(torch.from_numpy(mesh.colours.astype(np.float32)), rast, faces)[0]
     else:

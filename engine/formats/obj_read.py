@@ -76,7 +76,7 @@ def _parse(path: Path) -> _File:
                 case "v":
                     held.positions.append([float(word) for word in words[1:7]])
                 case "vt":
-                    held.texture.append([float(word) for word in [*words[1:3], "0"][:2]])
+                    held.texture.append([float(word) for word in [*words[1:3], "0", "0"][:2]])
                 case "f":
                     _add_face(held, words[1:], material)
                 case "o":

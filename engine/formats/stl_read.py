@@ -1,8 +1,8 @@
-"""STL read by trimesh, which copes with both kinds and with several solids. +Z up in the file."""
+"""STL read into one part a solid, text or binary. +Z up in the file. numpy only."""
 
 from __future__ import annotations
 
-import io
+import re
 import struct
 from pathlib import Path
 
@@ -12,35 +12,38 @@ from engine.formats.beside import read_regular
 from engine.formats.parts import Part, corrupt
 
 _HEADER, _TRIANGLE = 84, 50  # bytes
+_VERTEX = re.compile(rb"vertex\s+(\S+)\s+(\S+)\s+(\S+)", re.IGNORECASE)
 
 
 def read_stl(path: Path, notes: list[str]) -> list[Part]:
     """The triangles of every solid; of a binary file whose count is wrong, as many as there are bytes for."""
-    import trimesh
-
     data = read_regular(path)
-    if not (b"facet" in data.lower() and data.lstrip()[:5].lower() == b"solid"):
-        data = _binary(path.name, data, notes)
+    if data.lstrip()[:5].lower() == b"solid" and re.search(rb"facet", data, re.IGNORECASE):
+        solids = [_text(path.name, solid) for solid in re.split(rb"endsolid", data, flags=re.IGNORECASE)]
+    else:
+        solids = [_binary(path.name, data, notes)]
+    return [Part(owner, corners, np.arange(len(corners)).reshape(-1, 3)) for owner, corners in enumerate(solids) if len(corners)]
+
+
+def _text(name: str, solid: bytes) -> np.ndarray:
+    """The corners [3 F, 3] of one solid."""
     try:
-        loaded = trimesh.load(io.BytesIO(data), file_type="stl", process=False)
-    except Exception as error:  # trimesh raises whatever its parsers meet
-        raise corrupt(path.name, f"it is not a valid STL file ({type(error).__name__}: {error})") from error
-    geometries = list(loaded.geometry.values()) if isinstance(loaded, trimesh.Scene) else [loaded]
-    meshes = [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh)]
-    return [
-        Part(owner, np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3))
-        for owner, mesh in enumerate(meshes)
-    ]
+        corners = np.array(_VERTEX.findall(solid), dtype=np.float64).reshape(-1, 3)
+    except ValueError as error:
+        raise corrupt(name, f"a vertex is no three numbers ({error})") from error
+    if len(corners) % 3:
+        raise corrupt(name, f"it has {len(corners)} vertices, which are no whole triangles; it was probably cut off")
+    return corners
 
 
-def _binary(name: str, data: bytes, notes: list[str]) -> bytes:
-    """A binary file with the count that its size has room for."""
+def _binary(name: str, data: bytes, notes: list[str]) -> np.ndarray:
+    """The corners [3 F, 3] of a binary file."""
     if len(data) < _HEADER:
         raise corrupt(name, "it is no STL file")
     announced, whole = struct.unpack_from("<I", data, 80)[0], (len(data) - _HEADER) // _TRIANGLE
-    if announced == whole:
-        return data
-    if (len(data) - _HEADER) % _TRIANGLE:
+    if announced != whole and (len(data) - _HEADER) % _TRIANGLE:
         raise corrupt(name, f"it announces {announced} triangles and has bytes for {whole}; it was probably cut off")
-    notes.append(f"The file announces {announced} triangles; the {whole} that it holds are read.")
-    return data[:80] + struct.pack("<I", whole) + data[_HEADER:]
+    if announced != whole:
+        notes.append(f"The file announces {announced} triangles; the {whole} that it holds are read.")
+    rows = np.frombuffer(data, np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]), whole, _HEADER)
+    return rows["corners"].astype(np.float64).reshape(-1, 3)

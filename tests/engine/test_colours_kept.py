@@ -6,11 +6,13 @@ import json
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.contact_sheet import contact_sheet
 from engine.formats.meshio import load_mesh, lying_note
 from engine.formats.textures import sample_image
 from engine.job import run_job
@@ -163,3 +165,15 @@ def test_polygons_of_different_sizes_in_a_ply(tmp_path: Path, form: str) -> None
     area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2
     assert len(mesh.faces) == 4 and (area > 0).all()
     assert area.sum() == pytest.approx(4 - 1.5 + 2)
+
+
+def test_the_contact_sheet_shows_paint_and_is_quick_about_it() -> None:
+    """A painted ball: its middle is as far from all of its points, which a search for the nearest must never be asked for."""
+    mesh = load_mesh(MESHES / "webp_required.glb")
+    assert mesh.paint is not None
+    begun = time.monotonic()
+    sheet = contact_sheet(mesh, mesh, tile=48)
+    assert time.monotonic() - begun < 60
+    view = sheet[22:70, :48].astype(int)
+    assert (view[12, 24] - view[12, 24][::-1])[0] > 80 and (view[40, 24] - view[40, 24][::-1])[0] < -40  # red above, blue below
+    assert (view[2, 2] > 250).all()
