@@ -8,7 +8,7 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import busy, jobs, properties, report, scene_show
+from . import busy, jobs, known_words, properties, report, scene_show
 from .fields import Field, Unit
 from .job_fields import ADVANCED, MAIN, OUTPUT, STAGES
 from .protocol import stage_label
@@ -49,6 +49,10 @@ class SKETCHBRIDGE_PT_main(_Panel, bpy.types.Panel):
         self.draw_settings(context)
         layout, job = self.layout, jobs.running
         if job is None:
+            settings = context.scene.sketchbridge
+            unknown = known_words.warning(settings.prompt, settings.model)
+            if unknown:
+                paragraph(layout, unknown, "INFO", columns(context))
             buttons = layout.column(align=True)
             buttons.scale_y = 1.3
             buttons.operator("sketchbridge.refine", icon="SHADERFX")

@@ -24,12 +24,13 @@ from torch import Tensor
 
 from engine.diffusion import degradations
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
-from engine.diffusion.prompts import content_words, view_of
+from engine.diffusion.prompts import view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
 from engine.formats.beside import decoded
 from engine.pictures import pictures_in, read_square
 from engine.views import view_word
+from engine.vocabulary import content_words
 
 MAX_IMAGES = 20_000
 ACTIVE_SHARE = 1e-9

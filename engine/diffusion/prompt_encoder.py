@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.prior import Conditions
-from engine.diffusion.prompts import domain_note
+from engine.vocabulary import domain_note
 
 
 class PromptEncoder:

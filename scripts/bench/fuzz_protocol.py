@@ -74,14 +74,14 @@ def fuzz(role: Role, frames: int, seed: int) -> Tally:
     while tally.frames < frames:
         data, count = spoilt_conversation(role, generator)
         tally.frames += count
-        started = time.perf_counter()
+        started = time.thread_time()  # what else the machine does is no fault
         try:
             outcome = listen(role, data, generator)
         except Exception as error:  # the finding that this is made for
             outcome = f"FAULT {type(error).__name__}"
             tally.faults.append(f"{type(error).__name__}: {error}; bytes {bytes(data[:200])!r}")
         tally.outcomes[outcome] += 1
-        tally.slowest = max(tally.slowest, time.perf_counter() - started)
+        tally.slowest = max(tally.slowest, time.thread_time() - started)
         if not before and tally.frames > frames // 10:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tally.growth_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

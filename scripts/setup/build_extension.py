@@ -21,7 +21,7 @@ def build(folder: Path) -> Path:
     """Write the zip into `folder` and return its path; an existing one is replaced in one step."""
     version = tomllib.loads((ROOT / "blender_manifest.toml").read_text())["version"]
     files = {"blender_manifest.toml": ROOT / "blender_manifest.toml", "LICENSE": ROOT / "LICENSE"}
-    files |= {path.name: path.resolve() for path in sorted((ROOT / "addon").glob("*.py"))}
+    files |= {path.name: path.resolve() for path in sorted((ROOT / "addon").iterdir()) if path.suffix in (".py", ".json")}
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"sketchbridge-{version}.zip"
     with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:

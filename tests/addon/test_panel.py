@@ -83,3 +83,10 @@ def test_a_strip_of_views_becomes_a_square(scene: ModuleType) -> None:
     assert tiles.shape == (10, 10, 3) and [tiles[0, 0, 0], tiles[0, 9, 0], tiles[9, 0, 0], tiles[9, 9, 0]] == [0, 1, 2, 3]
     for shape in ((5, 5, 3), (5, 10, 3), (5, 15, 3), (7, 5, 3)):
         assert squared(np.zeros(shape, np.uint8)).shape == shape
+
+
+def test_words_that_the_embedded_prior_does_not_know_are_told_before_the_start(scene: ModuleType) -> None:
+    warning = part(scene, "known_words").warning
+    assert warning("a wooden toy", "embedded").startswith("The model does not know: toy. It knows: apple,")
+    assert warning("two red tulips, front view", "embedded") is None and warning("  ", "embedded") is None
+    assert warning("a wooden toy", "owner/model") is None  # only the engine can tell

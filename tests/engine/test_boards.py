@@ -11,9 +11,9 @@ from PIL import Image
 
 from engine.diffusion.empirical import EmpiricalPrior, read_captions
 from engine.diffusion.load import load_prior
-from engine.diffusion.prompts import content_words, domain_note
 from engine.errors import InputError, ModelError
 from engine.pictures import pictures_in, read_square
+from engine.vocabulary import content_words, domain_note
 
 BOARDS = Path(__file__).resolve().parents[1] / "cases" / "boards"
 

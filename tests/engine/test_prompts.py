@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine import vocabulary
 from engine.diffusion import prompts
 from engine.errors import InputError
 
@@ -57,11 +58,11 @@ def test_check_prompt_tidies():
     ],
 )
 def test_singular(word, base):
-    assert prompts.singular(word) == base
+    assert vocabulary.singular(word) == base
 
 
 def test_content_words_in_order_without_stop_words():
-    assert prompts.content_words("A photo of two red Tulips, on a table") == ["red", "tulip", "table"]
+    assert vocabulary.content_words("A photo of two red Tulips, on a table") == ["red", "tulip", "table"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,6 @@ def test_view_of(text, view):
 
 
 def test_domain_note_names_unknown_words_and_the_known_kinds():
-    note = prompts.domain_note("a purple dragon", ["a", "purple", "tulip"], ["tulip", "mug"])
+    note = vocabulary.domain_note("a purple dragon", ["a", "purple", "tulip"], ["tulip", "mug"])
     assert note is not None and "dragon" in note and "mug, tulip" in note and "purple" not in note
-    assert prompts.domain_note("purple tulips", ["purple", "tulip"], ["tulip"]) is None
+    assert vocabulary.domain_note("purple tulips", ["purple", "tulip"], ["tulip"]) is None

@@ -160,7 +160,7 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
     assert not {file: names for file, names in offending.items() if names}
 
 
-SHARED = ["errors.py", "fields.py", "files.py", "job_fields.py", "protocol.py", "surface_samples.py", "words.py"]
+SHARED = ["errors.py", "fields.py", "files.py", "job_fields.py", "protocol.py", "surface_samples.py", "vocabulary.py", "words.py"]
 """What both sides use: files of the engine that are links in the add-on."""
 
 
