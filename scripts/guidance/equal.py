@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.guidance.captions import read_reals, records_of
+from scripts.guidance.report import draw_sheet
 from scripts.guidance.rows import BUDGET, EQUAL, TRAVEL
 from scripts.guidance.store import Store
 from scripts.metrics import KID, NETWORK, FeatureNetwork, RidgeProbe, saturation, share_right, sharpness
@@ -89,6 +90,9 @@ def write_equal(arguments: argparse.Namespace, store: Store, kinds: tuple[str, .
             f"| {EQUAL[name].label} | {numbers.steps} | {numbers.evaluations()} | {distance.text(0, 1e3)} | {share.text(0, 100)} "
             f"| {plain(found.pictures[:count])} | {seconds:.1f} |"
         )
+    sheet = arguments.docs / "images" / "guidance_equal.jpg"
+    draw_sheet(store, EQUAL, sheet)
+    lines.append(f"\n![the first captions by every method at equal evaluations](images/{sheet.name})")
     return put(arguments.docs / "guidance.md", "\n".join(lines) + "\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.judge import Judge, Score
-from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, ROWS, STEPS, Row
+from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, REPORTED, STEPS, Row
 from scripts.guidance.store import Store
 from scripts.metrics import FID, KID
 
@@ -25,7 +26,7 @@ def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -
     path: Path = arguments.docs / "guidance.md"
     scores, reals = judge_rows(arguments.data, store, kinds, arguments.clip)
     sheet = arguments.docs / "images" / "guidance_methods.jpg"
-    draw_sheet(store, sheet)
+    draw_sheet(store, REPORTED, sheet)
     parts = [head(store, scores), main_table(store, scores, reals), extra_table("What the paper leaves open", BEYOND, store, scores)]
     parts += [extra_table("Ablations", ABLATIONS, store, scores), cost_table(store), orders_table(store)]
     parts += [f"## Pictures\n\n![the first captions by every method](images/{sheet.name})\n"]
@@ -37,7 +38,7 @@ def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -
 def judge_rows(data: Path, store: Store, kinds: tuple[str, ...], clip: Path | None = None) -> tuple[dict[str, Score], dict[str, Score]]:
     """Scores of all rows by name, of "calibrated" also on each smaller count of captions as "calibrated:N"; and of real renders."""
     records = records_of(data, kinds)
-    done = {name: found for name, row in ROWS.items() if (found := store.load(name, row)) is not None}
+    done = {name: found for name, row in REPORTED.items() if (found := store.load(name, row)) is not None}
     if not done:
         raise SystemExit("nothing to report yet: use the command run first")
     size = next(iter(done.values())).pictures.shape[1]
@@ -170,16 +171,16 @@ def orders_table(store: Store) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_sheet(store: Store, path: Path) -> None:
+def draw_sheet(store: Store, rows: Mapping[str, Row], path: Path) -> None:
     """The first captions down the rows' methods, labelled."""
-    done = {name: found for name, row in ROWS.items() if (found := store.load(name, row)) is not None}
+    done = {name: found for name, row in rows.items() if (found := store.load(name, row)) is not None}
     label, height = 250, THUMBNAIL + 4
     sheet = Image.new("RGB", (label + SHEET_CAPTIONS * height, 40 + len(done) * height), "white")
     pen = ImageDraw.Draw(sheet)
     for column, item in enumerate(store.items[:SHEET_CAPTIONS]):
         pen.multiline_text((label + column * height, 2), "\n".join(wrapped(item.caption.removeprefix("a photo of "), 17)), fill="black")
     for place, (name, found) in enumerate(done.items()):
-        pen.multiline_text((4, 44 + place * height), "\n".join(wrapped(ROWS[name].label, 38)), fill="black")
+        pen.multiline_text((4, 44 + place * height), "\n".join(wrapped(rows[name].label, 38)), fill="black")
         for column, picture in enumerate(found.pictures[:SHEET_CAPTIONS]):
             small = Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
             sheet.paste(small, (label + column * height, 42 + place * height))
