@@ -83,8 +83,9 @@ def begin(
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
         return _refused(error.message, error.fix)
-    if os.path.isdir(settings.get("model", "")):  # relative to this process's folder, which is not the engine's
-        settings["model"] = os.path.abspath(settings["model"])
+    model = settings.get("model", "embedded")
+    if model != "embedded" and os.path.isdir(model):  # relative to this process's folder, which is not the engine's
+        settings["model"] = os.path.abspath(model)
     sent = reading.part
     paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)
     submit = Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint)

@@ -287,3 +287,17 @@ def test_a_result_is_one_undo_step(scene: ModuleType) -> None:
     shader = next(node for node in made.material_slots[0].material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
     assert len(made.data.vertices) == corners and shader.inputs["Base Color"].links[0].from_node.image.packed_file is not None
     assert bpy.data.objects["Sketch"].hide_get()
+
+
+def test_a_model_folder_beside_the_current_one_is_sent_with_its_whole_path(
+    scene: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is started in a folder of its own."""
+    for name in ("flowers", "embedded"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for typed, sent in (("flowers", str(tmp_path / "flowers")), ("embedded", "embedded"), ("owner/model", "owner/model")):
+        select(add_cube())
+        bpy.context.scene.sketchbridge.model = typed
+        bpy.ops.sketchbridge.refine()
+        assert result()["sketchbridge_model"] == sent
