@@ -183,7 +183,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     try:
         with open(descriptor, "wb") as file:
             hashing = _HashingFile(file)
-            torch.save(content, hashing)
+            torch.save(content, hashing)  # type: ignore[arg-type]  # all that it calls is write and flush
             file.write(hashing.digest.digest() + MAGIC)
             file.flush()
             os.fsync(file.fileno())

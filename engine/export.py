@@ -139,9 +139,9 @@ def _areas_and_volumes(mesh: Mesh, of_face: np.ndarray, count: int) -> tuple[np.
 
 def _distances(mesh: Mesh, labels: np.ndarray, count: int, sketch: Mesh) -> np.ndarray:
     """[count] how near each component comes to the sketch, by samples of its surface."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    nearest = cKDTree(surface_samples(sketch)[0]).query(mesh.vertices)[0]
+    nearest = KDTree(surface_samples(sketch)[0]).query(mesh.vertices)[0]
     result = np.full(count, np.inf)
     np.minimum.at(result, labels, nearest)
     return result

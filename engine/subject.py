@@ -70,6 +70,10 @@ class RefineSubject(nn.Module):
     artist  the artist's colours, to be kept in mind
     """
 
+    fitted: Tensor
+    least: Tensor
+    largest: Tensor
+
     def __init__(self, surface: Surface, colour: ColourField, adherence: float, artist: ArtistColours | None) -> None:
         super().__init__()
         self.surface = surface

@@ -93,6 +93,7 @@ class Surface(nn.Module):
 
     @staticmethod
     def _forget_band(surface: nn.Module, _: object) -> None:
+        assert isinstance(surface, Surface)
         surface._band = None
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def grid_layout(faces: int, resolution: int, padding: int) -> np.ndarray:
     return (origin[:, None] + np.where((index % 2 == 0)[:, None, None], first, second)).astype(np.float32)
 
 
-def usable_uvs(uvs: np.ndarray | None) -> bool:
+def usable_uvs(uvs: np.ndarray | None) -> TypeGuard[np.ndarray]:
     """Whether a layout can hold a texture: finite and with some area."""
     from engine.texture.bake import signed_areas
 
@@ -82,7 +83,8 @@ def _reduce_quickly(mesh: Mesh, count: int) -> tuple[np.ndarray, np.ndarray]:
     """0.1 s for 80,000 faces."""
     import fast_simplification
 
-    return fast_simplification.simplify(mesh.vertices.astype(np.float64), mesh.faces.astype(np.int32), target_count=count, agg=5.0)
+    reduced = fast_simplification.simplify(mesh.vertices.astype(np.float64), mesh.faces.astype(np.int32), target_count=count, agg=5.0)
+    return np.asarray(reduced[0]), np.asarray(reduced[1])
 
 
 def _reduce_carefully(mesh: Mesh, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +93,7 @@ def _reduce_carefully(mesh: Mesh, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     vertices, faces = np.asfortranarray(mesh.vertices, dtype=np.float64), np.asfortranarray(mesh.faces, dtype=np.int32)
     points, triangles, _, _ = igl.qslim(vertices, faces, count)
-    return points, triangles
+    return np.asarray(points), np.asarray(triangles)
 
 
 def is_closed(faces: np.ndarray) -> bool:
@@ -107,9 +109,9 @@ def _with_colours(source: Mesh, vertices: np.ndarray, faces: np.ndarray) -> Mesh
     vertices, faces = np.ascontiguousarray(vertices[used]), local.reshape(-1, 3).astype(np.int32)
     if source.colours is None:
         return Mesh(vertices, faces)
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return Mesh(vertices, faces, source.colours[cKDTree(source.vertices).query(vertices)[1]])
+    return Mesh(vertices, faces, source.colours[KDTree(source.vertices).query(vertices)[1]])
 
 
 def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, on_step: OnStep) -> np.ndarray | None:
