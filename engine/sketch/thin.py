@@ -11,8 +11,8 @@ import numpy as np
 
 from engine.sketch.strokes import Stroke, face_normals, inside, subdivided
 
-OPPOSITE = -0.7
-"""Two places bound a wall where their normals' cosine is below this; around a convex edge it is larger."""
+OPPOSITE = -0.9
+"""Two places bound a wall where their normals' cosine is below this; around a convex edge of more than 26 degrees it is larger."""
 
 SMALLER = 0.9
 """A ball fits that comes no nearer to the surface than this share of its radius: the facets of a round stroke count for nothing."""
@@ -21,8 +21,8 @@ SHRINKINGS = 4
 """Rounds of shrinking: each finds the nearest place to the ball's middle, and the ball that touches both."""
 
 
-FITS = 0.05
-"""A stroke is not thin as a whole where balls of the least radius fit under more than this share of its faces."""
+FITS, TIGHT = 0.05, 0.98
+"""A stroke is not thin as a whole where balls of the least radius fit under more than this share of its faces, to this share of it."""
 
 
 def growth(stroke: Stroke, thickness: float) -> float:
@@ -32,7 +32,7 @@ def growth(stroke: Stroke, thickness: float) -> float:
     normals = face_normals(stroke.vertices, stroke.bounding)
     area = np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     middles = stroke.vertices[stroke.bounding].mean(axis=1) - thickness * normals / area
-    fit = (stroke.surface.closest(middles)[0] > SMALLER * thickness) & inside(stroke, middles)
+    fit = (stroke.surface.closest(middles)[0] > TIGHT * thickness) & inside(stroke, middles)
     return 0.0 if np.average(fit, weights=area[:, 0]) > FITS else thickness - stroke.radius
 
 

@@ -144,14 +144,11 @@ def against_truth(points: np.ndarray, corners: np.ndarray, truth: Mesh, spacing:
     percent = 100 / truth.diagonal
     exposed = lost < 4 * spacing  # what lies inside of other parts of the truth is no surface
     chamfer = (np.average(distance, weights=area) + lost[exposed].mean()) / 2 * percent
-    edge = float(np.average(degrees[near], weights=area[near])) if near.any() else 0.0
-    uneven = float(np.sqrt(np.average(distance[flat] ** 2, weights=area[flat]))) * percent
-    return {
-        "chamfer": float(chamfer),
-        "edge_degrees": edge,
-        "face_degrees": float(np.average(degrees[flat], weights=area[flat])),
-        "unevenness": uneven,
-    }
+    near_mean, flat_mean, uneven = (
+        float(np.average(figure[chosen], weights=area[chosen])) if area[chosen].any() else 0.0
+        for figure, chosen in ((degrees, near), (degrees, flat), (distance**2, flat))
+    )
+    return {"chamfer": float(chamfer), "edge_degrees": near_mean, "face_degrees": flat_mean, "unevenness": np.sqrt(uneven) * percent}
 
 
 def _near_edges(places: np.ndarray, vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, reach: float) -> np.ndarray:

@@ -12,11 +12,11 @@ from engine.isosurface.topology import without_small_holes
 from engine.mesh import Mesh
 from engine.sketch.sdf import sketch_sdf
 from engine.sketch.strokes import split_strokes
-from engine.sketch.thin import thin_walls
+from engine.sketch.thin import growth, thin_walls
 from engine.subject import RefineSubject
 from engine.surface import Surface
 from engine.texture.field import ColourField
-from tests.engine.shapes import box, flipped, lattice
+from tests.engine.shapes import box, flipped, lattice, tube
 from tests.engine.stroke_sketches import draw
 from tests.engine.test_closing import handles, in_engine_space
 
@@ -113,3 +113,12 @@ def test_walls_are_found_and_edges_are_not():
     assert np.abs(walls[..., 2]).max() < 1e-6
     area = np.linalg.norm(np.cross(walls[:, 1] - walls[:, 0], walls[:, 2] - walls[:, 0]), axis=1).sum() / 2
     assert area == pytest.approx(2 * 0.8, rel=0.1), "the middle, once from either side"
+
+
+def test_what_is_thin_as_a_whole_grows_to_the_thickness_exactly():
+    """A tube a little too thin gains what it lacks; a closed mesh with a body gains nothing."""
+    mesh = tube(0.0235, 1.0)
+    stroke = split_strokes(mesh.vertices, mesh.faces)[0]
+    assert stroke.radius + growth(stroke, 0.025) == pytest.approx(0.025)
+    whole = split_strokes(thin_bowl().vertices, thin_bowl().faces)[0]
+    assert whole.radius < 0.03 and growth(whole, 0.03) == 0
