@@ -84,7 +84,7 @@ class Materials:
             return
         uvs = _transformed(arrays[channel][:, :2].astype(np.float64), transform)
         appearance.image, appearance.uvs = image, np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1)
-        appearance.wrap = _WRAPS.get(sampler.get("wrapS"), "repeat"), _WRAPS.get(sampler.get("wrapT"), "repeat")
+        appearance.wrap = _WRAPS.get(sampler.get("wrapS", 0), "repeat"), _WRAPS.get(sampler.get("wrapT", 0), "repeat")
 
     def _image(self, index: int) -> np.ndarray | None:
         """uint8 [H, W, 4], or None with a note where it cannot be read."""

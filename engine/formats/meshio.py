@@ -188,6 +188,8 @@ class _Samples:
         cells = np.zeros((len(self.points), 2), dtype=np.int64)
         for index, part in enumerate(self.parts):
             here = self.owners == index
+            if part.uvs is None:
+                continue
             uvs = np.einsum("nk,nkd->nd", self.weights[here], np.nan_to_num(part.uvs[self.corners[here]].astype(np.float64)))
             cells[here] = np.floor(np.mod(uvs, 1) * OVERLAP_CELLS).clip(0, OVERLAP_CELLS - 1)
         of_material = np.array([numbers[key] for key in keys])[self.owners]

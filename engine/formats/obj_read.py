@@ -174,8 +174,8 @@ class _Library:
         """The appearance of a part with these vertex colours and uvs; None where nobody chose a colour. A texture stands for itself,
         vertex colours before Kd: exporters write some Kd beside either."""
         material = self._materials[index]
-        texture = material.texture() if material is not None and uvs is not None else None
-        if texture is not None:
+        texture = None if material is None else material.texture()
+        if texture is not None and uvs is not None:
             name, scale, offset = texture
             image = self._image(name)
             if image is not None:

@@ -226,7 +226,7 @@ def _typed(values: np.ndarray, kind: str) -> np.ndarray:
 def _columns(table: _Table, names: tuple[tuple[str, ...], ...]) -> np.ndarray | None:
     """The first set of these properties that a table has, [N, K]."""
     for wanted in names:
-        columns = [table[name] for name in wanted if isinstance(table.get(name), np.ndarray)]
+        columns = [column for name in wanted if isinstance(column := table.get(name), np.ndarray)]
         if len(columns) == len(wanted):
             return np.stack(columns, axis=-1)
     return None

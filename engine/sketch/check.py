@@ -89,7 +89,7 @@ def _finite_colours(mesh: Mesh, mended: list[str]) -> Mesh:
     if mesh.colours is None:
         return mesh
     unknown = np.isnan(mesh.colours).all(axis=1)
-    bad = ~np.isfinite(mesh.colours).all(axis=1) & ~unknown
+    bad = np.asarray(~np.isfinite(mesh.colours).all(axis=1) & ~unknown)
     outside = int((((mesh.colours < 0) | (mesh.colours > 1)).any(axis=1) & ~bad).sum())
     if not bad.any() and not outside:
         return mesh
@@ -106,7 +106,7 @@ def _usable_paint(mesh: Mesh, mended: list[str]) -> Mesh:
     if mesh.paint is None:
         return mesh
     points, colours = mesh.paint.points, mesh.paint.colours
-    placed = np.isfinite(points).all(axis=1)
+    placed = np.asarray(np.isfinite(points).all(axis=1))
     if not placed.all():
         mended.append(f"{int((~placed).sum())} painted points that are nowhere were dropped")
     if not placed.any():

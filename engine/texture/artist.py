@@ -60,7 +60,7 @@ class ArtistColours(nn.Module):
         super().__init__()
         self.field = copy.deepcopy(field).requires_grad_(False)
         points, colours = painted_points(mesh)
-        known = np.isfinite(colours).all(axis=1)
+        known = np.asarray(np.isfinite(colours).all(axis=1))
         device = next(field.parameters()).device
         self.register_buffer("known", None if known.all() else _known_volume(points, known).to(device))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,12 +78,13 @@ def by_trimesh(path: Path) -> Read:
         mesh = mesh.copy()
         mesh.apply_transform(matrix)
         piece = Piece(np.asarray(mesh.vertices), np.asarray(mesh.faces))
-        material = getattr(mesh.visual, "material", None)
-        piece.uvs = getattr(mesh.visual, "uv", None)
+        visual: Any = mesh.visual
+        material = getattr(visual, "material", None)
+        piece.uvs = getattr(visual, "uv", None)
         image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
         factor = getattr(material, "baseColorFactor", None)
-        if mesh.visual.kind in ("vertex", "face"):
-            colours = np.asarray(mesh.visual.vertex_colors)[:, :3] / 255
+        if visual.kind in ("vertex", "face"):
+            colours = np.asarray(visual.vertex_colors)[:, :3] / 255
             piece.colours = linear_to_srgb(colours) if path.suffix in (".glb", ".gltf") else colours
         elif image is not None and piece.uvs is not None:
             piece.image = np.asarray(image.convert("RGB"))
