@@ -13,6 +13,9 @@ from pathlib import Path
 UNFINISHED = ".part-"
 """Stands in the names of files that are still being written: `.NAME.part-RANDOM.SUFFIX`, beside the file that they will become."""
 
+STALE = 24 * 3600.0
+"""Seconds after which an unfinished file belongs to nobody any more."""
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -45,8 +48,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder and prove that it takes bytes, before an hour of work. OSError otherwise."""
+    """Make a folder and prove that it takes bytes, before an hour of work; clear what writers killed a day ago left. OSError otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder, STALE)
     with tempfile.TemporaryFile(dir=folder) as probe:
         probe.write(bytes(1024))
         probe.flush()

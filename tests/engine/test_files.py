@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import InputError, JobError, writing
-from engine.formats.files import UNFINISHED, prepare_folder, remove_unfinished, replacing, write_atomically
+from engine.formats.files import STALE, UNFINISHED, prepare_folder, remove_unfinished, replacing, write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,6 +73,10 @@ def test_what_a_killed_writer_leaves_is_found_and_removed_once_it_is_old(tmp_pat
     (tmp_path / "mine.bin").write_bytes(b"x")
     os.utime(tmp_path / "mine.bin", (time.time() - 7200,) * 2)
     remove_unfinished(tmp_path, age=3600)
+    assert names(tmp_path) == ["mine.bin"]
+    (tmp_path / left.name).write_bytes(b"x")
+    os.utime(tmp_path / left.name, (time.time() - 2 * STALE,) * 2)
+    prepare_folder(tmp_path)
     assert names(tmp_path) == ["mine.bin"]
 
 
