@@ -74,7 +74,7 @@ class Task:
             record = json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return record.get("fingerprint") == self.fingerprint() and any(self.folder.glob("*.glb"))
+        return record.get("fingerprint") == self.fingerprint() and any(self.folder.glob("[!.]*.glb"))
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def do(task: Task, tools: Tools) -> Outcome:
         except KeyboardInterrupt:
             code = wait_for_cancel(child)
     report = read_report(task.folder)
-    if code == DONE and not any(task.folder.glob("*.glb")):
+    if code == DONE and not any(task.folder.glob("[!.]*.glb")):
         print(f"{task.sketch.name}: the command ended without an error and left no result in {task.folder}", file=sys.stderr)
         code = FAILED
     if code == DONE:
@@ -191,7 +191,7 @@ def wait_for_cancel(child: subprocess.Popen[bytes]) -> int:
 
 def read_report(folder: Path) -> dict[str, object]:
     """The engine's report, from the newest NAME.json in a result's folder; empty where there is none."""
-    reports = sorted((path for path in folder.glob("*.json") if path.name != RECORD), key=lambda path: path.stat().st_mtime)
+    reports = sorted((path for path in folder.glob("[!.]*.json") if path.name != RECORD), key=lambda path: path.stat().st_mtime)
     try:
         return dict(json.loads(reports[-1].read_text(encoding="utf-8"))) if reports else {}
     except (OSError, ValueError):
