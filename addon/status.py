@@ -24,7 +24,7 @@ def draw(header: Any, context: bpy.types.Context) -> None:
             header.layout.label(text=f"Sketchbridge: {jobs.last.text}", icon="CHECKMARK" if jobs.last.phase is Phase.DONE else "INFO")
         return
     session, row = job.session, header.layout.row(align=True)
-    if session.phase is Phase.DONE:
+    if jobs.has_result():
         row.label(text=f"Sketchbridge: {busy.waiting_text(context)}", icon="INFO")
     else:
         left = duration(session.seconds_left)
