@@ -97,10 +97,10 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
             timer.start(Stage.SDF)
             surface = sketch_surface(local, numbers, device, timer.step, saved.get("sdf"))
             _tell(reporter, ["Resumed after the distance field."] if "sdf" in saved else [])
-            known = {"solid": dataclasses.astuple(Soundness.of(*(_array(part.detach()) for part in surface.extract())))}
-            checkpoint.offer({**known, "sdf": surface.sdf.detach()})
+            checkpoint.offer({"sdf": surface.sdf.detach()})
             timer.start(Stage.FIT)
             subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
+            known = {"solid": dataclasses.astuple(Soundness.of(*(_array(part.detach()) for part in surface.extract())))}
             distillation = distillation_of(subject)
             checkpoint.offer({**known, "distillation": distillation.state_dict()})
 
