@@ -144,7 +144,7 @@ def _model(name: str) -> Finding:
     from engine.diffusion.prior import ControlledPrior
 
     device = select_device("auto")
-    prior = load_prior(name, device)
+    prior = load_prior(name, device, surface=True)
     size = prior.image_size
     started = time.perf_counter()
     with torch.no_grad():

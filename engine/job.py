@@ -78,7 +78,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
         reporter.note(_memory_expected(settings, mesh, device))
-        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device)
+        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device, surface=True)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, prompts.notes(prior))
         normalization = SceneNormalization.of_bounds(mesh.vertices)

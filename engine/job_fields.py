@@ -123,6 +123,13 @@ PRESETS: dict[str, Hyperparameters] = {
 }  # fmt: skip
 
 
+MODEL_NUMBERS: dict[str, dict[str, float | str]] = {
+    "embedded": {"guidance_scale": 2.0, "stage2_method": "anchored", "stage2_weight": 2.0},
+}
+"""Numbers of a preset that a model has otherwise. The embedded prior sees the surface: its estimates already say which part is which,
+and strong guidance would paint all of them in the prompt's first colour."""
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """One job as the user describes it; the same from the panel, the command line and a batch file.
@@ -184,4 +191,4 @@ class JobSettings:
         refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
         named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
         changes = {**self.overrides, **named}
-        return dataclasses.replace(PRESETS[self.preset], **changes)
+        return dataclasses.replace(PRESETS[self.preset], **{**MODEL_NUMBERS.get(self.model, {}), **changes})

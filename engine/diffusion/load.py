@@ -14,23 +14,33 @@ from engine.pictures import pictures_in
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+SURFACE_FOLDER = EMBEDDED_FOLDER / "surface"
 CONVERT = "python -c \"from diffusers import StableDiffusionPipeline as P; P.from_single_file('{file}').save_pretrained('{folder}')\""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
-def load_prior(name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, image_size: int | None = None) -> Prior:
+def load_prior(
+    name: str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    image_size: int | None = None,
+    *,
+    surface: bool = False,
+) -> Prior:
     """A prior by name, on `device`.
 
     name        "embedded"; a folder in diffusers' format, or of a network that paints surfaces (`SurfacePrior`); a folder of images
                 (the exact empirical prior, with captions.jsonl beside the images if there is one); or a hub id such as "owner/model"
     dtype       of the networks; None = bfloat16 where this processor is faster with it, else float32 (float16 on CUDA)
     image_size  of an empirical prior only; None = 64
+    surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
+                that makes pictures
 
     Raises ModelError for whatever is missing, with the fix.
     """
     device = torch.device(device)
     if name == EMBEDDED:
-        return _load_folder(EMBEDDED_FOLDER, device, dtype, image_size, name)
+        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name)

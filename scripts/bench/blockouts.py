@@ -82,15 +82,15 @@ def compare(places: np.ndarray, albedo: np.ndarray, painted: Mesh) -> tuple[floa
     return float((difference < RIGHT).mean()), float(difference.mean())
 
 
-def refine(name: str, settings: JobSettings) -> Outcome:
-    """An example without its colours, up to the end of both stages."""
+def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
+    """An example without its colours, or with them, up to the end of both stages."""
     numbers, device = settings.resolve(), select_device("auto")
     sketch, _ = check_sketch(load_mesh(ROOT / "examples" / f"{name}.glb"))
     painted = sketch.mapped(SceneNormalization.of_bounds(sketch.vertices).to_engine)
-    grey = dataclasses.replace(painted, colours=None)
+    given = painted if coloured else dataclasses.replace(painted, colours=None)
     rasterizer, generator = select_rasterizer(device), torch.Generator().manual_seed(settings.seed)
-    subject = fitted_subject(sketch_surface(grey, numbers, device), grey, numbers, settings.adherence, rasterizer, generator)
-    prior = load_prior(settings.model, device)
+    subject = fitted_subject(sketch_surface(given, numbers, device), given, numbers, settings.adherence, rasterizer, generator)
+    prior = load_prior(settings.model, device, surface=True)
     job = Distillation(subject, prior, rasterizer, numbers, PromptPair(settings.prompt), settings.adherence, generator, device)
     started = time.process_time()
     while not job.finished:
@@ -112,6 +112,13 @@ def picture(subject: Subject, vertices: Tensor, faces: Tensor, rasterizer) -> np
     return (torch.cat(list(views.rgb), dim=2).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -119,17 +126,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", default=",".join(PROMPTS), help="names with commas")
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--coloured", action="store_true", help="keep the artist's colours: are they kept?")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="hyperparameters other than the preset's")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "blockout_colours")
     parsed = parser.parse_args(arguments)
     parsed.out.mkdir(parents=True, exist_ok=True)
-    overrides = {name: float(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
+    overrides = {name: _number_or_word(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
     print("| example | model | right | mean difference | seconds of both stages |\n|---|---|---|---|---|", flush=True)
     for name in parsed.names.split(","):
         rows = []
         for model in parsed.models:
             settings = JobSettings(prompt=PROMPTS[name], model=model, preset=parsed.preset, seed=parsed.seed, overrides=overrides)
-            outcome = refine(name, settings)
+            outcome = refine(name, settings, parsed.coloured)
             rows.append(outcome.views)
             print(f"| {name} | {model} | {outcome.right:.0%} | {outcome.difference:.1f} | {outcome.seconds:.1f} |", flush=True)
         Image.fromarray(np.concatenate(rows)).save(parsed.out / f"{name}.png")

@@ -87,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, float]]:
     rasterizer, generator, watch = select_rasterizer(device), torch.Generator().manual_seed(settings.seed), Stopwatch()
     surface = sketch_surface(local, numbers, device)
     subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator)
-    prior, prompts = load_prior(settings.model, device), PromptPair(settings.prompt)
+    prior, prompts = load_prior(settings.model, device, surface=True), PromptPair(settings.prompt)
     distillation = TimedDistillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, watch=watch)
     rows = []
     for _ in range(arguments.warmup + arguments.steps):

@@ -162,3 +162,14 @@ def test_what_cannot_be_used_is_refused_with_a_fix(values: typing.Any) -> None:
 def test_settings_load_without_torch() -> None:
     code = "import sys, engine.job_fields, engine.reporting; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_embedded_model_has_its_own_strengths_unless_the_user_says_otherwise():
+    """It sees the surface and needs little guidance; other models keep the preset's."""
+    plain = JobSettings(prompt="a mug", model="owner/model").resolve()
+    assert plain == PRESETS["draft"]
+    own = JobSettings(prompt="a mug", preset="standard").resolve()
+    assert own.guidance_scale < plain.guidance_scale and own.stage2_method == "anchored"
+    assert own.grid == PRESETS["standard"].grid
+    asked = JobSettings(prompt="a mug", overrides={"guidance_scale": 7.0, "stage2_method": "calibrated"}).resolve()
+    assert (asked.guidance_scale, asked.stage2_method) == (7.0, "calibrated")

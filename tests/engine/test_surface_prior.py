@@ -66,8 +66,23 @@ def test_a_folder_of_such_a_network_is_found_by_name(prior):
     assert "owl" in prior.embed(["a red owl"]).notes[0]
 
 
-def test_the_embedded_prior_needs_no_control():
-    assert not isinstance(load_prior("embedded"), ControlledPrior)
+def test_the_embedded_prior_is_the_one_that_sees_surfaces_where_there_is_one():
+    pictures, surfaces = load_prior("embedded"), load_prior("embedded", surface=True)
+    assert not isinstance(pictures, ControlledPrior) and isinstance(surfaces, ControlledPrior)
+    assert set(pictures.kinds) < set(surfaces.kinds)
+
+
+def test_what_ships_paints_a_surface_in_the_colour_that_is_named():
+    """Pure noise, one estimate of the clean picture: the cube takes the colour of the words."""
+    prior = load_prior("embedded", dtype=torch.float32, surface=True)
+    size = prior.image_size
+    control = geometry_control(select_rasterizer("cpu"), CUBE, CUBE_FACES, orbit([20.0], 20.0, 3.0, 40.0), size)
+    words = [f"a {colour} coffee mug, on a white background" for colour in ("red", "blue")]
+    x_t, t = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)), torch.full((2,), 900)
+    noise = prior.predict_noise(x_t, t, prior.embed(words).under(control.expand(2, -1, -1, -1)))
+    clean = prior.decode(prior.schedule.clean_estimate(x_t, noise, t))
+    red, blue = clean[:, :, control[0, 3] > 0.99].mean(2)
+    assert red[0] - red[2] > blue[0] - blue[2] + 0.25
 
 
 def test_encoding_is_the_picture(prior):
