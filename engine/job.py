@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
-from engine.diffusion.load import EMBEDDED, EMBEDDED_FOLDER, load_prior
+from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
@@ -147,7 +147,7 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device)
 
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) -> str:
     """What the job will take, in words. JobError where it cannot fit."""
-    folder = EMBEDDED_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
+    folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
     needed = needed_bytes(settings.mode, settings.resolve(), len(mesh.faces), weights_bytes(folder))
     if device.type == "cuda":
         return expect(needed, torch.cuda.mem_get_info(device)[0], "the GPU")

@@ -59,6 +59,11 @@ class SurfacePrior:
         """Where the network is."""
         return next(self.unet.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.unet.dtype
+
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [B, 3, H, W] in 0..1 -> pixels in -1..1, differentiable."""
         del generator
