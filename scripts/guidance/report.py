@@ -148,7 +148,7 @@ def cost_table(store: Store) -> str:
         "| method | here | paper |",
         "|---|---|---|",
     ]
-    lines += [f"| {method} | {seconds / costs['sds']:.2f} | {published[method]} |" for method, seconds in costs.items()]
+    lines += [f"| {method} | {seconds / costs['sds']:.2f} | {published.get(method, '')} |" for method, seconds in costs.items()]
     return "\n".join(lines) + "\n"
 
 
