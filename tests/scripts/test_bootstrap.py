@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import ROOT
 from scripts.setup import bootstrap, pythons, system_packages
 from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
 from scripts.setup.commands import Commands, SetupError, Step, in_short
@@ -93,7 +94,7 @@ def test_no_index_is_named_unless_the_user_names_one():
 def test_requirements_cover_what_the_package_declares():
     import tomllib
 
-    declared = tomllib.loads((bootstrap.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     held = {**pins("torch.txt"), **pins("engine.txt")}
     for line in declared:
         package, _, version = re.match(r"([A-Za-z0-9_-]+)(>=|==)(.+)", line).groups()
@@ -215,7 +216,7 @@ def test_a_second_set_up_waits_for_the_first(project):
         "from scripts.setup.console import StatusLine\nwith bootstrap.locked(StatusLine()):\n    print('held', flush=True); time.sleep(1.0)"
     )
     venvs = project / ".venv"
-    with subprocess.Popen([sys.executable, "-c", code, venvs], cwd=bootstrap.ROOT, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen([sys.executable, "-c", code, venvs], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
         begun = time.monotonic()
         with bootstrap.locked(StatusLine(io.StringIO())):
