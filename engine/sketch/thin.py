@@ -40,9 +40,12 @@ def thin_walls(stroke: Stroke, thickness: float, spacing: float) -> np.ndarray:
     """float64 [T, 3, 3]: the middles of those walls of a solid stroke whose half-thickness is below `thickness`, as triangles of at
     most `spacing`; each wall twice, once from either side."""
     faces = stroke.bounding
-    triangles, source = subdivided(stroke.vertices, faces, spacing)
     normals = face_normals(stroke.vertices, faces)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    first = stroke.vertices[faces].mean(axis=1) - thickness * normals
+    if (stroke.surface.closest(first)[0] >= SMALLER * thickness).all():
+        return np.zeros((0, 3, 3))  # most strokes: nothing under the middle of any face is thin
+    triangles, source = subdivided(stroke.vertices, faces, spacing)
     places, outward = triangles.mean(axis=1), normals[source]
     radius = np.full(len(places), thickness)
     opposite = np.full(len(places), -1)
