@@ -73,16 +73,12 @@ class Surface(nn.Module):
         start, end = band.edges.index_select(0, crossed).unbind(1)
         return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces
 
-    def band_tets(self) -> Tensor:
-        """int64 [T, 4]: the tetrahedra around the surface at the last extraction, for losses on the field."""
-        return self._whole_band().tets
-
     def band_vertices(self) -> Tensor:
-        """int64 [M]: the corners of `band_tets`, each once, ascending."""
+        """int64 [M]: the corners of the tetrahedra around the surface at the last extraction, each once, ascending."""
         return self._whole_band().vertices
 
     def band_edges(self) -> Tensor:
-        """int64 [E, 2]: the edges of `band_tets`, each once."""
+        """int64 [E, 2]: their edges, each once."""
         return self._whole_band().edges
 
     def _whole_band(self) -> _Band:

@@ -80,14 +80,6 @@ class NoiseSchedule:
         return first, min(max(round(high * len(self)) - 1, first), last)
 
 
-def scaled_linear_schedule(
-    steps: int = 1000, start: float = 0.00085, end: float = 0.012, dtype: torch.dtype = torch.float64
-) -> NoiseSchedule:
-    """Stable Diffusion's schedule: betas linear in their square root from `start` to `end`."""
-    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
-    return NoiseSchedule(torch.cumprod(1 - betas, dim=0).to(dtype))
-
-
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, dtype: torch.dtype = torch.float64) -> NoiseSchedule:
     """Nichol & Dhariwal 2021, eq. 17, with alpha_bar kept within 1e-4 .. 0.9999."""
     fraction = (torch.arange(steps, dtype=torch.float64) + 1) / steps

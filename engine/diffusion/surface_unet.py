@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,13 +61,13 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
         self.from_middle = nn.Conv2d(middle, 4 * fine, 3, padding=1)
         self.up = nn.ModuleList([_Block(2 * fine, fine, embedding), _Block(fine, fine, embedding)])
         self.leave = nn.Sequential(_norm(fine), nn.SiLU(), nn.Conv2d(fine, 3 * patch**2, 3, padding=1))
-        self.head = nn.Sequential(nn.Conv2d(3 + seen, head_channels, 3, padding=1), nn.SiLU(), nn.Conv2d(head_channels, 3, 3, padding=1))
-        nn.init.zeros_(self.head[2].weight)
-        nn.init.zeros_(self.head[2].bias)
+        last = _silent(nn.Conv2d(head_channels, 3, 3, padding=1))
+        self.head = nn.Sequential(nn.Conv2d(3 + seen, head_channels, 3, padding=1), nn.SiLU(), last)
+        self._patch = patch
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, control: Tensor) -> Tensor:
         """The clean picture, in x_t's dtype."""
-        patch = self.config.patch
+        patch = self._patch
         seen = torch.cat([x_t, control], dim=1).contiguous(memory_format=torch.channels_last)
         given = functional.silu(self.time(_frequencies(t).to(x_t.dtype)) + self.pooled(states.mean(dim=1)))
         x = self.enter(functional.pixel_unshuffle(seen, patch).contiguous(memory_format=torch.channels_last))
@@ -85,6 +85,13 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
         return rough + self.head(torch.cat([rough, seen], dim=1))
 
 
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with nothing in it: what it is added to begins unchanged."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class _Block(nn.Module):
     """Two convolutions with scale and shift by what is given (time and text), around a shortcut."""
 
@@ -93,10 +100,8 @@ class _Block(nn.Module):
         self.first = nn.Sequential(_norm(inner), nn.SiLU(), nn.Conv2d(inner, outer, 3, padding=1))
         self.given = nn.Linear(embedding, 2 * outer)
         self.norm = _norm(outer)
-        self.second = nn.Sequential(nn.SiLU(), nn.Conv2d(outer, outer, 3, padding=1))
+        self.second = nn.Sequential(nn.SiLU(), _silent(nn.Conv2d(outer, outer, 3, padding=1)))
         self.shortcut = nn.Identity() if inner == outer else nn.Conv2d(inner, outer, 1)
-        nn.init.zeros_(self.second[1].weight)
-        nn.init.zeros_(self.second[1].bias)
 
     def forward(self, x: Tensor, given: Tensor) -> Tensor:
         scale, shift = self.given(given)[:, :, None, None].chunk(2, dim=1)

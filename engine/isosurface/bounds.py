@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from engine.isosurface.dmtet import TetGrid
@@ -48,7 +48,7 @@ def local_thickness(grid: TetGrid, sdf: Tensor, levels: np.ndarray) -> np.ndarra
         centres = deep[depth[deep] <= level + 2.1 * grid.spacing]
         others = inside[depth[inside] < level]
         within = level + BETWEEN * grid.spacing
-        near = np.isfinite(cKDTree(points[centres]).query(points[others], distance_upper_bound=within)[0])
+        near = np.isfinite(KDTree(points[centres]).query(points[others], distance_upper_bound=within)[0])
         inside = np.concatenate([deep, others[near]])
         thickness[inside] = level
     return thickness

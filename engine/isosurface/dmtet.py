@@ -238,9 +238,8 @@ class _Lattice:
         edge = self.corner_axis[along][tuple(edge_cut)]
 
         def spoke(cell_side: int, step: int) -> np.ndarray:
-            offset = [0, 0, 0]
-            offset[axis], offset[along], offset[across] = 1 - cell_side, step, side
-            return self.diagonal[tuple(offset)][_cut(axis, 0, -1) if cell_side == 0 else _cut(axis, 1, None)]
+            offset = {axis: 1 - cell_side, along: step, across: side}
+            return self.diagonal[offset[0], offset[1], offset[2]][_cut(axis, 0, -1) if cell_side == 0 else _cut(axis, 1, None)]
 
         # volume of (low, high, start, end) is positive when the frame (axis, across * outward, along) is right-handed
         right_handed = np.linalg.det(np.eye(3)[[axis, across, along]]) > 0

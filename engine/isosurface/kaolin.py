@@ -51,7 +51,7 @@ class FlexiCubesGrid:
 
 def _flexicubes(device: torch.device | str) -> Any:
     try:
-        from kaolin.ops.conversions import FlexiCubes
+        from kaolin.ops.conversions import FlexiCubes  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise JobError(
             "no_kaolin",

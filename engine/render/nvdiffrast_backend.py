@@ -33,7 +33,7 @@ class NvdiffrastRasterizer:
 
     def __init__(self, device: torch.device) -> None:
         try:
-            import nvdiffrast.torch as nvdiffrast
+            import nvdiffrast.torch as nvdiffrast  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise JobError(
                 "no_rasterizer",

@@ -30,7 +30,7 @@ def load_warp() -> ModuleType:
     if hasattr(wp, "LOG_WARNING"):
         wp.config.log_level = wp.LOG_WARNING
     else:
-        wp.config.quiet = True
+        wp.config.quiet = True  # pyright: ignore[reportAttributeAccessIssue] - what older versions have
     with _without_line(None if torch.cuda.is_available() else b"NVIDIA CUDA driver"):
         try:
             wp.init()

@@ -86,7 +86,7 @@ def _outer_crossings(union: StrokeUnion, level: float, step: float) -> tuple[np.
     close = np.flatnonzero(np.abs(values) < (1 + np.sqrt(3)) * step)
     index = np.stack(np.unravel_index(close, values.shape), axis=1)
     values.reshape(-1)[close] = union.distance(low + index * step, level + 4 * step)[0] - level
-    parts, _ = label(values > 0)
+    parts = label(values > 0)[0]  # pyright: ignore[reportIndexIssue]
     outside = parts == parts[0, 0, 0]
     crossings = []
     for axis in range(3):

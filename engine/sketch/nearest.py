@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 CELL = 0.04
 """Side of the coarse lattice's cells, engine units."""
@@ -20,20 +20,20 @@ class NearestSamples:
 
     def __init__(self, places: np.ndarray) -> None:
         self.places = places
-        self._tree = cKDTree(places)
+        self._tree = KDTree(places)
         self._low = places.min(axis=0) - 2 * CELL
         count = np.floor((places.max(axis=0) - self._low) / CELL).astype(np.int64) + 3
         cells = tuple(self._cell(places, count).T)
         owner = np.zeros(count, dtype=np.int64)
         empty = np.ones(count, dtype=bool)
         owner[cells], empty[cells] = np.arange(len(places)), False
-        nearest = distance_transform_edt(empty, return_distances=False, return_indices=True)
+        nearest = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
         self._owner = owner[tuple(nearest)]
 
     def query(self, points: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
         """Distances [N] of points [N, 3] and indices [N] of the samples they belong to: the nearest ones where that is within reach;
         further out a sample is found whose distance is larger by at most some cells."""
-        distance, sample = self._tree.query(points, distance_upper_bound=reach)
+        distance, sample = map(np.asarray, self._tree.query(points, distance_upper_bound=reach))
         far = np.flatnonzero(np.isinf(distance))
         sample[far] = self._owner[tuple(self._cell(points[far], np.array(self._owner.shape)).T)]
         distance[far] = np.linalg.norm(points[far] - self.places[sample[far]], axis=1)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from engine.errors import InputError
 from engine.mesh import Mesh
@@ -89,7 +89,7 @@ def leaning(sheets: Sheets, body: Body, thickness: float) -> Sheets:
     ahead, behind = (body.distance(samples + side * step) < -2 * thickness for side in (1, -1))
     wish = (ahead.astype(np.float64) - behind)[:, None] * normals
     corners, own = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
-    distance, sample = cKDTree(samples).query(corners, k=min(LEAN_NEIGHBOURS, len(samples)))
+    distance, sample = KDTree(samples).query(corners, k=min(LEAN_NEIGHBOURS, len(samples)))
     distance, sample = distance.reshape(len(corners), -1), sample.reshape(len(corners), -1)
     weight = np.exp(-((distance / LEAN_REACH) ** 2))[..., None]
     lean = (weight * wish[sample]).sum(axis=1) / weight.sum(axis=1)

@@ -113,7 +113,7 @@ def face_components(faces: np.ndarray) -> np.ndarray:
 def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
     import igl
 
-    faces, patch = igl.bfs_orient(faces)
+    faces, patch = map(np.asarray, igl.bfs_orient(faces))
     faces = _outward(vertices, faces, patch)
     size = face_areas(vertices, faces)
     some = slice(None, None, 1 + len(faces) // FEW)
@@ -127,7 +127,7 @@ def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
     places = _both_sides(vertices, whole, corners=len(whole) < FEW)
     within = np.abs(igl.fast_winding_number(vertices, whole, places)).reshape(2, -1, len(whole)) > 0.5
     buried = within.all(axis=(0, 1))
-    bare = ~within.any(axis=0).all(axis=0)
+    bare = np.asarray(~within.any(axis=0).all(axis=0))
     bare[len(faces) :] = False
     return Stroke(vertices, whole, whole[~buried], whole[bare], 2 * _volume(vertices, whole) / float(size.sum()))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from engine.errors import Cancelled
 from engine.sketch.nearest import NearestSamples
@@ -51,11 +51,11 @@ class Group:
 
     triangles: Triangles
     growth: float
-    samples: cKDTree
+    samples: KDTree
 
     @classmethod
     def of(cls, vertices: np.ndarray, faces: np.ndarray, growth: float) -> Group:
-        return cls(Triangles(vertices, faces), growth, cKDTree(surface_samples(vertices, faces, SAMPLES)[0]))
+        return cls(Triangles(vertices, faces), growth, KDTree(surface_samples(vertices, faces, SAMPLES)[0]))
 
     def comes_near(self, points: np.ndarray, near: float) -> np.ndarray:
         """bool [N]: where the grown surface may be nearer than `near` to points [N, 3]."""
@@ -84,7 +84,7 @@ class StrokeUnion:
         if len(sheets.triangles):
             corners = sheets.triangles.reshape(-1, 3)
             faces = np.arange(len(corners), dtype=np.int64).reshape(-1, 3)
-            self.groups.append(Group(Triangles(corners, faces), thickness, cKDTree(sheets.samples)))
+            self.groups.append(Group(Triangles(corners, faces), thickness, KDTree(sheets.samples)))
         self.growth = np.concatenate([np.full(group.samples.n, group.growth) for group in self.groups])
         self.samples = NearestSamples(np.concatenate([group.samples.data for group in self.groups]))
 

@@ -45,10 +45,10 @@ def colours_told(mesh: Mesh) -> list[str]:
 
 def paint_between(mesh: Mesh, places: np.ndarray) -> np.ndarray:
     """The artist's colours float32 [N, 3] at places [N, 3] on a mesh with paint: the nearest point's; rows of NaN where unknown."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     assert mesh.paint is not None
-    return mesh.paint.colours[cKDTree(mesh.paint.points).query(places)[1]]
+    return mesh.paint.colours[KDTree(mesh.paint.points).query(places)[1]]
 
 
 class ArtistColours(nn.Module):
@@ -80,9 +80,9 @@ class ArtistColours(nn.Module):
 
 def _known_volume(points: np.ndarray, known: np.ndarray) -> Tensor:
     """float32 [1, 1, R, R, R] over [-1, 1]^3, indexed x, y, z: 1 where the nearest point's colour is known, 0 where it is not."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     axis = np.linspace(-1, 1, KNOWN_RESOLUTION)
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    nearest = cKDTree(points).query(places)[1]
+    nearest = KDTree(points).query(places)[1]
     return torch.from_numpy(known[nearest].astype(np.float32)).view(1, 1, *[KNOWN_RESOLUTION] * 3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from engine.mesh import Mesh
@@ -53,7 +53,7 @@ class CrispColours(nn.Module):
         self._shell = shell
         points, colours = _samples(sketch)
         self._colours = colours
-        self._tree = cKDTree(points)
+        self._tree = KDTree(points)
         self._edges = self._edge_cells(points) if len(points) else torch.zeros(CELLS, CELLS, CELLS, dtype=torch.bool)
 
     @torch.no_grad()

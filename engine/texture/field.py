@@ -132,9 +132,9 @@ def _as_array(values: np.ndarray | Tensor) -> np.ndarray:
 
 def _nearest_colours(resolution: int, points: np.ndarray, colours: np.ndarray, everywhere: int = 32) -> Tensor:
     """[1, 3, R, R, R]: nearest colour at every vertex up to `everywhere` a side; above it only near the points, the rest coarser."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    tree = cKDTree(points)
+    tree = KDTree(points)
     base = min(resolution, everywhere)
     nearest = tree.query(_vertices(np.arange(base**3), base))[1]
     volume = torch.from_numpy(colours[nearest]).view(base, base, base, 3).permute(3, 0, 1, 2).unsqueeze(0)

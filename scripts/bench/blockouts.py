@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from engine.camera import fixed_ring
@@ -78,7 +78,7 @@ def compare(places: np.ndarray, albedo: np.ndarray, painted: Mesh) -> tuple[floa
     known, colours = surface_samples(painted)
     if colours is None:
         raise ValueError("the sketch has no colours to compare with")
-    difference = np.linalg.norm(lab(albedo) - lab(colours[cKDTree(known).query(places)[1]]), axis=1)
+    difference = np.linalg.norm(lab(albedo) - lab(colours[KDTree(known).query(places)[1]]), axis=1)
     return float((difference < RIGHT).mean()), float(difference.mean())
 
 

@@ -190,7 +190,7 @@ def pieces(data: bytes, generator: np.random.Generator) -> Iterator[bytes]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Both ways; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--frames", type=int, default=1_000_000, help="each way (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)

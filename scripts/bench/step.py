@@ -65,15 +65,20 @@ class Timed:
         return self._methods[name] if name in self._methods else getattr(self._inner, name)
 
 
+def _timed(inner: Any, watch: Stopwatch, **parts: str) -> Any:
+    """`Timed`, which stands for any object."""
+    return Timed(inner, watch, **parts)
+
+
 class TimedDistillation(Distillation):
     """The product's step with the stopwatch around its parts."""
 
     def __init__(self, subject: Subject, prior: Prior, rasterizer: Rasterizer, *arguments: Any, watch: Stopwatch) -> None:
-        timed_prior = Timed(prior, watch, encode="encode", predict_noise="prior")
+        timed_prior = _timed(prior, watch, encode="encode", predict_noise="prior")
         super().__init__(
-            Timed(subject, watch, geometry="extraction"), timed_prior, Timed(rasterizer, watch, rasterize="raster"), *arguments
+            _timed(subject, watch, geometry="extraction"), timed_prior, _timed(rasterizer, watch, rasterize="raster"), *arguments
         )
-        self.optimizer = Timed(self.optimizer, watch, step="optimizer")
+        self.optimizer = _timed(self.optimizer, watch, step="optimizer")
         self.render = watch.wrap("shading", self.render)
         self.backward = watch.wrap("backward", self.backward)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.guidance.methods import METHODS, SMALL_SIDE, methods_for
@@ -79,7 +80,7 @@ def _equal(method: str) -> Row:
         return _row("", method, steps=steps).recipe.evaluations()
 
     steps = max(count for count in range(1, BUDGET + 1) if count == 1 or cost(count) <= BUDGET)
-    changes = {} if METHODS[method].samples else {"rate": TRAVEL / steps}
+    changes: dict[str, Any] = {} if METHODS[method].samples else {"rate": TRAVEL / steps}
     return _row(METHODS[method].label, method, steps=steps, **changes)
 
 

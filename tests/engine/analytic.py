@@ -121,3 +121,11 @@ class GaussianParticles:
         """Nothing to learn: the fit is exact."""
         del noise
         return 0.0
+
+
+def scaled_linear_schedule(
+    steps: int = 1000, start: float = 0.00085, end: float = 0.012, dtype: torch.dtype = torch.float64
+) -> NoiseSchedule:
+    """Stable Diffusion's schedule: betas linear in their square root from `start` to `end`."""
+    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    return NoiseSchedule(torch.cumprod(1 - betas, dim=0).to(dtype))

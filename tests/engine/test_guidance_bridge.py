@@ -14,10 +14,9 @@ import torch
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance import methods
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, bridge_ends, integrate_ode, sample, time_grid
-from tests.engine.analytic import GaussianMixture, MixturePrior
+from tests.engine.analytic import GaussianMixture, MixturePrior, scaled_linear_schedule
 
 SCHEDULE = scaled_linear_schedule()
 

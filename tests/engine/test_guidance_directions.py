@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.diffusion.schedule import scaled_linear_schedule
 from engine.errors import InputError, ModelError
 from engine.guidance import methods
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents, surrogate
 from engine.guidance.two_stage import TwoStage
-from tests.engine.analytic import GaussianMixture, MixturePrior
+from tests.engine.analytic import GaussianMixture, MixturePrior, scaled_linear_schedule
 
 EXACT = 1e-6
 

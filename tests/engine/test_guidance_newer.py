@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance import methods
 from engine.guidance.methods import METHODS, Inversion, methods_for, view_weight
 from engine.guidance.pf_ode import GuidedPrompt, invert
@@ -15,7 +14,7 @@ from engine.guidance.two_stage import WINDOW, TwoStage
 from engine.lab.optimize import Run, RunMonitor, descend
 from engine.lab.recipes import recipe
 from engine.reporting import QuietReporter
-from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior
+from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior, scaled_linear_schedule
 
 SCHEDULE = scaled_linear_schedule()
 MEAN, DEVIATION = {"": 0.5, "source": 2.0, "target": -1.0}, {"": 0.9, "source": 0.8, "target": 0.5}

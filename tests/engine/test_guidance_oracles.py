@@ -7,10 +7,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from engine.diffusion.schedule import scaled_linear_schedule
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
 from engine.guidance.two_stage import TwoStage
-from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior
+from tests.engine.analytic import GaussianMixture, GaussianParticles, MixturePrior, scaled_linear_schedule
 
 SCHEDULE = scaled_linear_schedule()
 

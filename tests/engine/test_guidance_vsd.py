@@ -7,11 +7,10 @@ import torch
 from tiny_model import make_tiny_model
 
 from engine.diffusion.load import load_prior
-from engine.diffusion.schedule import scaled_linear_schedule
 from engine.errors import ModelError
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill_latents
 from engine.guidance.vsd import LoraParticles, LoraSettings, training_weight
-from tests.engine.analytic import GaussianMixture, MixturePrior
+from tests.engine.analytic import GaussianMixture, MixturePrior, scaled_linear_schedule
 
 SETTINGS = LoraSettings(rank=2, learning_rate=3e-3, camera_drop=0.0)
 

@@ -26,7 +26,7 @@ def test_band_is_a_small_part_of_the_grid():
     grid = TetGrid.make(32)
     surface = Surface.from_sdf(grid, torus(grid))
     assert_same_as_whole_grid(surface)
-    assert len(surface.band_tets()) < 0.15 * len(grid.tets)
+    assert len(surface._whole_band().tets) < 0.15 * len(grid.tets)
     assert surface.refreshes == 1
 
 
@@ -50,7 +50,7 @@ def test_jumps_of_single_far_vertices_are_noticed():
     surface = Surface.from_sdf(grid, torus(grid))
     surface.extract()
     outside_band = torch.ones(len(grid.points), dtype=torch.bool)
-    outside_band[surface.band_tets().unique()] = False
+    outside_band[surface._whole_band().tets.unique()] = False
     for vertex in outside_band.nonzero().squeeze(1)[::37].tolist():
         with torch.no_grad():
             surface.sdf[vertex] *= -1
@@ -122,9 +122,9 @@ def test_band_edges_are_those_of_the_band():
     surface = Surface.from_sdf(grid, torus(grid))
     edges = {tuple(sorted(edge)) for edge in surface.band_edges().tolist()}
     assert len(edges) == len(surface.band_edges())
-    own = {tuple(sorted((tet[a], tet[b]))) for tet in surface.band_tets().tolist() for a in range(4) for b in range(a)}
+    own = {tuple(sorted((tet[a], tet[b]))) for tet in surface._whole_band().tets.tolist() for a in range(4) for b in range(a)}
     assert edges == own
-    assert surface.band_vertices().tolist() == sorted({corner for tet in surface.band_tets().tolist() for corner in tet})
+    assert surface.band_vertices().tolist() == sorted({corner for tet in surface._whole_band().tets.tolist() for corner in tet})
 
 
 def test_a_loaded_surface_goes_on_with_the_band_of_the_one_that_was_saved():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from engine.camera import orbit
 from engine.conventions import SceneNormalization
@@ -116,7 +116,7 @@ def test_a_coarse_surface_is_near_the_true_one(seed):
     coarse = coarse_surface(v, f, part, normalization, np.random.default_rng(seed))
     sketch = coarse_sketch(normalization.to_engine(v), f, part, np.random.default_rng(100 + seed))
     assert isinstance(sketch, Mesh) and len(sketch.faces) and len(coarse.faces) > 500
-    distance = cKDTree(normalization.to_engine(v)[f].reshape(-1, 3, 3).mean(axis=1)).query(coarse.vertices)[0]
+    distance = KDTree(normalization.to_engine(v)[f].reshape(-1, 3, 3).mean(axis=1)).query(coarse.vertices)[0]
     assert np.median(distance) < 0.25 and np.abs(coarse.vertices).max() < 1
 
 

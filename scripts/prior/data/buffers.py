@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from engine.camera import Cameras, orbit
@@ -128,7 +128,7 @@ def _coarse_attributes(
     places = image[:, :3].permute(0, 2, 3, 1).numpy()
     samples, face = surface_samples(true.vertices, true.faces, SAMPLE_SPACING)
     owner = np.full(seen.shape, -1)
-    owner[seen] = part[face[cKDTree(samples).query(places[seen])[1]]]
+    owner[seen] = part[face[KDTree(samples).query(places[seen])[1]]]
     normal = torch.nn.functional.normalize(torch.einsum("bij,bjhw->bihw", cameras.view[:, :3, :3], image[:, 3:]), dim=1)
     points = normalization.to_world(places.reshape(-1, 3)).reshape(places.shape)
     return owner, points, normal.permute(0, 2, 3, 1).numpy()

@@ -37,7 +37,8 @@ FRONT, BACK, OVERHEAD = 40.0, 140.0, 55.0
 def random_view(height: float, radius: float, rng: np.random.Generator) -> tuple[list[list[float]], str]:
     """A camera about a subject that stands on z = 0 and faces -y: its world matrix (Blender's axes), and the view's word."""
     azimuth = rng.uniform(-math.pi, math.pi)
-    elevation = math.asin(rng.uniform(*(math.sin(math.radians(angle)) for angle in ELEVATION)))
+    low, high = (math.sin(math.radians(angle)) for angle in ELEVATION)
+    elevation = math.asin(rng.uniform(low, high))
     backward = np.array([math.cos(elevation) * math.sin(azimuth), -math.cos(elevation) * math.cos(azimuth), math.sin(elevation)])
     right = np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
     eye = np.array([0.0, 0.0, height / 2]) + backward * max(height, 2 * radius) * rng.uniform(*DISTANCE)
@@ -69,7 +70,7 @@ def draw_subject(name: str, out: Path) -> list[pairs.Pair]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True, help="subjects of all kinds together")
     parser.add_argument("--seed", type=int, required=True, help="another one, other subjects")

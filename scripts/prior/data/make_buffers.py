@@ -44,7 +44,7 @@ def complete(folder: Path, refused: set[str], kinds: set[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--watch", action="store_true", help="wait for more pairs")
     parser.add_argument("--kinds", default=",".join(KINDS), help="names with commas")

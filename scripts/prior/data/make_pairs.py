@@ -26,7 +26,7 @@ REPORT_EVERY = 10
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, required=True, help="subjects")
     parser.add_argument("--seed", type=int, required=True, help="another one, other subjects")
@@ -49,8 +49,8 @@ def render_subject(studio, name: str, out: Path) -> list[pairs.Pair]:
         painted, caption, told = repaint(parts, subject.caption, rng) if rng.random() < REPAINTED_SHARE else (parts, subject.caption, [])
         studio.paint(painted)
         file = f"{name}_{view}.webp"
-        background, word, world = studio.shoot(subject, rng, out / file)
-        made.append(pairs.Pair(name, file, caption, background.words, word, kind, world, named_looks(painted, caption), told))
+        ground, words, world = studio.shoot(subject, rng, out / file)
+        made.append(pairs.Pair(name, file, caption, ground.words, words, kind, world, named_looks(painted, caption), told))
     return made
 
 

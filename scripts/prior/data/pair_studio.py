@@ -8,7 +8,10 @@ from pathlib import Path
 
 import bpy
 
-from scripts.prior.data.studio import BACKGROUNDS, Background, Studio, build_material, view_word
+from engine.views import view_word
+from scripts.prior.data.grounds import GROUNDS, Ground
+from scripts.prior.data.shader_nodes import build_material
+from scripts.prior.data.studio import Studio
 from scripts.prior.data.workbench import Part, Subject
 
 SKY_RESOLUTION = 64
@@ -39,24 +42,23 @@ class PairStudio(Studio):
 
     def paint(self, parts: list[Part]) -> None:
         """Give the placed objects the materials of these parts, which must be the same parts in the same order."""
-        looks = {part.material: None for part in parts}
-        looks = {look: build_material(look) for look in looks}
+        looks = {look: build_material(look) for look in dict.fromkeys(part.material for part in parts)}
         for thing, part in zip(self._subject, parts, strict=True):
             thing.data.materials[0] = looks[part.material]
 
-    def shoot(self, subject: Subject, rng: random.Random, path: Path) -> tuple[Background, str, list[list[float]]]:
-        """One picture in a random setting: its background, the view's word, and the camera's world matrix (Blender's axes)."""
+    def shoot(self, subject: Subject, rng: random.Random, path: Path) -> tuple[Ground, str, list[list[float]]]:
+        """One picture in a random setting: its ground, the view's words, and the camera's world matrix (Blender's axes)."""
         for thing in list(self.scene.objects):
             if thing.name not in self._kept:
                 bpy.data.objects.remove(thing, do_unlink=True)
         azimuth = rng.uniform(-math.pi, math.pi)
         elevation = math.radians(rng.uniform(-5, 32) if rng.random() < 0.75 else rng.uniform(32, 75))
-        background = rng.choice(BACKGROUNDS)
-        self._place_background(background, azimuth, rng)
+        ground = rng.choice(GROUNDS)
+        self._place_ground(ground, azimuth, rng)
         self._place_light(azimuth, rng)
         self._place_camera(subject, azimuth, elevation, rng)
         self.camera.location.z = max(self.camera.location.z, LOWEST_EYE)
         bpy.context.view_layer.update()
         self.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
-        return background, view_word(azimuth, elevation), [list(row) for row in self.camera.matrix_world]
+        return ground, view_word(math.degrees(azimuth) + 90, math.degrees(elevation)), [list(row) for row in self.camera.matrix_world]

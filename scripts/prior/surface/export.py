@@ -68,7 +68,7 @@ def averaged_unet(run: Path) -> tuple[SurfaceUNet, int]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--kinds", default=",".join(KINDS), help="that it was taught, names with commas")
