@@ -21,7 +21,7 @@ from scipy.spatial import KDTree
 from engine.errors import InputError
 from engine.mesh import Mesh
 from engine.sketch.closing import Body
-from engine.sketch.strokes import Stroke, split_strokes, subdivided
+from engine.sketch.strokes import Stroke, asked, split_strokes, subdivided
 from engine.sketch.thin import growth, thin_walls
 from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
 
@@ -53,7 +53,7 @@ def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float,
             f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
             "Check that the object has faces and is not scaled to zero.",
         )
-    sheets = sheets_of(strokes, thickness)
+    sheets = sheets_of(strokes, thickness, ask)
     if closing <= 0:
         return StrokeUnion(strokes, sheets, thickness, ask).distance(points, NEAR)[0].astype(np.float32)
     if len(sheets.triangles) and thickness > 0:
@@ -65,12 +65,12 @@ def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float,
     return np.minimum(body.distance(points) + body.uncertainty, union.distance(points, NEAR)[0]).astype(np.float32)
 
 
-def sheets_of(strokes: list[Stroke], thickness: float) -> Sheets:
+def sheets_of(strokes: list[Stroke], thickness: float, ask: Callable[[], bool] = lambda: False) -> Sheets:
     """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, and the middles of walls of solid strokes
     that are thinner than twice the thickness, and than the stroke as a whole: what is thin everywhere is grown instead."""
-    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in strokes]
+    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in asked(strokes, ask)]
     solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
-    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in solids]
+    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in asked(solids, ask)]
     return Sheets(np.concatenate(bare + walls))
 
 

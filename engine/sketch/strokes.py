@@ -6,7 +6,7 @@ with both sides. No rule for the whole mesh gives a sensible inside; each stroke
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,11 @@ class Stroke:
         """The bounding faces, to measure distances to."""
         return Triangles(self.vertices, self.bounding)
 
+    @cached_property
+    def grown(self) -> dict[float, float]:
+        """What `engine.sketch.thin.growth` found, by thickness."""
+        return {}
+
     @property
     def low(self) -> np.ndarray:
         """float64 [3]: lower corner of the bounding box."""
@@ -56,6 +61,14 @@ class Stroke:
     def high(self) -> np.ndarray:
         """float64 [3]: upper corner of the bounding box."""
         return self.vertices.max(axis=0)
+
+
+def asked(things: Iterable[Any], ask: Callable[[], bool]) -> Iterator[Any]:
+    """The things one by one; engine.errors.Cancelled is raised before each where the user wants to stop."""
+    for thing in things:
+        if ask():
+            raise Cancelled
+        yield thing
 
 
 def split_strokes(vertices: np.ndarray, faces: np.ndarray, cancelled: Callable[[], bool] | None = None) -> list[Stroke]:
@@ -71,9 +84,7 @@ def split_strokes(vertices: np.ndarray, faces: np.ndarray, cancelled: Callable[[
     label = face_components(faces)
     order = np.argsort(label, kind="stable")
     strokes = []
-    for stroke in np.split(faces[order], np.cumsum(np.bincount(label))[:-1]):
-        if cancelled is not None and cancelled():
-            raise Cancelled
+    for stroke in asked(np.split(faces[order], np.cumsum(np.bincount(label))[:-1]), cancelled or (lambda: False)):
         used, own = np.unique(stroke, return_inverse=True)
         strokes.append(_stroke(points[used], own.reshape(-1, 3)))
     return strokes

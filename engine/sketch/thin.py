@@ -27,6 +27,12 @@ FITS, TIGHT = 0.05, 0.98
 
 def growth(stroke: Stroke, thickness: float) -> float:
     """By how much a solid stroke that is thin as a whole must grow for its radius to be the thickness; 0 for others."""
+    if thickness not in stroke.grown:
+        stroke.grown[thickness] = _growth(stroke, thickness)
+    return stroke.grown[thickness]
+
+
+def _growth(stroke: Stroke, thickness: float) -> float:
     if stroke.radius >= thickness:
         return 0.0
     normals = face_normals(stroke.vertices, stroke.bounding)

@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from engine.errors import Cancelled
 from engine.sketch.nearest import NearestSamples
-from engine.sketch.strokes import Stroke, Triangles, inside, surface_samples
+from engine.sketch.strokes import Stroke, Triangles, asked, inside, surface_samples
 from engine.sketch.thin import growth
 
 NEAR = 0.1
@@ -74,7 +74,7 @@ class StrokeUnion:
     def __init__(self, strokes: list[Stroke], sheets: Sheets, thickness: float, ask: Ask) -> None:
         self.ask = ask
         self.solids = [stroke for stroke in strokes if len(stroke.solid)]
-        self.solid_growth = _alike(np.array([growth(stroke, thickness) for stroke in self.solids]), GROWTH_STEP * thickness)
+        self.solid_growth = _alike(np.array([growth(stroke, thickness) for stroke in asked(self.solids, ask)]), GROWTH_STEP * thickness)
         self.groups = [
             Group.of(
                 *joined([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == grown]), grown
