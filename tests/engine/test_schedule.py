@@ -10,10 +10,10 @@ from engine.diffusion.schedule import (
     as_prediction,
     cosine_schedule,
     sample_timesteps,
-    scaled_linear_schedule,
     sequence_timesteps,
 )
 from engine.errors import ModelError
+from tests.engine.analytic import scaled_linear_schedule
 
 
 @pytest.mark.parametrize("make", [scaled_linear_schedule, cosine_schedule])
