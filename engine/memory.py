@@ -35,7 +35,9 @@ def out_of_memory(error: BaseException | None) -> JobError | None:
             said = (free_bytes() or LITTLE) < LITTLE
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or said:
             return JobError(
-                "out_of_memory", "The machine's memory is used up.", "Close other programs, or choose a lower preset or texture size."
+                "out_of_memory",
+                "The machine's memory is used up.",
+                "Close other programs, decimate the mesh, or choose a lower preset or texture size.",
             )
         error = error.__cause__ or error.__context__
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.conventions import linear_to_srgb, world_from_file
-from engine.errors import InputError, JobError, printable, writing
+from engine.errors import InputError, printable, writing
 from engine.formats import SUFFIXES, UP_OF_TYPE
 from engine.formats.beside import LARGEST_FILE
 from engine.formats.files import write_atomically
@@ -62,8 +62,6 @@ def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | Non
     except OSError as error:
         raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.",
                          "Check the path and its permissions.") from error  # fmt: skip
-    except MemoryError as error:
-        raise JobError("out_of_memory", f"'{path.name}' does not fit into memory.", "Decimate the mesh first.") from error
     if notes is not None:
         notes.extend(printable(note) for note in found)
     return mesh

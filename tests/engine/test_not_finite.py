@@ -33,7 +33,7 @@ def sketch() -> Mesh:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, number: float, calls: range) -> Prior:
     """The embedded prior, whose answers at these calls (from 0) hold `number` throughout; made here, used by the job."""
-    prior = load_prior("embedded")
+    prior = load_prior("embedded", surface=True)
     honest, count = prior.predict_noise, [-1]
 
     def predict_noise(*arguments) -> torch.Tensor:
@@ -42,7 +42,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, number: float, calls: range) -> Prior
         return torch.full_like(answer, number) if count[0] in calls else answer
 
     prior.predict_noise = predict_noise  # type: ignore[method-assign]
-    monkeypatch.setattr(job, "load_prior", lambda name, device: prior)
+    monkeypatch.setattr(job, "load_prior", lambda name, device, surface: prior)
     return prior
 
 
