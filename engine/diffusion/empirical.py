@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion import degradations
-from engine.diffusion.prior import Conditions, ViewAngles, fit_square
+from engine.diffusion.prior import Conditions, PixelLatents, ViewAngles
 from engine.diffusion.prompts import view_of
 from engine.diffusion.schedule import NoiseSchedule, cosine_schedule
 from engine.errors import ModelError
@@ -47,7 +47,7 @@ class ImageLabel:
     elevation: float | None = None
 
 
-class EmpiricalPrior:
+class EmpiricalPrior(PixelLatents):
     """A `Prior` over a set of images; latents are pixels in -1..1, [B, 3, S, S].
 
     images   [M, 3, S, S] in 0..1
@@ -117,19 +117,6 @@ class EmpiricalPrior:
     def known_words(self) -> set[str]:
         """Words of all captions, in the singular."""
         return set(self._spread_of_words)
-
-    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> [B, 3, S, S] in -1..1."""
-        del generator
-        return fit_square(images, self.image_size) * 2 - 1
-
-    def precondition(self, difference: Tensor) -> Tensor:
-        """The difference itself: latents are pixels."""
-        return difference
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """[B, 3, S, S] in -1..1 -> images in 0..1."""
-        return ((latents + 1) / 2).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
         """For each prompt the set of images that it selects; with cameras, for each item the nearest of them.

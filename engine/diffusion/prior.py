@@ -161,3 +161,22 @@ def fit_square(images: Tensor, size: int) -> Tensor:
     if height == width and height % size == 0:
         return functional.avg_pool2d(images, height // size)
     return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+class PixelLatents:
+    """The part of a prior whose latents are the pixels themselves, S a side."""
+
+    image_size: int
+
+    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Images [B, 3, H, W] in 0..1 -> [B, 3, S, S] in -1..1, differentiable."""
+        del generator
+        return fit_square(images, self.image_size) * 2 - 1
+
+    def precondition(self, difference: Tensor) -> Tensor:
+        """The difference itself: latents are pixels."""
+        return difference
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[B, 3, S, S] in -1..1 -> images in 0..1."""
+        return ((latents + 1) / 2).clamp(0, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.diffusion.diffusers_prior import fast_dtype, quiet
 from engine.diffusion.model_folder import SURFACE_PARTS, check_folder, check_words, libraries, read_json
-from engine.diffusion.prior import Conditions, ViewAngles, fit_square
+from engine.diffusion.prior import Conditions, PixelLatents, ViewAngles
 from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.schedule import NoiseSchedule
 from engine.errors import ModelError
@@ -25,7 +25,7 @@ def paints_surfaces(folder: Path) -> bool:
     return isinstance(entry, list) and entry[-1:] == [UNET_CLASS]
 
 
-class SurfacePrior:
+class SurfacePrior(PixelLatents):
     """A `ControlledPrior` around a `SurfaceUNet`; latents are pixels in -1..1, [B, 3, S, S]. See `from_folder`."""
 
     def __init__(self, unet: Any, text: PromptEncoder, schedule: NoiseSchedule, name: str) -> None:
@@ -63,19 +63,6 @@ class SurfacePrior:
     def dtype(self) -> torch.dtype:
         """What the network computes in."""
         return self.unet.dtype
-
-    def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> pixels in -1..1, differentiable."""
-        del generator
-        return fit_square(images, self.image_size) * 2 - 1
-
-    def precondition(self, difference: Tensor) -> Tensor:
-        """The difference itself: latents are pixels."""
-        return difference
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Pixels in -1..1 -> images in 0..1."""
-        return ((latents + 1) / 2).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
         """Text states as data. Notes tell which words were cut and which are unknown to the model."""
