@@ -1,11 +1,12 @@
-"""Baking: the colour field, a function of position, becomes a texture over a UV layout.
+"""Baking: functions of the surface, such as the colour field, become textures over a UV layout.
 
-Each texel takes the colour of the surface point whose uv is the texel's centre. Texels outside of every chart but within `padding`
+Each texel takes the value of the surface point whose uv is the texel's centre. Texels outside of every chart but within `padding`
 of one continue that chart's own triangle linearly, so that bilinear filtering across the chart's border reads what lies there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,19 +21,57 @@ BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
 MOST_TILES = 6  # a face that repeats the texture more often than this along an axis covers every texel anyway
 EXTRAPOLATION = 1.5  # texels by which padding continues a triangle before it holds its colour
-FULL_BYTE = 255
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places of a surface that texels show.
+
+    points   float32 [N, 3] engine space
+    faces    int64 [N] of the mesh
+    weights  float64 [N, 3] of the face's corners; they sum to 1 and leave 0..1 a little in the padding
+    """
+
+    points: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+
+
+Channel = Callable[[Places], np.ndarray]
+"""One map as a function of the surface: places -> float [N, C] in 0..1, encoded as the map's file holds it."""
 
 
 def bake(
     mesh: Mesh, field: Colours, normalization: SceneNormalization, size: int, padding: int = 6, on_step: OnStep = unwatched
 ) -> np.ndarray:
-    """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top.
+    """Albedo texture uint8 [size, size, 3], sRGB-encoded, row 0 at the top; see `bake_channels`."""
+    return bake_channels(mesh, {"albedo": colour_channel(field)}, normalization, size, padding, on_step)["albedo"]
+
+
+def colour_channel(field: Colours) -> Channel:
+    """The colours of a field, sRGB-encoded [N, 3]."""
+    parameter = next(field.parameters())
+
+    @torch.no_grad()
+    def colours(places: Places) -> np.ndarray:
+        return field(torch.from_numpy(places.points).to(parameter)).float().cpu().numpy()
+
+    return colours
+
+
+def bake_channels(
+    mesh: Mesh, channels: Mapping[str, Channel], normalization: SceneNormalization, size: int, padding: int = 6,
+    on_step: OnStep = unwatched, dtype: type[np.generic] = np.uint8,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Maps [size, size, C] by name, row 0 at the top.
 
     mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins
-    normalization  takes the mesh into the field's engine space
-    padding    texels painted around every chart; the rest is the mean colour
+    channels   what each map shows
+    normalization  takes the mesh into the channels' engine space
+    padding    texels that continue every chart; beyond them the charts' colours run on (`fill_gaps`), so that no mipmap mixes in another
     on_step    told of the rows that are done
-    Memory: about 30 bytes a texel.
+    dtype      np.uint8 or np.uint16, scaled to the whole range, or np.float32
+    Memory: about 30 bytes a texel and what the maps themselves take.
     """
     if mesh.uvs is None:
         raise ValueError("A mesh without uvs cannot be baked.")
@@ -40,7 +79,7 @@ def bake(
         raise ValueError(f"A texture needs at least one texel a side, got {size}.")
     layout = rasterize_layout(mesh.uvs, size, on_step)
     rows, columns = _pad(layout.owners, padding)
-    return _paint(mesh, layout, rows, columns, field, normalization, on_step)
+    return _paint(mesh, layout, rows, columns, channels, normalization, on_step, dtype)
 
 
 @dataclass(frozen=True)
@@ -151,34 +190,64 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, field: Colours, normalization: SceneNormalization,
-           on_step: OnStep) -> np.ndarray:  # fmt: skip
-    """Colour every owned texel, the rest with the mean; flips to row 0 at the top."""
+def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, channels: Mapping[str, Channel],
+           normalization: SceneNormalization, on_step: OnStep, dtype: type[np.generic]) -> dict[str, np.ndarray]:  # fmt: skip
+    """Fill every owned texel of every map, then the gaps between charts; flips to row 0 at the top."""
     owners, size = layout.owners, len(layout.owners)
-    image = np.zeros((size * size, 3), dtype=np.uint8)
+    maps: dict[str, np.ndarray] = {}
     texels = np.flatnonzero(owners.reshape(-1) >= 0)
-    parameter = next(field.parameters())
-    total = np.zeros(3)
     corners = normalization.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
     for start in range(0, len(texels), CHUNK_TEXELS):
         on_step(size + start * size // max(len(texels), 1), 2 * size)
         chunk = texels[start : start + CHUNK_TEXELS]
-        owner = owners.reshape(-1)[chunk]
-        source = np.stack([columns.reshape(-1)[chunk], rows.reshape(-1)[chunk]], axis=-1).astype(np.float64)
-        offset = np.stack([chunk % size, chunk // size], axis=-1) - source
-        offset -= size * np.rint(offset / size)  # padding wraps around the texture's border
-        centre = (source + 0.5 + offset.clip(-EXTRAPOLATION, EXTRAPOLATION)) / size
-        weights = _barycentric(layout.corners[owner], centre, EXTRAPOLATION / size)
-        points = np.einsum("nk,nkd->nd", weights, corners[layout.faces[owner]])
-        with torch.no_grad():
-            colours = field(torch.from_numpy(points.astype(np.float32)).to(parameter)).float().cpu().numpy()
-        painted = np.rint(colours.clip(0, 1) * FULL_BYTE).astype(np.uint8)
-        image[chunk] = painted
-        total += painted.sum(axis=0, dtype=np.float64)
-    if len(texels) < size * size:
-        rest = np.flatnonzero(owners.reshape(-1) < 0)
-        image[rest] = np.rint(total / max(len(texels), 1)).astype(np.uint8)
-    return np.ascontiguousarray(image.reshape(size, size, 3)[::-1])
+        places = _places(layout, chunk, rows, columns, corners)
+        for name, channel in channels.items():
+            values = encoded(channel(places), dtype)
+            maps.setdefault(name, np.zeros((size * size, values.shape[1]), dtype))[chunk] = values
+    return {name: np.ascontiguousarray(fill_gaps(image.reshape(size, size, -1), owners >= 0)[::-1]) for name, image in maps.items()}
+
+
+def _places(layout: Layout, chunk: np.ndarray, rows: np.ndarray, columns: np.ndarray, corners: np.ndarray) -> Places:
+    """What the texels of these flat indices show; corners [F, 3, 3] engine space."""
+    owners, size = layout.owners, len(layout.owners)
+    owner = owners.reshape(-1)[chunk]
+    source = np.stack([columns.reshape(-1)[chunk], rows.reshape(-1)[chunk]], axis=-1).astype(np.float64)
+    offset = np.stack([chunk % size, chunk // size], axis=-1) - source
+    offset -= size * np.rint(offset / size)  # padding wraps around the texture's border
+    centre = (source + 0.5 + offset.clip(-EXTRAPOLATION, EXTRAPOLATION)) / size
+    weights = _barycentric(layout.corners[owner], centre, EXTRAPOLATION / size)
+    points = np.einsum("nk,nkd->nd", weights, corners[layout.faces[owner]])
+    return Places(points.astype(np.float32), layout.faces[owner], weights)
+
+
+def encoded(values: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """Values in 0..1 as a map of this type holds them: uint8 and uint16 over their whole range, rounded; floats as they are."""
+    if np.issubdtype(dtype, np.floating):
+        return values.astype(dtype)
+    return np.rint(values.clip(0, 1) * np.iinfo(dtype).max).astype(dtype)  # pyright: ignore[reportArgumentType]
+
+
+def fill_gaps(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """image [S, S, C] with the texels that are not known [S, S] filled from the known ones around them, in place where nothing is missing.
+
+    Pull and push (Gortler et al. 1996, the Lumigraph): known texels are averaged down a pyramid until none is missing, and each
+    gap takes the next coarser level's value. So a mipmap of any level mixes charts with what continues them, never with a background.
+    """
+    if known.all() or not known.any():
+        return image
+    height, width, depth = image.shape
+    if max(height, width) == 1:
+        return image
+    padded = ((0, height % 2), (0, width % 2))
+    share = np.pad(known.astype(np.float32), padded)
+    total = np.pad(np.where(known[..., None], image, 0).astype(np.float32), (*padded, (0, 0)))
+    count = share.reshape(share.shape[0] // 2, 2, -1, 2).sum(axis=(1, 3))
+    coarse = total.reshape(total.shape[0] // 2, 2, -1, 2, depth).sum(axis=(1, 3)) / np.maximum(count, 1)[..., None]
+    coarse = fill_gaps(coarse, count > 0)
+    row, column = np.nonzero(~known)
+    filled = coarse[row // 2, column // 2]
+    image[row, column] = filled if np.issubdtype(image.dtype, np.floating) else np.rint(filled)
+    return image
 
 
 def _barycentric(triangles: np.ndarray, points: np.ndarray, reach: float) -> np.ndarray:
