@@ -21,7 +21,7 @@ from pathlib import Path
 from . import job_object
 from .engine_log import log_tail
 from .errors import JobError
-from .protocol import PROTOCOL_VERSION, Bye, Connection, Hello, LocalProtocolError, Message, ProtocolError, Refused, Role
+from .protocol import PROTOCOL_VERSION, Bye, Connection, Hello, LocalProtocolError, Message, ProtocolError, Refused, Role, State
 
 ENGINE_VARIABLE = "SKETCHBRIDGE_ENGINE"
 LOG_VARIABLE = "SKETCHBRIDGE_LOG"
@@ -126,11 +126,15 @@ class EngineProcess:
         self._news.wait(seconds)
 
     def stop(self) -> None:
-        """Say Bye and see, in the background, that the child ends. May be called again at any time."""
+        """Say Bye and see, in the background, that the child ends. May be called again at any time.
+
+        While a job runs nothing is said: Bye would tell the engine that its result has arrived.
+        """
         if self._reaper is not None:
             return
-        with contextlib.suppress(LocalProtocolError):
-            self.send(Bye())
+        if self._connection.state not in (State.SUBMITTED, State.BUSY):
+            with contextlib.suppress(LocalProtocolError):
+                self.send(Bye())
         self._stopping.set()
         self._outbox.put(None)
         self._reaper = threading.Thread(target=self._reap, name="sketchbridge reaper", daemon=True)

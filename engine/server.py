@@ -177,6 +177,8 @@ class _Server:
         self._jobs.put(None)
         # A C thread that needs no Python: it ends the process even while native code holds the interpreter.
         faulthandler.dump_traceback_later(ABANDONED_SECONDS, exit=True)
+        if sys.platform != "win32":  # and where its last words wait in a full pipe for ever, the system does
+            signal.setitimer(signal.ITIMER_REAL, ABANDONED_SECONDS + 0.25)
 
     def _interrupted(self, signal_number: int, frame: Any) -> None:
         self._status = EXIT_CANCELLED
@@ -187,12 +189,21 @@ class _Server:
             while (message := self._outbox.take()) is not None:
                 with self._lock:
                     pieces = self._encode(message)
-                for piece in pieces:
-                    _write_whole(self._write, piece)
-                if isinstance(message, protocol.Done):
-                    self._delivered = self._when_delivered
+                self._write_pieces(pieces, result=isinstance(message, protocol.Done))
         except OSError:  # nobody listens any more
             self._host_left()
+
+    def _write_pieces(self, pieces: list[bytes | memoryview], result: bool) -> None:
+        """Write a message; of a job's result the last byte by itself: the host may answer as soon as it has that one, before this
+        thread gets to run again, so what its answer means is set before."""
+        views = [memoryview(piece) for piece in pieces if len(piece)]
+        for view in views[:-1]:
+            _write_whole(self._write, view)
+        if views:
+            _write_whole(self._write, views[-1][:-1])
+            if result:
+                self._delivered = self._when_delivered
+            _write_whole(self._write, views[-1][-1:])
 
     def _encode(self, message: Message) -> list[bytes | memoryview]:
         try:

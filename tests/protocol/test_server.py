@@ -178,8 +178,33 @@ def test_a_result_counts_as_delivered_once_the_host_speaks_again(polite: bool, h
         host.say(protocol.Bye())
     else:
         host.child.stdin.close()
-    host.ended_within(5)
+    host.ended_within(60)
     assert (tmp_path / "word").exists() == polite
+
+
+def test_an_answer_that_comes_before_the_writer_runs_again_counts(hosts: list[Host], tmp_path: Path, monkeypatch) -> None:
+    """On a loaded machine the host has read a result, and answered, before the thread that wrote it gets to run again."""
+    monkeypatch.setenv("TINY_DELIVERED", str(tmp_path / "word"))
+    late = (
+        "import sys, time; from engine import __main__, server; write = server._write_whole\n"
+        "server._write_whole = lambda *what: (write(*what), time.sleep(0.2))\n"
+        "sys.exit(__main__.main(['--job', 'tests.protocol.tiny_job:run_job']))"
+    )
+    hosts.append(host := Host("-c", late))
+    host.submit("x")
+    host.until(protocol.Done)
+    host.say(protocol.Bye())
+    host.ended_within(60)
+    assert (tmp_path / "word").exists()
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_engine_alive(host: Host) -> None:
+    """The last words of an engine whose host has left would wait for ever in a full pipe."""
+    host.submit("steps 50 chatter")
+    host.until(protocol.Progress)
+    time.sleep(0.5)
+    host.child.stdin.close()
+    host.ended_within(2.5)
 
 
 def test_cancel_ends_the_job_and_the_next_one_runs(host: Host) -> None:

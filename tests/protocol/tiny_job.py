@@ -78,5 +78,7 @@ def misbehave(words: list[str], step: int) -> None:
         time.sleep(60)
     if "hold" in words and step == 3:  # native code that does not let go of the interpreter
         ctypes.PyDLL(None).sleep(60)
+    if "chatter" in words:  # more than a pipe holds
+        os.write(2, b"chatter\n" * 100_000)
     if "shout" in words:
         os.write(1, b"shouted past Python\n")
