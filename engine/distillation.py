@@ -23,13 +23,16 @@ from engine.guidance.surface_noise import surface_noise
 from engine.guidance.two_stage import TwoStage
 from engine.job_fields import Hyperparameters
 from engine.render.base import Rasterizer
-from engine.render.control import SURFACE_CHANNELS, control_of
+from engine.render.control import MASK, SURFACE_CHANNELS, control_of
 from engine.render.shading import RenderedViews, render_views
 from engine.subject import Subject, colour_weight
 from engine.view_batch import ViewBatch, sample_view_batch
 
 DROPPED_AT_MOST = 5
 """Steps in a row whose numbers are not finite: then the job ends."""
+
+LEAST_CONTROL = 0.25
+"""Share of a ControlNet's strength at the first step of a surface that may move."""
 
 LONGEST_WORDS = "on a white background, overhead view"
 """The longest words that `engine.view_batch` adds to a prompt: one that fits together with these fits with all others."""
@@ -77,6 +80,7 @@ class Step:
     stage          1 or 2; `done` of its `total` steps are taken
     vertices, faces, rgb  [V, 3], int32 [F, 3] in engine space and [B, 3, S, S] sRGB 0..1 as the step saw them
     figures        see `engine.guidance.step.distill`
+    unseen         views that see nothing of the surface, as far as a control shows it
     """
 
     stage: int
@@ -87,6 +91,7 @@ class Step:
     rgb: Tensor
     figures: dict[str, float]
     dropped: bool = False
+    unseen: int = 0
 
 
 class Distillation:
@@ -120,9 +125,10 @@ class Distillation:
         self.taken = 0
         self._dropped_in_a_row = 0
         self._schedule = schedule(hyperparameters)
-        self._colour_weight = colour_weight(adherence)
+        self.colour_weight = colour_weight(adherence)
         self._sample_views = sample_views or (lambda drawn: sample_view_batch(hyperparameters, drawn, torch.device(device)))
         self._seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
+        self._unseen = 0
 
     @property
     def finished(self) -> bool:
@@ -158,7 +164,7 @@ class Distillation:
         views = self.render(vertices, faces, colours, view_batch)
         loss, figures = self.guide(views, view_batch, guidance)
         pixels = self.hyperparameters.supersample**2 * self.hyperparameters.views
-        loss = loss + self._colour_weight * colours.colour_loss() / pixels
+        loss = loss + self.colour_weight * colours.colour_loss() / pixels
         if moves:
             loss = loss + self.subject.regularization(self.hyperparameters)
         finite = self.backward(loss)
@@ -169,7 +175,7 @@ class Distillation:
         self._seen = vertices.detach(), faces
         self.taken += 1
         self._count_dropped(finite)
-        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures, not finite)
+        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures, not finite, self._unseen)
 
     def _count_dropped(self, finite: bool) -> None:
         """JobError once too many steps in a row were dropped: the next ones would be too."""
@@ -225,10 +231,19 @@ class Distillation:
         """Target and source conditions, one a view; a prior that looks at the surface sees the same in both."""
         cameras = view_batch.cameras
         control = control_of(views, cameras) if isinstance(self.prior, ControlledPrior) else None
+        self._unseen = 0 if control is None else int((control[:, MASK].amax((1, 2)) <= 0).sum())
         target = self.prior.embed([self.prompts.target_for(words) for words in view_batch.words], cameras)
         source = self.prior.embed([self.prompts.source_for(words) for words in view_batch.words], cameras)
         against = view_weight(cameras.azimuth) if METHODS[self.prompts.method].y_src == "views" else None
-        return ConditionPair(target.under(control), source.under(control), against)
+        strength = self.control_strength()
+        return ConditionPair(target.under(control, strength), source.under(control, strength), against)
+
+    def control_strength(self) -> float:
+        """The share of a ControlNet's strength at the next step: it rises over the first of stage 1, where the surface may still move."""
+        rise = self.hyperparameters.control_rise * self.hyperparameters.stage1_steps
+        if rise == 0 or not self.subject.can_move:
+            return 1.0
+        return min(LEAST_CONTROL + (1 - LEAST_CONTROL) * self.taken / rise, 1.0)
 
     def backward(self, loss: Tensor) -> bool:
         """Gradients of the loss in the subject's parameters; whether they and the loss are finite, squared too, as Adam squares them."""

@@ -71,6 +71,7 @@ class Spec:
     closed       whether there are no other values than the choices; where not, whoever uses the setting checks it
     example      a value to show to somebody who has none; of a text without default, which then must not be blank
     multiple     a whole number must be a multiple of this
+    separator    stands between the entries of a text that may have several; a command line's option is then given once for each
     offered      numbers worth offering in a list; others stay possible
     doors        where it can be given
     section      the panel's part that shows it
@@ -86,6 +87,7 @@ class Spec:
     closed: bool = True
     example: str = ""
     multiple: int = 1
+    separator: str = ""
     offered: tuple[int, ...] = ()
     doors: Door = Door.ALL
     section: str = ""
@@ -209,6 +211,8 @@ def add_options(parser: argparse.ArgumentParser, fields: Iterable[Field]) -> Non
         text = field.help.replace("%", "%%")
         if field.kind is Mapping:
             parser.add_argument("--set", dest=field.name, action="append", metavar="NAME=VALUE", help=text)
+        elif field.spec.separator:
+            parser.add_argument(field.option, action="append", help=text)
         else:
             given = str if field.spec.choices else field.kind
             metavar = None if given is str else "NUMBER"
@@ -217,8 +221,14 @@ def add_options(parser: argparse.ArgumentParser, fields: Iterable[Field]) -> Non
 
 def values_from(arguments: argparse.Namespace, fields: Iterable[Field]) -> dict[str, Any]:
     """What was given of `add_options`, by name; InputError for a `--set` that says nothing."""
-    given = {field.name: getattr(arguments, field.name) for field in fields}
-    return {name: pairs(value) if isinstance(value, list) else value for name, value in given.items() if value is not None}
+    found: dict[str, Any] = {}
+    for field in fields:
+        value = getattr(arguments, field.name)
+        if isinstance(value, list):
+            value = field.spec.separator.join(value) if field.spec.separator else pairs(value)
+        if value is not None:
+            found[field.name] = value
+    return found
 
 
 def words_of(values: Mapping[str, Any], fields: Iterable[Field]) -> list[str]:

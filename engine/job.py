@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.bridge import PHASES, SurfaceBridge, planned_steps
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
+from engine.diffusion.control_nets import control_entries
 from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
@@ -69,6 +71,7 @@ def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> Job
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
+    controls = control_entries(settings.control)
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch))
     with Checkpoint(path, job, reporter.note) as checkpoint:
         timer.start(Stage.CHECK)
@@ -78,7 +81,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
         reporter.note(_memory_expected(settings, mesh, device))
-        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device, surface=True)
+        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device, surface=True, controls=controls)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, prompts.notes(prior))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
@@ -104,7 +107,9 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
             distillation = distillation_of(subject)
             checkpoint.offer({**known, "distillation": distillation.state_dict()})
 
-        _distil(distillation, timer, Stream(reporter, normalization, distillation.subject), checkpoint, known, reporter)
+        stream = Stream(reporter, normalization, distillation.subject)
+        _distil(distillation, timer, stream, checkpoint, known, reporter)
+        _finish(distillation, settings.seed, timer, stream, checkpoint, known, int(saved.get("finished", 0)))
 
         timer.start(Stage.EXPORT)
         mesh, maps = _exported(distillation.subject, sketch, local, normalization, settings, Watcher(timer.part, reporter.note))
@@ -125,6 +130,7 @@ def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
 def planned_seconds(mode: str, numbers: Hyperparameters, sketch: Mesh) -> dict[Stage, float | dict[str, float]]:
     """What each stage of a job takes on two quiet cores; only their proportions matter, see `StageTimer`."""
     step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
+    finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(PHASES)}
     faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
     export = planned_export(faces, numbers.texture_size, keeps_layout=mode == "texture" and sketch.uvs is not None)
     shape = {Stage.SDF: 0.5 + numbers.grid**3 / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
@@ -134,6 +140,7 @@ def planned_seconds(mode: str, numbers: Hyperparameters, sketch: Mesh) -> dict[S
         **(shape if mode == "refine" else {}),
         Stage.STAGE1: step * numbers.stage1_steps,
         Stage.STAGE2: step * numbers.stage2_steps,
+        **({Stage.FINISH: finish} if numbers.finish_steps else {}),
         Stage.EXPORT: {**export, "compare": 1.0 + len(sketch.faces) / 1e4},
     }
 
@@ -148,7 +155,8 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device)
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) -> str:
     """What the job will take, in words. JobError where it cannot fit."""
     folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
-    needed = needed_bytes(settings.mode, settings.resolve(), len(mesh.faces), weights_bytes(folder))
+    weights = weights_bytes(folder) + sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
+    needed = needed_bytes(settings.mode, settings.resolve(), len(mesh.faces), weights)
     if device.type == "cuda":
         return expect(needed, torch.cuda.mem_get_info(device)[0], "the GPU")
     return expect(needed, free_bytes(), "the machine")
@@ -227,7 +235,7 @@ def _distil(
     distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], reporter: Reporter
 ) -> None:
     """Both stages; stream and save now and then: where the next step extracts the surface anew, as a resumed job does."""
-    stage, dropped = 0, False
+    stage, dropped, told = 0, False, False
     while not distillation.finished:
         if distillation.stage != stage:
             stage = distillation.stage
@@ -236,12 +244,33 @@ def _distil(
         if step.dropped and not dropped:
             reporter.note(f"Step {step.done} of stage {step.stage} was left out: the model's answer was not finite.")
         dropped = step.dropped
+        if step.unseen and not told:
+            told = True
+            reporter.note(
+                f"{step.unseen} of {len(step.rgb)} views see nothing of the subject and teach it nothing. Widen the field of view (fov) or "
+                "raise the least distance; where the surface has shrunk away, raise the adherence."
+            )
         stream.offer(step)
         if distillation.finished:
             checkpoint.save({**known, "distillation": distillation.state_dict()})
         elif distillation.moves:
             checkpoint.offer({**known, "distillation": distillation.state_dict()})
         timer.step(step.done, step.total, step.figures)
+
+
+def _finish(
+    distillation: Distillation, seed: int, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], done: int
+) -> None:
+    """The phases of the finishing stage that are still to come; saved after each."""
+    if distillation.hyperparameters.finish_steps == 0:
+        return
+    bridge = SurfaceBridge(distillation, seed)
+    if done < len(PHASES):
+        timer.start(Stage.FINISH)
+    for phase in range(done, len(PHASES)):
+        views = bridge.run(phase, timer.part(PHASES[phase]))
+        checkpoint.save({**known, "distillation": distillation.state_dict(), "finished": phase + 1})
+        stream.offer(Step(2, 1, 1, bridge.vertices, bridge.faces, views, {}))
 
 
 class Stream:

@@ -82,9 +82,31 @@ class Hyperparameters:
         Spec("Stage 2 Method", "Direction of stage 2", choices=STAGE2_METHODS, closed=False, doors=Door.WIRE | Door.PANEL, section=STAGES),
     ] = "calibrated"
     stage2_weight: Annotated[float, _number("Stage 2 Weight", "Strength of the method of stage 2", 0, 1000, section=STAGES)] = 4.0
+    finish_steps: Annotated[
+        int,
+        _number(
+            "Finishing Steps",
+            "Steps each way of the finishing bridge, which all views cross together; 0 leaves it out",
+            0,
+            1000,
+            Unit.STEPS,
+            STAGES,
+        ),
+    ] = 0
+    finish_views: Annotated[int, _number("Finishing Views", "Whole views that cross the finishing bridge together", 1, 256)] = 12
+    finish_noise: Annotated[
+        float, _number("Finishing Noise", "How far towards noise the finishing bridge goes: more changes more", 0.02, 1, Unit.SHARE)
+    ] = 0.5
+    finish_scale: Annotated[
+        float, _number("Finishing Guidance", "Classifier-free guidance on the way back of the finishing bridge", 0, 1000)
+    ] = 3.0
     t_low: Annotated[float, _number("Least Noise", "Lowest noise level of the guidance", 0, 1, Unit.SHARE)] = 0.02
     t_high: Annotated[float, _number("Most Noise", "Highest noise level at the start; falls over the job", 0, 1, Unit.SHARE)] = 0.75
     t_high_end: Annotated[float, _number("Most Noise at the End", "Highest noise level at the end", 0, 1, Unit.SHARE)] = 0.5
+    control_rise: Annotated[
+        float,
+        _number("Control Rise", "Share of stage 1 over which a ControlNet's strength rises while the surface may move", 0, 1, Unit.SHARE),
+    ] = 0.25
     geometry_every: Annotated[int, _number("Geometry Every", "The surface moves at every so many steps, the colours at each", 1, 100)] = 1
     sdf_lr: Annotated[float, _number("Distance Rate", "Learning rate of the signed distances", 0, 1)] = 3e-4
     deform_lr: Annotated[float, _number("Deformation Rate", "Learning rate of the grid's deformation", 0, 1)] = 3e-4
@@ -156,6 +178,16 @@ class JobSettings:
         str,
         Spec("Model", "'embedded', a hub id, a folder with a diffusers model, or a folder of images", example="embedded", section=MAIN),
     ] = "embedded"
+    control: Annotated[
+        str | None,
+        Spec(
+            "Control",
+            "ControlNet folders beside a diffusers model: [depth=|normal=]FOLDER[:strength[:start:end]]; several with ';' between",
+            example="control_depth:0.8",
+            separator=";",
+            section=ADVANCED,
+        ),
+    ] = None
     closing: Annotated[float | None, CLOSING] = None
     thickness: Annotated[float | None, THICKNESS] = None
     faces: Annotated[int | None, FACES] = None

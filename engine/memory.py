@@ -77,7 +77,7 @@ def weights_bytes(folder: Path) -> int:
     """Bytes of a model's weights as they are stored: the largest file of each part; 0 for a folder that has none."""
     sizes: dict[Path, int] = {}
     for suffix in ("safetensors", "bin"):
-        for path in folder.glob(f"*/*.{suffix}"):
+        for path in (*folder.glob(f"*.{suffix}"), *folder.glob(f"*/*.{suffix}")):
             sizes[path.parent] = max(sizes.get(path.parent, 0), path.stat().st_size)
     return sum(sizes.values())
 

@@ -47,6 +47,7 @@ class Stage(enum.Enum):
     FIT = "fit", "Fitting the sketch"
     STAGE1 = "stage 1", "Stage 1: shape and colour"
     STAGE2 = "stage 2", "Stage 2: calibrated detail"
+    FINISH = "finish", "Finishing: all views together"
     EXPORT = "export", "Unwrapping and baking"
 
     label: str

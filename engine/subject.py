@@ -25,6 +25,8 @@ class Subject(Protocol):
     """The loop's view of what it optimizes; everything in engine space."""
 
     colour: ColourField
+    can_move: bool
+    """Whether the optimization may move the surface."""
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         """Vertices [V, 3] and faces int32 [F, 3] as they are now, differentiable where they can move."""
@@ -70,6 +72,7 @@ class RefineSubject(nn.Module):
     artist  the artist's colours, to be kept in mind
     """
 
+    can_move = True
     fitted: Tensor
     least: Tensor
     largest: Tensor
@@ -108,6 +111,8 @@ class RefineSubject(nn.Module):
 
 class TextureSubject(nn.Module):
     """A mesh that does not move, and its colours."""
+
+    can_move = False
 
     def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.diffusion.model_folder import PARTS, check_folder, check_words, libraries
+from engine.diffusion.model_folder import PARTS, ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction
@@ -43,13 +43,9 @@ class DiffusersPrior:
         ModelError names the part that is missing, broken or not allowed, and the fix.
         """
         model = check_folder(folder)
-        quiet()
-        types = {"unet": dtype or fast_dtype(device), "vae": torch.float32, "text_encoder": torch.float32}
-        parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in PARTS}
-        check_words(folder, parts)
+        parts = read_parts(model, device, dtype)
         with libraries(folder, "model"):
-            placed = {part: loaded.to(device) if part in types else loaded for part, loaded in parts.items()}
-            return cls(placed, name or str(folder), model.known)
+            return cls(parts, name or str(folder), model.known)
 
     @property
     def device(self) -> torch.device:
@@ -88,12 +84,27 @@ class DiffusersPrior:
     @torch.no_grad()
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """eps for latents x_t [B, C, h, w], t int64 [B] and B conditions; one forward pass."""
-        return self.denoise(x_t, t, conditions.data)
+        return self.denoise(x_t, t, conditions)
 
-    def denoise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """As `predict_noise` for text states [B, L, C], with gradient to whatever in the UNet is trained (VSD's adapter)."""
-        output = self.unet(x_t.to(self.unet.dtype), t, encoder_hidden_states=states.to(self.unet.dtype)).sample
+    def denoise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """As `predict_noise`, with gradient to whatever in the UNet is trained (VSD's adapter)."""
+        output = self.forward(x_t.to(self.dtype), t, conditions.data.to(self.dtype), conditions)
         return self.schedule.to_epsilon(output.to(x_t.dtype), x_t, t, self.prediction)
+
+    def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
+        """What the UNet answers, in its own prediction and type, to latents and text states [B, L, C] of that type."""
+        del conditions
+        return self.unet(x_t, t, encoder_hidden_states=states).sample
+
+
+def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+    """The parts of a checked folder, by folder, on the device. ModelError for what cannot be read."""
+    quiet()
+    types = {"unet": dtype or fast_dtype(device), "vae": torch.float32, "text_encoder": torch.float32}
+    parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in PARTS}
+    check_words(model.path, parts)
+    with libraries(model.path, "model"):
+        return {part: loaded.to(device) if part in types else loaded for part, loaded in parts.items()}
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

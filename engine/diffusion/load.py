@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from engine.diffusion.control_nets import ControlEntry
 from engine.diffusion.model_folder import download
 from engine.diffusion.prior import Prior
 from engine.errors import ModelError
@@ -26,6 +28,7 @@ def load_prior(
     image_size: int | None = None,
     *,
     surface: bool = False,
+    controls: Sequence[ControlEntry] = (),
 ) -> Prior:
     """A prior by name, on `device`.
 
@@ -35,15 +38,16 @@ def load_prior(
     image_size  of an empirical prior only; None = 64
     surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
                 that makes pictures
+    controls    ControlNets beside a Stable Diffusion folder
 
     Raises ModelError for whatever is missing, with the fix.
     """
     device = torch.device(device)
     if name == EMBEDDED:
-        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name)
+        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, controls)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _load_folder(folder, device, dtype, image_size, name)
+        return _load_folder(folder, device, dtype, image_size, name, controls)
     if folder.exists():
         raise ModelError(
             "model_missing",
@@ -53,15 +57,28 @@ def load_prior(
         )
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    return _load_folder(download(name), device, dtype, image_size, name)
+    return _load_folder(download(name), device, dtype, image_size, name, controls)
 
 
-def _load_folder(folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str) -> Prior:
+def _load_folder(
+    folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str, controls: Sequence[ControlEntry]
+) -> Prior:
     if (folder / "model_index.json").is_file():
+        from engine.diffusion.controlled_prior import ControlledDiffusersPrior, takes_depth
         from engine.diffusion.diffusers_prior import DiffusersPrior
         from engine.diffusion.surface_prior import SurfacePrior, paints_surfaces
 
-        return (SurfacePrior if paints_surfaces(folder) else DiffusersPrior).from_folder(folder, device, dtype, name)
+        surfaces = paints_surfaces(folder)
+        if not surfaces and (controls or takes_depth(folder)):
+            return ControlledDiffusersPrior.from_folder(folder, device, dtype, name, controls)
+        if not controls:
+            return (SurfacePrior if surfaces else DiffusersPrior).from_folder(folder, device, dtype, name)
+    if controls:
+        raise ModelError(
+            "model_control",
+            f"The model '{name}' takes no ControlNet such as '{controls[0].folder}'.",
+            "Leave --control out, or choose a folder of a Stable Diffusion 1.x or 2.x model with --model.",
+        )
     if folder.is_dir() and pictures_in(folder):
         from engine.diffusion.empirical import EmpiricalPrior
 

@@ -199,13 +199,13 @@ def class_name(folder: Path, part: Part, index: Mapping[str, Any], config: Mappi
     return names[-1]
 
 
-def check_config(folder: Path, part: str, config: Mapping[str, Any]) -> None:
-    """ModelError for a configuration that asks to run code of its own, or whose numbers are out of bounds."""
+def check_config(folder: Path, part: str, config: Mapping[str, Any], bounds: str | None = None) -> None:
+    """ModelError for a configuration that asks to run code of its own, or whose numbers are out of the bounds of its kind of part."""
     if "auto_map" in config:
         raise ModelError(
             "model_code", f"The '{part}' of the model in '{folder}' asks to run code of its own ('auto_map').", "Choose another model."
         )
-    for name, (low, high) in BOUNDS.get(part, {}).items():
+    for name, (low, high) in BOUNDS.get(bounds or part, {}).items():
         values = config.get(name)
         for value in values if isinstance(values, list) else [] if values is None else [values]:
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -223,7 +223,7 @@ def check_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     channels = vae.get("latent_channels", 4)
     width = text.get("hidden_size", 512)
     wanted: tuple[tuple[str, object, tuple[object, ...]], ...] = (
-        ("in_channels", unet.get("in_channels", 4), (channels,)),
+        ("in_channels", unet.get("in_channels", 4), (channels, channels + 1)),  # one more is depth, as Stable Diffusion 2 has it
         ("out_channels", unet.get("out_channels", 4), (channels,)),
         ("cross_attention_dim", unet.get("cross_attention_dim", 1280), (width,)),
         ("addition_embed_type", unet.get("addition_embed_type"), (None, "text")),
@@ -237,7 +237,7 @@ def check_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
                 "model_config",
                 f"The denoiser of the model in '{folder}' has {name} = {found!r}; with its text encoder and autoencoder this engine "
                 f"expects {' or '.join(map(repr, allowed))}.",
-                "Choose a plain text-to-image model of the Stable Diffusion 1.x or 2.x class (no inpainting, depth or XL model).",
+                "Choose a text-to-image or depth model of the Stable Diffusion 1.x or 2.x class (no inpainting or XL model).",
             )
     if not isinstance(unet.get("sample_size"), int):
         raise ModelError("model_config", f"The denoiser of the model in '{folder}' does not say its sample_size.", AGAIN)

@@ -27,12 +27,14 @@ class Conditions:
     data     [N, ...], what the prior made of them (text states, subset weights, an index): opaque to everyone else
     notes    what the user should know about the prompts, such as words that were cut; empty if all went in
     control  [N, C, S, S], how the surface of each item looks, for a `ControlledPrior` (`engine.render.control`); others pass it over
+    strength  0..1, how much of the control counts, for priors that weigh it (`engine.diffusion.control_nets`)
     """
 
     prompts: tuple[str, ...]
     data: Tensor
     notes: tuple[str, ...] = ()
     control: Tensor | None = None
+    strength: float = 1.0
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -43,9 +45,13 @@ class Conditions:
         control = None if self.control is None else self.control[rows]
         return replace(self, prompts=tuple(self.prompts[i] for i in index), data=self.data[rows], control=control)
 
-    def under(self, control: Tensor | None) -> Conditions:
+    def under(self, control: Tensor | None, strength: float = 1.0) -> Conditions:
         """The same of items that look so, [N, C, S, S]; None for none. One condition goes to all of them."""
-        return replace(self if control is None else self.expand(len(control)), control=control)
+        return replace(self if control is None else self.expand(len(control)), control=control, strength=strength)
+
+    def beside(self, other: Conditions) -> Conditions:
+        """The same of the items of another, under their control: the estimates of a step look at one surface."""
+        return self.expand(len(other)).under(other.control, other.strength)
 
     def expand(self, count: int) -> Conditions:
         """One condition repeated `count` times; `count` conditions as they are."""
@@ -62,8 +68,12 @@ class Conditions:
         controls = [part.control for part in parts if part.control is not None]
         if controls and len(controls) < len(parts):
             raise ValueError(f"{len(controls)} of {len(parts)} conditions with a control; expected all or none")
+        strengths = {part.strength for part in parts}
+        if len(strengths) > 1:
+            raise ValueError(f"conditions with controls of strengths {sorted(strengths)}; expected one strength")
         control = torch.cat(controls) if controls else None
-        return Conditions(tuple(p for part in parts for p in part.prompts), torch.cat([part.data for part in parts]), notes, control)
+        prompts = tuple(p for part in parts for p in part.prompts)
+        return Conditions(prompts, torch.cat([part.data for part in parts]), notes, control, strengths.pop())
 
 
 class ViewAngles(Protocol):
@@ -138,8 +148,8 @@ class AdaptablePrior(Prior, Protocol):
     unet: Any
     prediction: Prediction
 
-    def denoise(self, x_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """As `predict_noise` for the conditions' data, with gradient to whatever in the network is trained."""
+    def denoise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """As `predict_noise`, with gradient to whatever in the network is trained."""
         ...
 
 
@@ -147,10 +157,12 @@ class AdaptablePrior(Prior, Protocol):
 class ControlledPrior(Prior, Protocol):
     """A prior that looks at the surface which it paints: its conditions must carry a control of its image size.
 
-    control_channels  of that control
+    control_channels  of that control, drawn by the renderer
+    control_pictures  how many pictures it can be given instead, as [N, 3 K, S, S] in 0..1; 0 = it must be a rendered surface
     """
 
     control_channels: int
+    control_pictures: int
 
 
 def fit_square(images: Tensor, size: int) -> Tensor:

@@ -36,6 +36,7 @@ class SurfacePrior(PixelLatents):
         self.schedule = schedule
         self.image_size = int(unet.config.sample_size)
         self.control_channels = int(unet.config.control_channels)
+        self.control_pictures = 0
 
     @classmethod
     def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype | None = None, name: str | None = None) -> SurfacePrior:

@@ -36,7 +36,7 @@ class GuidedPrompt:
         wanted = self.conditions.expand(count)
         if self.scale == 1.0:
             return prior.predict_noise(x_t, steps, wanted)
-        both = Conditions.cat([prior.embed([""]).expand(count).under(wanted.control), wanted])
+        both = Conditions.cat([prior.embed([""]).beside(wanted), wanted])
         uncond, cond = prior.predict_noise(torch.cat([x_t, x_t]), torch.cat([steps, steps]), both).chunk(2)
         return methods.cfg(uncond, cond, self.scale)
 

@@ -221,7 +221,7 @@ def role_conditions(prior: Prior, role: Role, prompts: ConditionPair, count: int
     if role in ("target", "later"):
         return target
     if role == "uncond":
-        return prior.embed([""]).expand(count).under(target.control)
+        return prior.embed([""]).beside(target)
     if prompts.source is None:
         raise InputError("bad_setting", "This guidance method needs a source prompt.", "Give one, or use the method sds.")
     return prompts.source.expand(count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,11 +73,11 @@ class LoraParticles:
     def predict(self, latents: Tensor, x_t: Tensor, t: Tensor, conditions: Conditions, schedule: NoiseSchedule) -> Tensor:
         """eps_lora at x_t, detached; the graph is kept for `learn`."""
         del latents
-        states = self._with_camera(conditions.data)
+        seen = replace(conditions, data=self._with_camera(conditions.data))
         self.prior.unet.enable_adapters()
         try:
             with mixed_precision(x_t.device, self.prior.unet.dtype):
-                estimate = self.prior.denoise(x_t, t, states)
+                estimate = self.prior.denoise(x_t, t, seen)
         finally:
             self.prior.unet.disable_adapters()
         self._pending = (estimate, t, schedule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,14 @@ from engine.errors import EXIT_DONE, InputError, ModelError
 from engine.fields import add_options, check_value, table
 from engine.guidance.methods import method_named, methods_for
 from engine.job_fields import JobSettings
+from engine.lab.control import read_control, sort_controls
 from engine.reporting import ConsoleReporter
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from engine.diffusion.control_nets import ControlEntry
     from engine.diffusion.prior import Prior
     from engine.lab.optimize import RunMonitor
     from engine.lab.recipes import Recipe
@@ -43,6 +46,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:  # type: ignor
         help="what the image looks like before (y_src); default: the prompt and descriptors, with --init the prompt and ', painting'",
     )
     image.add_argument("--strength", type=float, help="with --init: how much may change, 0.05 .. 1 (default 0.6; dds 0.98)")
+    image.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        help="a picture of the surface (depth: near is bright; or normals) for a model that looks at one, or a ControlNet folder beside "
+        "it, [depth=|normal=]FOLDER[:strength[:start:end]]; several may be given, pictures in the order of the folders",
+    )
     image.add_argument("--baseline", action="store_true", help="with --init: also write SDEdit's result, to OUT with -sdedit added")
     image.add_argument("--strip", type=Path, help="also write the course of the optimization: a .gif, or frames side by side in a .png")
     image.set_defaults(run=run_image)
@@ -95,17 +105,19 @@ def run_image(arguments: argparse.Namespace) -> int:
     check_image_arguments(arguments)
     check_prompt(arguments.prompt)
     recipe_from(arguments, arguments.method)  # before anything heavy is loaded, so that mistakes show at once
-    prior, generator, reporter = _open(arguments)
+    pictures, folders = sort_controls(arguments.control)
+    prior, generator, reporter = _open(arguments, folders)
+    control = read_control(prior, pictures)
     recipe = recipe_from(arguments, arguments.method, prior)
     watch = RunMonitor(reporter, prior, max(recipe.steps // 24, 1) if arguments.strip else 0)
     init = read_square(arguments.init, prior.image_size)[None].to(prior.device) if arguments.init else None
-    write_image(arguments.out, _make(arguments, prior, init, recipe, generator, watch), SMALLEST_SIDE)
+    write_image(arguments.out, _make(arguments, prior, init, recipe, generator, watch, control), SMALLEST_SIDE)
     print(arguments.out)
     if arguments.baseline:
         generator.manual_seed(arguments.seed)
         path = arguments.out.with_name(arguments.out.stem + "-sdedit.png")
         baseline = recipe_from(arguments, "sdedit", prior, steps=None)
-        write_image(path, _make(arguments, prior, init, baseline, generator, RunMonitor(reporter, prior)), SMALLEST_SIDE)
+        write_image(path, _make(arguments, prior, init, baseline, generator, RunMonitor(reporter, prior), control), SMALLEST_SIDE)
         print(path)
     if arguments.strip:
         write_animation(arguments.strip, watch.frames)
@@ -160,15 +172,16 @@ def _make(
     recipe: Recipe,
     generator: torch.Generator,
     watch: RunMonitor,
+    control: torch.Tensor | None,
 ) -> torch.Tensor:
     from engine.lab.edit import Edit, edit_image
     from engine.lab.optimize import text_to_image
 
     if init is None:
         sources = None if arguments.source is None else [arguments.source]
-        return text_to_image(prior, [arguments.prompt], recipe, generator, watch.reporter, sources=sources, watch=watch)[0]
+        return text_to_image(prior, [arguments.prompt], recipe, generator, watch.reporter, sources=sources, control=control, watch=watch)[0]
     edit = Edit(arguments.prompt, arguments.source, arguments.strength)
-    return edit_image(prior, init, edit, recipe, generator, watch.reporter, watch=watch)[0]
+    return edit_image(prior, init, edit, recipe, generator, watch.reporter, control=control, watch=watch)[0]
 
 
 def run_illusion(arguments: argparse.Namespace) -> int:
@@ -199,7 +212,8 @@ def run_illusion(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, PreviewReporter]:
+def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None = None) -> tuple[Prior, torch.Generator, PreviewReporter]:
+    """The model, chance and who watches. `controls` None: of a command that has no picture to control. ModelError where it needs one."""
     for field in SHARED:
         check_value(field, getattr(arguments, field.name))
     import torch
@@ -208,8 +222,8 @@ def _open(arguments: argparse.Namespace) -> tuple[Prior, torch.Generator, Previe
     from engine.diffusion.load import load_prior
     from engine.diffusion.prior import ControlledPrior
 
-    prior = load_prior(arguments.model, select_device(arguments.device))
-    if isinstance(prior, ControlledPrior):
+    prior = load_prior(arguments.model, select_device(arguments.device), controls=controls or ())
+    if isinstance(prior, ControlledPrior) and (controls is None or not prior.control_pictures):
         raise ModelError(
             "model_control",
             f"The model '{arguments.model}' paints a surface that it is shown; a picture has none.",

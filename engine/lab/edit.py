@@ -47,6 +47,7 @@ def edit_image(
     generator: torch.Generator,
     reporter: Reporter,
     *,
+    control: Tensor | None = None,
     watch: RunMonitor | None = None,
 ) -> Tensor:
     """Images [N, 3, S, S] in 0..1: `init` [N, 3, H, W] in 0..1 changed by the recipe's method.
@@ -54,13 +55,14 @@ def edit_image(
     SDEdit samples down from the noised image (Meng et al. 2021). Delta denoising notices at each step only what differs from
     the unedited image, noised alike (Hertz et al. 2023). All others move the image from y_src to the prompt by their second
     stage alone (arXiv 2406.09417, section 5: painting to real).
+    control  [1, C, S, S] for a `ControlledPrior`: how the image's surface looks
     InputError for a method that does not edit, and where delta denoising is not told what the image shows.
     """
     entry = method_named(recipe.method, "edit")
     check_source(recipe.method, edit.source)
     text = check_prompt(edit.prompt)
-    source = None if entry.samples else prior.embed([edit.source or painting_source(text)])
-    prompts = ConditionPair(prior.embed([text]), source)
+    source = None if entry.samples else prior.embed([edit.source or painting_source(text)]).under(control)
+    prompts = ConditionPair(prior.embed([text]).under(control), source)
     run = Run.start(prior, recipe, generator, reporter, watch, prompts)
     with torch.no_grad():
         latents = prior.encode(init, generator)

@@ -85,15 +85,17 @@ def text_to_image(
     reporter: Reporter,
     *,
     sources: Sequence[str] | None = None,
+    control: Tensor | None = None,
     watch: RunMonitor | None = None,
 ) -> Tensor:
     """One image [N, 3, S, S] in 0..1 for each text, all in one batch.
 
     sources   what the images look like on the way; None builds them from the texts, see `methods.source_text`
+    control   [N, C, S, S] for a `ControlledPrior`: how the surface of each image looks
     """
     checked = [check_prompt(text) for text in texts]
     given = [source_text(recipe.method, text) for text in checked] if sources is None else list(sources)
-    prompts = ConditionPair(prior.embed(checked), prior.embed(given))
+    prompts = ConditionPair(prior.embed(checked).under(control), prior.embed(given).under(control))
     run = Run.start(prior, recipe, generator, reporter, watch, prompts)
     noise = initial_noise(prior, len(checked), generator)
     latents = run_sampler(run, noise, prompts.target) if recipe.entry.samples else run_plan(run, recipe.spread * noise, prompts)
@@ -169,7 +171,9 @@ def descend(
 
 def with_suffix(prior: Prior, prompts: ConditionPair, suffix: str) -> ConditionPair:
     """The conditions of stage 2, whose target prompts say more."""
-    return replace(prompts, target=prior.embed([join(text, suffix) for text in prompts.target.prompts])) if suffix else prompts
+    if not suffix:
+        return prompts
+    return replace(prompts, target=prior.embed([join(text, suffix) for text in prompts.target.prompts]).beside(prompts.target))
 
 
 def finish_by_bridge(run: Run, latents: Tensor, prompts: ConditionPair) -> Tensor:

@@ -12,6 +12,9 @@ from engine.render.shading import RenderedViews, render_views
 SURFACE_CHANNELS = ("normal", "mask", "depth")
 """What `control_of` needs of `engine.render.shading.render_views`."""
 
+MASK = 3
+"""The channel of a control that tells the covered share of each pixel."""
+
 
 @torch.no_grad()
 def control_of(views: RenderedViews, cameras: Cameras) -> Tensor:

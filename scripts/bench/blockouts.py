@@ -22,6 +22,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from engine.bridge import PHASES, SurfaceBridge
 from engine.camera import fixed_ring
 from engine.conventions import SceneNormalization
 from engine.device import select_device
@@ -83,7 +84,7 @@ def compare(places: np.ndarray, albedo: np.ndarray, painted: Mesh) -> tuple[floa
 
 
 def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
-    """An example without its colours, or with them, up to the end of both stages."""
+    """An example without its colours, or with them, up to the end of the last stage."""
     numbers, device = settings.resolve(), select_device("auto")
     sketch, _ = check_sketch(load_mesh(ROOT / "examples" / f"{name}.glb"))
     painted = sketch.mapped(SceneNormalization.of_bounds(sketch.vertices).to_engine)
@@ -95,6 +96,10 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
     started = time.process_time()
     while not job.finished:
         job.step()
+    if numbers.finish_steps:
+        bridge = SurfaceBridge(job, settings.seed)
+        for phase in range(len(PHASES)):
+            bridge.run(phase)
     seconds = time.process_time() - started
     with torch.no_grad():
         vertices, faces = subject.geometry()
@@ -112,7 +117,8 @@ def picture(subject: Subject, vertices: Tensor, faces: Tensor, rasterizer) -> np
     return (torch.cat(list(views.rgb), dim=2).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _number_or_word(text: str) -> float | str:
+def number_or_word(text: str) -> float | str:
+    """What a command line says a hyperparameter is."""
     try:
         return float(text)
     except ValueError:
@@ -131,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "blockout_colours")
     parsed = parser.parse_args(arguments)
     parsed.out.mkdir(parents=True, exist_ok=True)
-    overrides = {name: _number_or_word(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
+    overrides = {name: number_or_word(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
     print("| example | model | right | mean difference | seconds of both stages |\n|---|---|---|---|---|", flush=True)
     for name in parsed.names.split(","):
         rows = []

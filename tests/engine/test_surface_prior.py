@@ -149,6 +149,7 @@ class StillCube:
     """A subject of fixed geometry with one colour to learn."""
 
     artist = None
+    can_move = False
 
     def __init__(self) -> None:
         self.tone = torch.zeros(3, requires_grad=True)

@@ -23,7 +23,7 @@ from engine.subject import max_offset
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3,
-         "geometry_every": 2, "faces": 1500, "texture_size": 64}  # fmt: skip
+         "geometry_every": 2, "finish_steps": 2, "finish_views": 3, "faces": 1500, "texture_size": 64}  # fmt: skip
 SETTINGS = JobSettings(prompt="a red mushroom", seed=3, overrides=SMALL)
 
 
@@ -99,14 +99,15 @@ def test_the_same_seed_gives_the_same_result(sketch: Mesh, refined: tuple[job.Jo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["fit", "stage 1", "stage 2"])
+@pytest.mark.parametrize("stage", ["fit", "stage 1", "stage 2", "finish"])
 def test_a_resumed_job_gives_the_result_of_an_unbroken_one(
     stage: str, sketch: Mesh, refined: tuple[job.JobResult, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)
     file = tmp_path / "mushroom.checkpoint"
+    last = 60 if stage == "finish" else 2  # of hundredths, so among the close-ups
     with pytest.raises(Cancelled):
-        job.run_job(sketch, SETTINGS, Recorder(stop=lambda now, step: now == stage and step == 2), checkpoint=file)
+        job.run_job(sketch, SETTINGS, Recorder(stop=lambda now, step: now == stage and step >= last), checkpoint=file)
     assert file.is_file()
     reporter = Recorder()
     resumed = job.run_job(sketch, SETTINGS, reporter, checkpoint=file)

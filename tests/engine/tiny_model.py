@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -23,8 +23,8 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
 
 
-def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool = True) -> Path:
-    """Writes the folder: 16x16 images, a KL autoencoder down to 8x8 latents of 4 channels."""
+def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool = True, depth: bool = False) -> Path:
+    """Writes the folder: 16x16 images, a KL autoencoder down to 8x8 latents of 4 channels; depth: one more input, as SD 2 depth has."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(folder / "tokenizer")
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -42,7 +42,7 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
     down, up = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D") if attention else ("DownBlock2D", "UpBlock2D")
     UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=5 if depth else 4,
         out_channels=4,
         layers_per_block=1,
         block_out_channels=(8, 16),
@@ -73,4 +73,16 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
     (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def make_tiny_control(folder: Path, model: Path, pixels: int = 2) -> Path:
+    """Writes a ControlNet of random weights for a tiny model, which makes one place of `pixels` x `pixels`."""
+    torch.manual_seed(1)
+    widths = tuple(8 * 2**level for level in range(pixels.bit_length()))
+    net = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(model / "unet"), conditioning_embedding_out_channels=widths)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))  # a new one answers zeros
+    net.save_pretrained(folder)
     return folder

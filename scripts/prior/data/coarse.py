@@ -49,11 +49,12 @@ def coarse_surface(v: np.ndarray, f: np.ndarray, part: np.ndarray, normalization
     return Mesh(vertices.numpy(), faces.numpy())
 
 
-def coarse_sketch(v: np.ndarray, f: np.ndarray, part: np.ndarray, rng: np.random.Generator) -> Mesh:
-    """The made-up sketch itself, engine space, parts side by side."""
+def coarse_sketch(v: np.ndarray, f: np.ndarray, part: np.ndarray, rng: np.random.Generator, ribbons: bool | None = None) -> Mesh:
+    """The made-up sketch itself, engine space, parts side by side; of ribbons or not, None draws."""
     size = float(np.ptp(v, axis=0).max())
     amount = rng.uniform(0.0, LARGEST_SHAKE)
     is_ribbons = rng.random() < RIBBON_SHARE
+    is_ribbons = is_ribbons if ribbons is None else ribbons
     vertices, faces, first = [], [], 0
     numbers = np.unique(part)
     for number in numbers:

@@ -1,0 +1,221 @@
+"""The finishing stage: a bridge that all views cross together, and colours fitted to where they arrive.
+
+The paper's full bridge (arXiv 2406.09417, section 3) takes an image from y_src to y_tgt: inverted along the probability-flow ODE under
+the one, decoded under the other. Here the images are views of one surface. At several steps of the way back their clean estimates are
+brought to agree on the surface (`engine.render.fusing`), so that what arrives is one texture seen from many sides; then the colour field
+is fitted to it. First whole views, then close-ups, which set out from less noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from engine.camera import Cameras, orbit, view_words
+from engine.diffusion.prior import Conditions, ControlledPrior
+from engine.distillation import Distillation
+from engine.guidance.pf_ode import GuidedPrompt, levels, time_grid
+from engine.job_fields import Hyperparameters
+from engine.render.control import SURFACE_CHANNELS, control_of
+from engine.render.fusing import SeenSurface, fuse_views, see_surface
+from engine.render.images import linear_to_srgb, srgb_to_linear
+from engine.render.shading import Light, render_views
+from engine.reporting import OnStep, unwatched
+from engine.views import BACKGROUNDS
+
+PHASES = ("whole views", "close-ups")
+AMBIENT = 0.75
+"""Of a light that comes from the camera, so that shading is known, slight, and taken off again."""
+UPPER_SHARE = 1 / 3
+"""Of the views, from UPPER degrees; the others from LOWER."""
+LOWER, UPPER = 12.0, 42.0
+CLOSE_UPS = 2
+"""For each whole view."""
+ZOOM = 1.8
+LESS_NOISE = 0.7
+"""Where close-ups set out, as a share of where whole views do."""
+FUSED_UNTIL = 0.75
+"""Share of the way back over which the estimates are brought to agree: in every second step of it, and at its end."""
+FIT_STEPS = 60
+
+
+def planned_steps(numbers: Hyperparameters, phase: int) -> int:
+    """What a phase tells of as steps: estimates of as many views as a step of the stages has, and steps of the fit."""
+    views = numbers.finish_views * (CLOSE_UPS if phase else 1)
+    return 2 * numbers.finish_steps * math.ceil(views / numbers.views) + FIT_STEPS
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Colours sRGB [N, 3] that places [N, 3] of the surface arrived at, and what each counts [N]."""
+
+    points: Tensor
+    colours: Tensor
+    weights: Tensor
+
+
+class SurfaceBridge:
+    """The finishing stage of a job whose stages are done. `run` one phase of PHASES after the other.
+
+    job   its subject's colours change in place, nothing else of it does
+    seed  decides where close-ups look; a phase depends on nothing but the subject and this
+    """
+
+    def __init__(self, job: Distillation, seed: int) -> None:
+        self.job = job
+        self.seed = seed
+        self.numbers = job.hyperparameters
+        self.vertices, self.faces = (part.detach() for part in job.subject.geometry())
+
+    def run(self, phase: int, on_step: OnStep = unwatched) -> Tensor:
+        """Takes the colours over the bridge; returns the views as they arrived, sRGB [B, 3, S, S]."""
+        done, total = 0, planned_steps(self.numbers, phase)
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            on_step(min(done, total), total)
+
+        cameras = self.cameras(phase)
+        targets, pictures = self.cross(cameras, phase, tick)
+        self.fit(targets, tick)
+        return pictures
+
+    # The views
+
+    def cameras(self, phase: int) -> Cameras:
+        """Whole views all round at two heights, or close-ups of what those see."""
+        count = self.numbers.finish_views
+        upper = max(round(count * UPPER_SHARE), 1) if count > 2 else 0
+        azimuth = [360 * n / (count - upper) for n in range(count - upper)] + [360 * (n + 0.5) / upper for n in range(upper)]
+        elevation = [LOWER] * (count - upper) + [UPPER] * upper
+        distance = (self.numbers.distance_low + self.numbers.distance_high) / 2
+        whole = orbit(azimuth, elevation, distance, self.numbers.fov).to(self.vertices.device)
+        return whole if phase == 0 else self._closer(whole)
+
+    def _closer(self, cameras: Cameras) -> Cameras:
+        """CLOSE_UPS for each camera: its picture enlarged about a place of the surface that it sees."""
+        generator = torch.Generator().manual_seed(self.seed)
+        seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, self.job.prior.image_size)
+        chosen, crops = [], []
+        for view in range(len(cameras)):
+            places = seen.points[view][seen.covered[view]]
+            if not len(places):
+                continue
+            for place in places[torch.randint(len(places), (CLOSE_UPS,), generator=generator).to(places.device)]:
+                clip = cameras.select([view]).clip(place[None])[0, 0]
+                middle = (clip[:2] / clip[3]).clamp(-1 + 1 / ZOOM, 1 - 1 / ZOOM)
+                crop = torch.diag(torch.tensor([ZOOM, ZOOM, 1.0, 1.0], device=clip.device))
+                crop[:2, 3] = -ZOOM * middle
+                chosen.append(view)
+                crops.append(crop)
+        near = cameras.select(chosen)
+        return replace(near, projection=torch.stack(crops) @ near.projection) if chosen else cameras
+
+    # The bridge
+
+    @torch.no_grad()
+    def cross(self, cameras: Cameras, phase: int, tick: Callable[[], None]) -> tuple[Targets, Tensor]:
+        """The views inverted under y_src and decoded under y_tgt together: what their places arrived at, and the pictures."""
+        prior, numbers = self.job.prior, self.numbers
+        seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, prior.image_size)
+        shade = self._shade(seen)
+        background = BACKGROUNDS[0]
+        source, target, pictures = self._conditions(cameras, background.words + (", close up" if phase else ""))
+        behind = torch.tensor(background.colour, device=pictures.device)[:, None, None]
+        last = max(round(numbers.finish_noise * (LESS_NOISE if phase else 1.0) * len(prior.schedule)) - 1, 1)
+        times = time_grid(prior, numbers.finish_steps, last)
+        clean = prior.encode(pictures)
+        x = levels(prior, times[0], clean)[0] * clean
+        for t, after in pairwise(times):
+            x = self._moved(x, self._noise(source, x, t, tick), t, after)
+        back = times[::-1]
+        for step, (t, after) in enumerate(pairwise(back)):
+            noise = self._noise(target, x, t, tick)
+            clean = prior.schedule.clean_estimate(x, noise, torch.full((len(x),), t, device=x.device))
+            arrived = after == back[-1]
+            if arrived or (step % 2 == 0 and step < FUSED_UNTIL * (len(back) - 1)):
+                shown = prior.decode(clean)
+                albedo = fuse_views(self._unshaded(shown, shade), seen)
+                agreed = torch.where(seen.covered[:, None], linear_to_srgb(srgb_to_linear(albedo) * shade), behind)
+                clean = clean + prior.encode(agreed) - prior.encode(shown)  # an autoencoder's own losses cancel
+                alpha, sigma = levels(prior, t, x)
+                noise = (x - alpha * clean) / sigma
+            x = self._moved(x, noise, t, after)
+        weights = seen.facing()[seen.covered]
+        return Targets(seen.points[seen.covered], albedo.permute(0, 2, 3, 1)[seen.covered], weights), agreed
+
+    def _conditions(self, cameras: Cameras, words: str) -> tuple[Conditions, Conditions, Tensor]:
+        """(y_src, y_tgt, the views as they are, sRGB [B, 3, S, S]); both under one control where the prior looks at one."""
+        job = self.job
+        control, pictures = None, self._rendered(cameras)
+        if isinstance(job.prior, ControlledPrior):
+            views = render_views(
+                job.rasterizer, self.vertices, self.faces, cameras, job.prior.image_size, None, supersample=2, want=SURFACE_CHANNELS
+            )
+            control = control_of(views, cameras)
+        said = [f", {words}, {view}" for view in view_words(cameras)]
+        source = job.prior.embed([job.prompts.source_for(one) for one in said], cameras)
+        target = job.prior.embed([job.prompts.target_for(one) for one in said], cameras)
+        return source.under(control), target.under(control), pictures
+
+    def _rendered(self, cameras: Cameras) -> Tensor:
+        """The subject under a light from the camera, sRGB [B, 3, S, S]."""
+        job = self.job
+        light = Light(torch.nn.functional.normalize(cameras.eye, dim=1), AMBIENT)
+        behind = torch.tensor(BACKGROUNDS[0].colour, device=cameras.device).expand(len(cameras), 3)
+        size, colour = job.prior.image_size, job.subject.colour
+        return render_views(
+            job.rasterizer, self.vertices, self.faces, cameras, size, colour, light, behind, supersample=2, want=("rgb",)
+        ).rgb
+
+    @staticmethod
+    def _shade(seen: SeenSurface) -> Tensor:
+        """What that light does to linear colours, [B, 1, S, S]."""
+        direction = torch.nn.functional.normalize(seen.cameras.eye, dim=1)[:, None, None].to(seen.normals)
+        return (AMBIENT + (1 - AMBIENT) * (seen.normals * direction).sum(-1).clamp(min=0))[:, None]
+
+    @staticmethod
+    def _unshaded(pictures: Tensor, shade: Tensor) -> Tensor:
+        """The colours that show so under the light, sRGB in 0..1."""
+        return linear_to_srgb((srgb_to_linear(pictures) / shade).clamp(0, 1))
+
+    def _noise(self, conditions: Conditions, x: Tensor, t: int, tick: Callable[[], None]) -> Tensor:
+        """The noise estimate for all views, as many at a time as a step of the stages has."""
+        found = []
+        for start in range(0, len(x), self.numbers.views):
+            rows = list(range(start, min(start + self.numbers.views, len(x))))
+            found.append(GuidedPrompt(conditions.select(rows), self.numbers.finish_scale).noise(self.job.prior, x[rows], t))
+            tick()
+        return torch.cat(found)
+
+    def _moved(self, x: Tensor, noise: Tensor, t: int, after: int) -> Tensor:
+        """A DDIM step from one timestep to another."""
+        (alpha, sigma), (alpha_after, sigma_after) = levels(self.job.prior, t, x), levels(self.job.prior, after, x)
+        return alpha_after * (x - sigma * noise) / alpha + sigma_after * noise
+
+    # The colours
+
+    def fit(self, targets: Targets, tick: Callable[[], None]) -> None:
+        """Adam on the colour field: towards the targets, and towards the artist's colours as in the other stages."""
+        subject = self.job.subject
+        optimizer = torch.optim.Adam(subject.colour.parameter_groups(self.numbers.colour_lr), betas=(0.9, 0.99), fused=True)
+        with torch.no_grad():
+            artist, known = (0.0, 0.0) if subject.artist is None else subject.artist(targets.points)
+        weights = targets.weights[:, None] / targets.weights.mean().clamp(min=1e-6)
+        for step in range(FIT_STEPS):
+            for group in optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+                group["lr"] = group["initial_lr"] * (1 - step / FIT_STEPS)
+            colours = subject.colour(targets.points)
+            loss = (weights * (colours - targets.colours).square()).sum()
+            loss = loss + self.job.colour_weight * (known * (colours - artist).square()).sum()
+            optimizer.zero_grad(set_to_none=True)
+            (loss / len(targets.points)).backward()
+            optimizer.step()
+            tick()
