@@ -52,27 +52,26 @@ def see_surface(rasterizer: Rasterizer, vertices: Tensor, faces: Tensor, cameras
 @torch.no_grad()
 def fuse_views(pictures: Tensor, seen: SeenSurface) -> Tensor:
     """Pictures [B, C, S, S] whose covered pixels are the mean over all views that see the place, weighed by how squarely they see it."""
-    weight = seen.facing().square()[:, None]
-    depth = _distance(seen.cameras, seen.points) * seen.covered
-    layers = torch.cat([pictures * weight, weight, depth[:, None]], dim=1)
+    own_weight = seen.facing().square() + LEAST_WEIGHT
+    covered = seen.covered[:, None].to(pictures)
+    depth = _distance(seen.cameras, seen.points)[:, None] * covered
+    layers = torch.cat([pictures * covered, covered, depth], dim=1)
     fused = pictures.clone()
     for view in range(len(pictures)):
         here = seen.covered[view]
-        points = seen.points[view][here]
-        own = weight[view, 0][here] + LEAST_WEIGHT
-        total, sum_of_weights = pictures[view][:, here] * own, own.clone()
+        points, normals = seen.points[view][here], seen.normals[view][here]
+        weights = own_weight[view][here]
+        total = pictures[view][:, here] * weights
         for other in range(len(pictures)):
-            if other == view:
-                continue
-            colours, shares = _as_seen_by(other, points, layers[other], seen.cameras)
-            total, sum_of_weights = total + colours, sum_of_weights + shares
-        fused[view][:, here] = total / sum_of_weights
+            if other != view:
+                colours, shares = _as_seen_by(seen.cameras.select([other]), points, normals, layers[other])
+                total, weights = total + colours * shares, weights + shares
+        fused[view][:, here] = total / weights
     return fused
 
 
-def _as_seen_by(other: int, points: Tensor, layers: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Weighed colours [C, N] and weights [N] of another view at points [N, 3]; 0 where it does not see them."""
-    camera = cameras.select([other])
+def _as_seen_by(camera: Cameras, points: Tensor, normals: Tensor, layers: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours [C, N] that another view shows at points [N, 3] with normals [N, 3], and what they count [N]: 0 where it sees none."""
     clip = camera.clip(points)[0]
     where = (clip[:, :2] / clip[:, 3:].clamp(min=1e-6)) * torch.tensor([1.0, -1.0], device=points.device)
     grid = where.view(1, 1, -1, 2)
@@ -80,8 +79,9 @@ def _as_seen_by(other: int, points: Tensor, layers: Tensor, cameras: Cameras) ->
     nearest = functional.grid_sample(layers[None, -1:], grid, mode="nearest", padding_mode="border", align_corners=False)[0, 0, 0]
     visible = inside & (nearest > 0) & (_distance(camera, points[None])[0] < nearest + HIDDEN_BEHIND)
     taken = functional.grid_sample(layers[None, :-1], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0, :, 0]
-    taken = taken * visible
-    return taken[:-1], taken[-1]
+    towards = functional.normalize(camera.eye.to(points) - points, dim=1)
+    facing = (normals * towards).sum(1).clamp(min=0)
+    return taken[:-1] / taken[-1].clamp(min=1e-3), facing.square() * visible * taken[-1]
 
 
 def _distance(cameras: Cameras, points: Tensor) -> Tensor:

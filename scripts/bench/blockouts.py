@@ -28,6 +28,7 @@ from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair
+from engine.fields import pairs
 from engine.formats.meshio import load_mesh
 from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import JobSettings
@@ -117,14 +118,6 @@ def picture(subject: Subject, vertices: Tensor, faces: Tensor, rasterizer) -> np
     return (torch.cat(list(views.rgb), dim=2).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def number_or_word(text: str) -> float | str:
-    """What a command line says a hyperparameter is."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -137,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "blockout_colours")
     parsed = parser.parse_args(arguments)
     parsed.out.mkdir(parents=True, exist_ok=True)
-    overrides = {name: number_or_word(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
+    overrides = pairs(parsed.set)
     print("| example | model | right | mean difference | seconds of both stages |\n|---|---|---|---|---|", flush=True)
     for name in parsed.names.split(","):
         rows = []

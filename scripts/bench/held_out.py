@@ -18,6 +18,7 @@ from engine.render.base import Rasterizer
 from engine.render.control import geometry_control
 from engine.render.images import linear_to_srgb
 from engine.render.shading import Light, render_views
+from engine.sketch.sdf import sketch_sdf
 from engine.sketch.strokes import surface_samples
 from engine.texture.artist import painted_points
 from scripts.prior.data import pairs
@@ -33,7 +34,9 @@ SEED, REFERENCE_SEED = 912, 913
 """Of the generator; no prior was trained on either."""
 TOLD_PARTS = 2
 """Parts whose looks the prompt names."""
-SPACING = 0.02
+SPACING = 0.015
+"""Between samples of the truth, engine units."""
+HIDDEN_DEPTH = 0.015
 VIEWS = 6
 ELEVATION, START = 20.0, 20.0
 PICTURE = 96
@@ -47,7 +50,7 @@ class Asset:
     """A subject as it truly is.
 
     prompt   what a user would type: kind, colour, looks of a few parts
-    mesh     its triangles in engine space
+    mesh     its triangles in engine space, and the part that each belongs to
     places   float32 [N, 3] samples of its surface, and their colours sRGB [N, 3]
     """
 
@@ -63,6 +66,12 @@ class Asset:
     def tree(self) -> KDTree:
         """Of the places."""
         return KDTree(self.places)
+
+    @functools.cached_property
+    def shown(self) -> np.ndarray:
+        """Those of the places that do not lie inside another part, float32 [N, 3]."""
+        depth = sketch_sdf(self.mesh, self.places, thickness=0.0, closing=0.0)
+        return self.places[depth > -HIDDEN_DEPTH]
 
     def colour(self, points: Tensor) -> Tensor:
         """The nearest place's colour at points [N, 3] in engine space: sRGB [N, 3]."""

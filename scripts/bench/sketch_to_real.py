@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -20,21 +21,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 
 from engine.bridge import PHASES, SurfaceBridge
 from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
+from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
+from engine.fields import pairs
 from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
-from engine.sketch.deviation import deviation
 from engine.sketch.soundness import Soundness
-from engine.subject import Subject
+from engine.subject import RefineSubject
+from engine.texture.field import surface_samples
 from scripts import ROOT
 from scripts.bench import held_out, real_report
-from scripts.bench.blockouts import lab, number_or_word
+from scripts.bench.blockouts import lab
 from scripts.bench.held_out import STYLES, Asset, Pictures
 
 CPU = torch.device("cpu")
@@ -53,6 +57,8 @@ class Row:
     overrides: dict[str, Any] = field(default_factory=dict)
     alone: bool = False
     """Whether stage 1 takes the steps of both stages."""
+    after: str = ""
+    """The row whose result this one goes on from, by its finishing stage alone."""
 
 
 ROWS: dict[str, Row] = {
@@ -61,7 +67,7 @@ ROWS: dict[str, Row] = {
     "picture prior, two-stage": Row(str(EMBEDDED_FOLDER)),
     "surface prior, SDS alone": Row("embedded", alone=True),
     "surface prior, two-stage": Row("embedded"),
-    "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 8}),
+    "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 8}, after="surface prior, two-stage"),
 }
 
 
@@ -69,12 +75,12 @@ ROWS: dict[str, Row] = {
 class Outcome:
     """Of one sketch under one row, against the truth.
 
-    chamfer   mean distance both ways, % of the truth's diagonal, of what shows
+    chamfer   mean distance both ways between samples, % of the truth's diagonal, of what shows of the truth
     normal    mean angle between normals where both are seen, degrees
     outline   intersection over union of the silhouettes
     genus     handles more or fewer than the truth's own solid on the same grid has; NaN for a sketch, which is none
     colour    mean CIE76 where both are seen
-    strayed   mean distance from the sketch, %
+    strayed   mean distance of the result's samples from the sketch's, %
     seconds   of CPU time, fit and stages
     """
 
@@ -128,6 +134,11 @@ class Bench:
         overrides = {**self.settings["overrides"], **row.overrides, **more}
         return JobSettings(asset.prompt, model=row.model or "embedded", preset=self.settings["preset"], overrides=overrides)
 
+    @functools.cache  # noqa: B019  one bench a process
+    def prior(self, model: str) -> Prior:
+        """By name, read once."""
+        return load_prior(model, CPU, surface=True)
+
     def solid(self, mesh: Mesh, asset: Asset) -> Soundness:
         """Of the solid that the engine makes of a mesh."""
         vertices, faces = sketch_surface(mesh, self.numbers(asset, Row()), CPU).extract()
@@ -141,13 +152,16 @@ class Bench:
         adherence = self.job(asset, Row(), {}).adherence
         fitted = fitted_subject(sketch_surface(sketch, numbers, CPU), sketch, numbers, adherence, self.rasterizer, generator)
         fit_seconds, state = time.process_time() - started, generator.get_state()
+        ends: dict[str, tuple[RefineSubject, float]] = {}
         for name in rows:
-            row, subject = ROWS[name], copy.deepcopy(fitted)
+            row = ROWS[name]
+            subject, seconds = copy.deepcopy(ends.get(row.after, (fitted, fit_seconds)))
             generator.set_state(state)
             started = time.process_time()
             if row.model:
-                self.distil(asset, row, subject, generator, adherence)
-            seconds = fit_seconds + time.process_time() - started
+                self.distil(asset, row, subject, generator, adherence, staged=row.after in ends)
+            seconds += time.process_time() - started
+            ends[name] = subject, seconds
             if name == "the sketch itself":
                 pictures, mesh = held_out.pictures_of_sketch(self.rasterizer, sketch), sketch
                 handles, seconds = float("nan"), 0.0
@@ -159,12 +173,12 @@ class Bench:
             outcome = compared(mesh, pictures, asset, truth, sketch, handles, seconds)
             save(self.path(asset.name, style, name), pictures, asdict(outcome))
 
-    def distil(self, asset: Asset, row: Row, subject: Subject, generator: torch.Generator, adherence: float) -> None:
-        """All stages of the row."""
-        numbers, prior = self.numbers(asset, row), load_prior(row.model, CPU, surface=True)
+    def distil(self, asset: Asset, row: Row, subject: RefineSubject, generator: torch.Generator, adherence: float, *, staged: bool) -> None:
+        """All stages of the row; where both are done, the finishing stage."""
+        numbers, prior = self.numbers(asset, row), self.prior(row.model)
         prompts = PromptPair(asset.prompt, None, numbers.stage2_method)
         job = Distillation(subject, prior, self.rasterizer, numbers, prompts, adherence, generator, CPU)
-        while not job.finished:
+        while not (staged or job.finished):
             job.step()
         for phase in range(len(PHASES) if numbers.finish_steps else 0):
             SurfaceBridge(job, 0).run(phase)
@@ -172,15 +186,16 @@ class Bench:
 
 def compared(mesh: Mesh, pictures: Pictures, asset: Asset, truth: Pictures, sketch: Mesh, handles: float, seconds: float) -> Outcome:
     """A surface and its pictures against the truth's."""
-    rng = np.random.default_rng(0)
-    near = deviation(mesh.vertices, mesh.faces, asset.mesh, rng).mean_percent
-    strayed = 0.0 if mesh is sketch else deviation(mesh.vertices, mesh.faces, sketch, rng).mean_percent
+    percent = 100 / asset.mesh.diagonal
+    own, drawn = (surface_samples(one)[0] for one in (mesh, sketch))
+    added, lost = asset.tree.query(own)[0].mean(), KDTree(own).query(asset.shown)[0].mean()
+    near, strayed = (added + lost) / 2 * percent, float(KDTree(drawn).query(own)[0].mean() * percent)
     seen = np.minimum(pictures.mask, truth.mask) > COVERED
     cosine = (pictures.normal[seen] * truth.normal[seen]).sum(1).clip(-1, 1)
     union = np.maximum(pictures.mask, truth.mask).sum()
     outline = float(np.minimum(pictures.mask, truth.mask).sum() / max(union, 1e-9))
     colour = np.linalg.norm(lab(pictures.albedo[seen]) - lab(truth.albedo[seen]), axis=1).mean()
-    return Outcome(near, float(np.degrees(np.arccos(cosine)).mean()), outline, handles, float(colour), strayed, seconds)
+    return Outcome(float(near), float(np.degrees(np.arccos(cosine)).mean()), outline, handles, float(colour), strayed, seconds)
 
 
 def save(path: Path, pictures: Pictures, figures: dict[str, Any]) -> None:
@@ -213,8 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     kinds = tuple(parsed.kinds.split(",")) if parsed.kinds else load_prior("embedded", CPU, surface=True).kinds
     styles, rows = parsed.styles.split(","), parsed.rows.split(";")
-    overrides = {name: number_or_word(value) for name, value in (entry.split("=", 1) for entry in parsed.set)}
-    bench = Bench(parsed.out, {"preset": parsed.preset, "overrides": overrides})
+    bench = Bench(parsed.out, {"preset": parsed.preset, "overrides": pairs(parsed.set)})
     names = held_out.held_out_names(kinds, parsed.assets)
     if not parsed.report:
         bench.run(names, styles, rows)
