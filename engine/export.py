@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
+from engine.sketch.strokes import face_normals
 from engine.texture.atlas import decimate, unwrap, usable_uvs
 from engine.texture.bake import bake, rasterize_layout
 from engine.texture.detail import Colours
@@ -23,6 +24,7 @@ STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
 """So is one of less than this share that nowhere comes nearer to the sketch than this (engine units)."""
 PADDING = 6  # texels around every chart
 SMOOTHING = 3  # rounds of Taubin smoothing
+CREASE = 30.0  # degrees between faces; edges that bend more are the artist's and stay
 OVERLAP_WORTH_SAYING = 0.05
 
 
@@ -51,13 +53,14 @@ NOBODY = Watcher()
 
 
 def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: SceneNormalization, face_budget: int, texture_size: int,
-           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING,
+           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING, crisp: bool = False,
            sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
 
     vertices, faces   [V, 3], [F, 3] engine space, the isosurface
     face_budget       at most about this many triangles come out
     smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
+    crisp             whether the surface's creases are meant: they are not smoothed
     sketch            engine space; small loose parts far from it are removed
     Roughness and metallic are constants, factors of the material (`engine.formats.gltf_write`). Raises Cancelled where
     the watcher does.
@@ -65,7 +68,7 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     watcher.part("clean")
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
     mesh = remove_loose_parts(mesh, sketch, watcher.note)
-    mesh = mesh.with_vertices(smooth(mesh, smoothing))
+    mesh = mesh.with_vertices(smooth(mesh, smoothing, creased(mesh) if crisp else None))
     watcher.part("decimate")
     mesh = decimate(mesh, face_budget)
     if len(mesh.faces) > 1.05 * face_budget:
@@ -147,8 +150,22 @@ def _distances(mesh: Mesh, labels: np.ndarray, count: int, sketch: Mesh) -> np.n
     return result
 
 
-def smooth(mesh: Mesh, rounds: int, shrink: float = 0.5, grow: float = -0.53) -> np.ndarray:
-    """Vertices float32 [V, 3] after Taubin's lambda | mu smoothing (1995): a step in, a larger step out, which keeps the volume."""
+def creased(mesh: Mesh, degrees: float = CREASE) -> np.ndarray:
+    """bool [V]: the ends of edges between faces whose normals differ by more than some degrees."""
+    normals = face_normals(mesh.vertices.astype(np.float64), mesh.faces)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    sides = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    order = np.lexsort(sides.T)
+    pair = np.flatnonzero((sides[order[1:]] == sides[order[:-1]]).all(axis=1))
+    cosine = np.einsum("ei,ei->e", normals[order[pair] // 3], normals[order[pair + 1] // 3])
+    found = np.zeros(len(mesh.vertices), dtype=bool)
+    found[sides[order[pair[cosine < np.cos(np.radians(degrees))]]]] = True
+    return found
+
+
+def smooth(mesh: Mesh, rounds: int, held: np.ndarray | None = None, shrink: float = 0.5, grow: float = -0.53) -> np.ndarray:
+    """Vertices float32 [V, 3] after Taubin's lambda | mu smoothing (1995): a step in, a larger step out, which keeps the volume. Vertices
+    that are held, bool [V], stay where they are."""
     if rounds <= 0 or len(mesh.faces) == 0:
         return mesh.vertices
     from scipy.sparse import coo_matrix
@@ -160,9 +177,10 @@ def smooth(mesh: Mesh, rounds: int, shrink: float = 0.5, grow: float = -0.53) ->
     adjacency.data[:] = 1  # inner edges were counted twice
     degree = np.asarray(adjacency.sum(axis=1)).reshape(-1, 1)
     points = mesh.vertices.astype(np.float64)
+    free = degree > 0 if held is None else (degree > 0) & ~held[:, None]
     for _ in range(rounds):
         for factor in (shrink, grow):
-            points = points + factor * np.where(degree > 0, adjacency @ points / np.maximum(degree, 1) - points, 0)
+            points = points + factor * np.where(free, adjacency @ points / np.maximum(degree, 1) - points, 0)
     return points.astype(np.float32)
 
 

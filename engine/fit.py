@@ -3,6 +3,9 @@
 The surface starts from the exact signed distance of the sketch, so the fit has to mend only what the grid could not hold: the
 shading of creases, strokes that are thinner than a cell, and the colours. The sketch's mask is a lower bound (shells and
 closings cover more), its depth may differ by the shell's thickness, and the field stays near where it started.
+
+A crisp surface (`engine.surface`) holds the sketch's creases already. Pictures of a few pixels know less of it than the signed distance
+does, and would blunt it: of such a surface only the colours are fitted.
 """
 
 from __future__ import annotations
@@ -123,7 +126,8 @@ def fit_to_sketch(
     size: int = 96,
     batch: int = 4,
 ) -> FitReport:
-    """Fit a surface, whose field is the sketch's signed distance, and a colour field to renders of the sketch; both change in place.
+    """Fit a surface, whose field is the sketch's signed distance, and a colour field to renders of the sketch; both change in place, but a
+    crisp surface does not.
 
     sketch     engine space
     steps      of Adam; 0 only gives the colour field the colours of the nearest visible places
@@ -138,18 +142,28 @@ def fit_to_sketch(
     elif len(views.points):
         colour_field.initialize(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
     initial = surface.sdf.detach().clone()
-    _, largest = field_bounds(surface.grid, initial, REACH * surface.grid.spacing)
-    optimizer = torch.optim.Adam(_groups(surface, colour_field), betas=(0.9, 0.99), foreach=True)
+    groups, largest, still = colour_field.parameter_groups(COLOUR_LR), None, None
+    if surface.crisp:
+        still = tuple(part.detach() for part in surface.extract())
+    else:
+        _, largest = field_bounds(surface.grid, initial, REACH * surface.grid.spacing)
+        groups += surface.parameter_groups(SDF_LR * surface.grid.spacing, DEFORM_LR)
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), foreach=True)
     for step in range(steps):
         chosen = torch.randperm(len(views.cameras), generator=generator)[:batch].to(initial.device)
-        losses = _losses(surface, colour_field, views, chosen, rasterizer, initial)
-        if not losses:
+        vertices, faces = still or surface.extract()
+        if not len(faces):
             break
+        seen = _look(vertices, faces, colour_field, views.cameras.select(chosen), rasterizer, size)
+        losses, same = _colour_loss(seen, views, chosen, surface.grid.spacing)
+        if largest is not None:
+            losses |= _shape_losses(seen, views, chosen, surface, initial, same) | _roughness(vertices, faces, surface.grid.spacing)
         optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
-        with torch.no_grad():
-            surface.sdf.clamp_(max=largest)
+        if largest is not None:
+            with torch.no_grad():
+                surface.sdf.clamp_(max=largest)
         on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
     return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
 
@@ -164,56 +178,49 @@ def _thinned(points: Tensor, colours: Tensor, side: float) -> tuple[Tensor, Tens
     return points[first], colours[first]
 
 
-def _groups(surface: Surface, colour_field: ColourField) -> list[dict]:
-    step = surface.grid.spacing
-    shape = [{"params": [surface.sdf], "lr": SDF_LR * step}, {"params": [surface.deform], "lr": DEFORM_LR}]
-    return shape + colour_field.parameter_groups(COLOUR_LR)
-
-
-def _look(
-    surface: Surface, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int
-) -> tuple[RenderedViews, Tensor, Tensor]:
+def _look(vertices: Tensor, faces: Tensor, colour_field: ColourField, cameras: Cameras, rasterizer: Rasterizer, size: int) -> RenderedViews:
     """The surface from the cameras; colours do not push the surface about."""
-    vertices, faces = surface.extract()
-    views = render_views(
-        rasterizer, vertices, faces, cameras, size, lambda points: colour_field(points.detach()), want=("albedo", "mask", "normal", "depth")
-    )
-    return views, vertices, faces
+    want = ("albedo", "mask", "normal", "depth")
+    return render_views(rasterizer, vertices, faces, cameras, size, lambda points: colour_field(points.detach()), want=want)
 
 
-def _losses(
-    surface: Surface, colour_field: ColourField, views: SketchViews, chosen: Tensor, rasterizer: Rasterizer, initial: Tensor
+def _colour_loss(seen: RenderedViews, views: SketchViews, chosen: Tensor, spacing: float) -> tuple[dict[str, Tensor], Tensor]:
+    """The loss of the colours, and [B, 1, H, W], 1 where both show about the same place; elsewhere one looks past the other."""
+    gap = (seen.depth - views.depth[chosen]).detach().abs()
+    same = (views.solid[chosen] & (seen.mask.detach() > 0.99) & (gap < 4 * spacing)).to(gap.dtype)
+    return {"colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / same.sum().clamp(min=1)}, same
+
+
+def _shape_losses(
+    seen: RenderedViews, views: SketchViews, chosen: Tensor, surface: Surface, initial: Tensor, same: Tensor
 ) -> dict[str, Tensor]:
-    """Weighted losses of one step, scalars; empty where the surface is."""
-    seen, vertices, faces = _look(surface, colour_field, views.cameras.select(chosen), rasterizer, views.mask.shape[2])
-    if not len(faces):
-        return {}
+    """Weighted losses of one step that move the surface, scalars."""
     spacing = surface.grid.spacing
-    slack = SLACK * spacing
     gap = (seen.depth - views.depth[chosen]).abs()
-    # what both show at about the same place; elsewhere one looks past the other
-    same = (views.solid[chosen] & (seen.mask.detach() > 0.99) & (gap.detach() < 4 * spacing)).to(gap.dtype)
     count = same.sum().clamp(min=1)
     cosine = (seen.normal * views.normal[chosen]).sum(dim=1, keepdim=True)
     band = surface.band_vertices()
     return {
-        "colour": ((seen.albedo - views.colour[chosen]).square() * same).sum() / count,
         "normal": 3 * ((1 - cosine) * same).sum() / count,
         "depth": (dead_zone_loss(gap / spacing, torch.zeros_like(gap), SLACK) * same).sum() / count,
         "mask": 2 * (views.mask[chosen] - seen.mask).clamp(min=0).square().mean(),
-        "field": 10 * dead_zone_loss(surface.sdf[band], initial[band], slack).mean() / spacing**2,
-        "smooth": 0.5 * laplacian(vertices, faces).mean() / spacing**2,
+        "field": 10 * dead_zone_loss(surface.sdf[band], initial[band], SLACK * spacing).mean() / spacing**2,
     }
+
+
+def _roughness(vertices: Tensor, faces: Tensor, spacing: float) -> dict[str, Tensor]:
+    return {"smooth": 0.5 * laplacian(vertices, faces).mean() / spacing**2}
 
 
 @torch.no_grad()
 def _report(
     surface: Surface, colour_field: ColourField, views: SketchViews, rasterizer: Rasterizer, initial: Tensor, seconds: float
 ) -> FitReport:
-    seen, _, faces = _look(surface, colour_field, views.cameras, rasterizer, views.mask.shape[2])
+    vertices, faces = surface.extract()
     change = float((surface.sdf - initial).abs().max())
     if not len(faces):
         return FitReport(1.0, 180.0, float("inf"), 0.0, change, seconds)
+    seen = _look(vertices, faces, colour_field, views.cameras, rasterizer, views.mask.shape[2])
     both = views.solid & (seen.mask > 0.99)
     count = both.sum().clamp(min=1)
     cosine = (seen.normal * views.normal).sum(dim=1, keepdim=True).clamp(-1, 1)

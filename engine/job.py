@@ -39,7 +39,7 @@ from engine.reporting import OnStep, Reporter, StageTimer, asking, unwatched
 from engine.results import JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import deviation
-from engine.sketch.sdf import sketch_sdf
+from engine.sketch.sdf import SketchField
 from engine.sketch.soundness import Soundness
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
@@ -98,9 +98,9 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
             distillation = distillation_of(texture_subject(local, numbers, device))
         elif distillation is None:
             timer.start(Stage.SDF)
-            surface = sketch_surface(local, numbers, device, timer.step, saved.get("sdf"))
-            _tell(reporter, ["Resumed after the distance field."] if "sdf" in saved else [])
-            checkpoint.offer({"sdf": surface.sdf.detach()})
+            surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"))
+            _tell(reporter, ["Resumed after the distance field."] if "surface" in saved else [])
+            checkpoint.offer({"surface": surface.state_dict()})
             timer.start(Stage.FIT)
             subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
             known = {"solid": dataclasses.astuple(Soundness.of(*(_array(part.detach()) for part in surface.extract())))}
@@ -163,16 +163,19 @@ def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) ->
 
 
 def sketch_surface(
-    local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched, known: Tensor | None = None
+    local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched, known: dict[str, Tensor] | None = None
 ) -> Surface:
-    """Refine mode: the signed distance of the sketch (engine space) on the grid, unless it is known: [Nv]."""
-    grid = TetGrid.make(numbers.grid, device)
-    if known is not None and known.shape == grid.points.shape[:1]:
-        return Surface.from_sdf(grid, known.to(device))
-    values = sketch_sdf(
-        local, grid.points.cpu().numpy(), thickness=shell_thickness(numbers), closing=numbers.closing, cancelled=asking(on_step)
-    )
-    return Surface.from_sdf(grid, without_small_holes(grid, torch.from_numpy(values).to(device), numbers.closing))
+    """Refine mode: the sketch (engine space) as a surface whose field is its signed distance; known: the state of that very surface."""
+    grid, crisp = TetGrid.make(numbers.grid, device), numbers.isosurface == "dual"
+    if known is not None:
+        surface = Surface(grid, crisp)
+        surface.load_state_dict(known)
+        return surface
+    field = SketchField.of(local, shell_thickness(numbers), numbers.closing, asking(on_step))
+    values, normals = (torch.from_numpy(part).to(device) for part in field.planes(grid.points.cpu().numpy()))
+    whole = without_small_holes(grid, values, numbers.closing)
+    normals[whole != values] = 0  # a membrane is no part of the sketch
+    return Surface.from_sdf(grid, whole, normals if crisp else None)
 
 
 def shell_thickness(numbers: Hyperparameters) -> float:
@@ -219,7 +222,7 @@ def _resumed(
         subject: Subject = texture_subject(local, numbers, device)
     else:
         colour = ColourField(numbers.colour_grid).to(device)
-        surface = Surface(TetGrid.make(numbers.grid, device))
+        surface = Surface(TetGrid.make(numbers.grid, device), numbers.isosurface == "dual")
         subject = RefineSubject(surface, colour, settings.adherence, ArtistColours.of(colour, local))
     distillation = distillation_of(subject)
     try:
@@ -313,7 +316,8 @@ def _exported(
             "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
         )
     colours = crisp_colours(subject, local, numbers, settings.adherence)
-    return finish(vertices, faces, colours, normalization, numbers.faces, numbers.texture_size, watcher, sketch=local)
+    crisp = numbers.isosurface == "dual"
+    return finish(vertices, faces, colours, normalization, numbers.faces, numbers.texture_size, watcher, crisp=crisp, sketch=local)
 
 
 def _compared(end: Soundness, start: Soundness, reporter: Reporter) -> dict[str, Any]:

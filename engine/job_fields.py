@@ -44,6 +44,10 @@ STAGE2_METHODS = (
 )
 """What the panel lists; the methods that there are stand in engine.guidance.methods."""
 
+ISOSURFACES = (
+    Choice("dual", "Crisp", "One vertex in each tetrahedron, on the sketch's own edges where it has some"),
+    Choice("tetrahedra", "Rounded", "Marching tetrahedra: vertices on the grid's edges, creases cut off"),
+)
 VIEW_SAMPLINGS = (
     Choice("stratified", "Stratified", "Each in a sector of its own"),
     Choice("antipodal", "Antipodal", "In pairs that face each other, high and low, near and far"),
@@ -120,6 +124,9 @@ class Hyperparameters:
     view_sampling: Annotated[str, Spec("View Sampling", "How the views of a step lie", choices=VIEW_SAMPLINGS, doors=Door.WIRE)] = (
         "stratified"
     )
+    isosurface: Annotated[
+        str, Spec("Surface", "How the mesh is drawn through the grid", choices=ISOSURFACES, doors=Door.WIRE | Door.PANEL, section=ADVANCED)
+    ] = "dual"
     faces: Annotated[int, FACES] = 20_000
     texture_size: Annotated[int, TEXTURE_SIZE] = 1024
     thickness: Annotated[float, THICKNESS] = 0.025

@@ -91,8 +91,7 @@ class RefineSubject(nn.Module):
         return self.surface.extract()
 
     def parameter_groups(self, numbers: Hyperparameters) -> list[dict[str, Any]]:
-        shape = [{"params": [self.surface.sdf], "lr": numbers.sdf_lr}, {"params": [self.surface.deform], "lr": numbers.deform_lr}]
-        return shape + self.colour.parameter_groups(numbers.colour_lr)
+        return self.surface.parameter_groups(numbers.sdf_lr, numbers.deform_lr) + self.colour.parameter_groups(numbers.colour_lr)
 
     def regularization(self, numbers: Hyperparameters) -> Tensor:
         """Roughness of the displacement from the fitted sketch: the guidance may move parts, not pierce and ruffle them.
@@ -101,7 +100,7 @@ class RefineSubject(nn.Module):
         fitted sketch itself, so thin strokes do not shrink as they would under a Laplacian of the surface.
         """
         start, end = self.surface.band_edges().unbind(1)
-        moved = torch.cat([(self.surface.sdf - self.fitted).unsqueeze(1) / self.surface.grid.spacing, self.surface.deform], dim=1)
+        moved = self.surface.displacement(self.fitted)
         return numbers.smoothness * (moved.index_select(0, start) - moved.index_select(0, end)).square().sum()
 
     @torch.no_grad()

@@ -5,16 +5,22 @@ grid would give, vertex for vertex: a tetrahedron is left out only if all its co
 and every extraction first checks that no corner of a left-out tetrahedron has changed its sign since; if one has, the band is
 made anew. How wide the band is (`BAND` in steps of the grid) decides only how often that happens. Losses on the field are taken over
 the band, so the field that it was made of is part of the state: a surface that is loaded goes on with the band of the one that was saved.
+
+The mesh is that of marching tetrahedra (`engine.isosurface.dmtet`) or, where the gradients of the field's start are known, its dual with
+crisp edges (`engine.isosurface.dual`).
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.isosurface.dmtet import DEFORM_RANGE, NEAREST, TetGrid, connect, cross
+from engine.isosurface.dual import Cells, corner_gradients, dual_mesh, rings
 
 BAND = 1.0
 """Half-width of the band in grid steps: tetrahedra whose corners all lie further than this on one side are left out."""
@@ -34,33 +40,64 @@ class _Band:
     tets: Tensor
     tet_edges: Tensor
     edges: Tensor
+    kind: Tensor
+
+    @functools.cached_property
+    def ring(self) -> Tensor:
+        """int32 [E, 6]: the band's tetrahedra around each of its edges (`engine.isosurface.dual.rings`)."""
+        return rings(self.tet_edges, self.kind, len(self.edges))
 
 
 class Surface(nn.Module):
-    """Parameters sdf [Nv] (engine units, negative inside) and deform [Nv, 3] (raw; tanh bounds it) on a TetGrid over [-1, 1]^3."""
+    """Parameters sdf [Nv] (engine units, negative inside) and deform [Nv, 3] (raw; tanh bounds it) on a TetGrid over [-1, 1]^3.
 
-    def __init__(self, grid: TetGrid) -> None:
+    crisp  whether the mesh is the dual one; then the field that it started as and that field's gradients, [Nv] and [Nv, 3], belong to the
+           state, and nothing is deformed (deform [0, 3]): the mesh's vertices need no help to reach an edge
+    """
+
+    start: Tensor
+    normals: Tensor
+
+    def __init__(self, grid: TetGrid, crisp: bool = False) -> None:
         super().__init__()
         self.grid = grid
+        self.crisp = crisp
         self.sdf = nn.Parameter(torch.ones(len(grid.points), device=grid.points.device))
-        self.deform = nn.Parameter(torch.zeros_like(grid.points))
+        self.deform = nn.Parameter(torch.zeros_like(grid.points[:0] if crisp else grid.points))
         self.banded: Tensor
         self.register_buffer("banded", self.sdf.detach().clone())  # the field that the band is made of
+        if crisp:
+            self.register_buffer("start", self.sdf.detach().clone())
+            self.register_buffer("normals", torch.zeros_like(grid.points))
         self._band: _Band | None = None
         self.refreshes = 0
         self.register_load_state_dict_post_hook(Surface._forget_band)
 
     @classmethod
-    def from_sdf(cls, grid: TetGrid, values: Tensor) -> Surface:
-        """Surface whose field is values [Nv], as `engine.sketch.sdf.sketch_sdf` gives them at grid.points. Undeformed."""
-        surface = cls(grid)
+    def from_sdf(cls, grid: TetGrid, values: Tensor, normals: Tensor | None = None) -> Surface:
+        """Surface whose field is values [Nv], as `engine.sketch.sdf.SketchField` gives them at grid.points. Undeformed. With the gradients
+        normals [Nv, 3] (zero where unknown) its mesh is the crisp one."""
+        surface = cls(grid, crisp=normals is not None)
         with torch.no_grad():
             surface.sdf.copy_(values)
             surface.banded.copy_(values)
+            if normals is not None:
+                surface.start.copy_(values)
+                surface.normals.copy_(normals)
         return surface
 
+    def parameter_groups(self, sdf_lr: float, deform_lr: float) -> list[dict[str, Any]]:
+        """An optimizer's groups with their rates."""
+        groups = [{"params": [self.sdf], "lr": sdf_lr}]
+        return groups if self.crisp else [*groups, {"params": [self.deform], "lr": deform_lr}]
+
+    def displacement(self, since: Tensor) -> Tensor:
+        """[Nv, C]: how far the field moved since it was [Nv], in grid steps, and the raw deformation, where there is one."""
+        moved = ((self.sdf - since) / self.grid.spacing).unsqueeze(1)
+        return moved if self.crisp else torch.cat([moved, self.deform], dim=1)
+
     def extract(self) -> tuple[Tensor, Tensor]:
-        """The zero set: vertices float [V, 3] with gradients to sdf and deform, faces int32 [F, 3], counter-clockwise from outside.
+        """The surface: vertices float [V, 3] with gradients to sdf and deform, faces int32 [F, 3], counter-clockwise from outside.
 
         Closed, because the grid's hull always counts as outside. Empty ([0, 3] and [0, 3]) where the field has one sign.
         """
@@ -69,9 +106,31 @@ class Surface(nn.Module):
             self.banded.copy_(self.sdf.detach())
             self._band = None
             band = self._whole_band()
+        if self.crisp:
+            return self._dual(inside, band)
         crossed, faces = connect(inside, band.tets, band.edges, band.tet_edges)
         start, end = band.edges.index_select(0, crossed).unbind(1)
         return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces
+
+    def _dual(self, inside: Tensor, band: _Band) -> tuple[Tensor, Tensor]:
+        """The crisp mesh: a vertex for each tetrahedron with corners inside and outside, in the band's order."""
+        count = sum(inside.index_select(0, band.tets[:, corner]).to(torch.uint8) for corner in range(4))
+        passed = ((count > 0) & (count < 4)).nonzero().squeeze(1)
+        corners = band.tets.index_select(0, passed)
+        flat = corners.reshape(-1)
+        value = self._value(flat)
+        cells = Cells(
+            self.grid.points.index_select(0, flat).to(value.dtype).view(-1, 4, 3),
+            value.view(-1, 4),
+            (value - self.start.index_select(0, flat)).view(-1, 4),
+            self.normals.index_select(0, flat).view(-1, 4, 3),
+            corner_gradients(self.grid).index_select(0, band.kind.index_select(0, passed).long()),
+        )
+        number = torch.zeros(len(band.tets), dtype=torch.int32, device=passed.device)
+        number[passed] = torch.arange(len(passed), dtype=torch.int32, device=passed.device)
+        first, second = inside.index_select(0, band.edges[:, 0]), inside.index_select(0, band.edges[:, 1])
+        crossed = (first ^ second).nonzero().squeeze(1)
+        return dual_mesh(cells, band.ring.index_select(0, crossed), first.index_select(0, crossed), number, self.grid.spacing)
 
     def band_vertices(self) -> Tensor:
         """int64 [M]: the corners of the tetrahedra around the surface at the last extraction, each once, ascending."""
@@ -125,7 +184,7 @@ class Surface(nn.Module):
         corners = torch.zeros_like(inside)
         corners[grid.tets[chosen].reshape(-1)] = True
         vertices = corners.nonzero().squeeze(1)
-        return _Band(inside, watched, vertices, _by_columns(grid.tets[chosen]), number[tet_edges], _by_columns(edges))
+        return _Band(inside, watched, vertices, _by_columns(grid.tets[chosen]), number[tet_edges], _by_columns(edges), grid.kind[chosen])
 
 
 def _by_columns(table: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ class TetGrid:
     tets        [T, 4] with positive volume
     edges       [E, 2], ascending in no particular order, each once
     tet_edges   [T, 6], indices into edges in the order of TET_EDGES
+    kind        uint8 [T], which of the twelve ways of lying it has: tetrahedra of a kind are moved copies of each other
     boundary    bool [Nv], the vertices on the grid's own hull; they count as outside, so that every surface is closed
     """
 
@@ -52,6 +53,7 @@ class TetGrid:
     tets: Tensor
     edges: Tensor
     tet_edges: Tensor
+    kind: Tensor
     boundary: Tensor
 
     @property
@@ -71,13 +73,14 @@ class TetGrid:
         if resolution < 4 or resolution % 2:
             raise ValueError(f"resolution must be even and at least 4, got {resolution}")
         lattice = _Lattice(resolution // 2)
-        tets, tet_edges = lattice.tetrahedra()
+        tets, tet_edges, kind = lattice.tetrahedra()
         return cls(
             resolution,
             torch.from_numpy(lattice.points().astype(np.float32)).to(device),
             torch.from_numpy(tets).to(device),
             torch.from_numpy(lattice.edges()).to(device),
             torch.from_numpy(tet_edges).to(device),
+            torch.from_numpy(kind).to(device),
             torch.from_numpy(lattice.boundary()).to(device),
         )
 
@@ -212,8 +215,8 @@ class _Lattice:
             masks.append(mask.ravel())
         return np.concatenate(masks)
 
-    def tetrahedra(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [T, 4] and [T, 6]: for each face between two cells, one tetrahedron (centre, centre, edge of the face) a side."""
+    def tetrahedra(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int64 [T, 4], [T, 6], uint8 [T]: for each face between two cells, one tetrahedron (centre, centre, edge of the face) a side."""
         tets, tet_edges = [], []
         for axis in range(3):
             for along in (other for other in range(3) if other != axis):
@@ -222,7 +225,7 @@ class _Lattice:
                     corners, edges = self._around_face(axis, along, across, side)
                     tets.append(corners)
                     tet_edges.append(edges)
-        return np.concatenate(tets), np.concatenate(tet_edges)
+        return np.concatenate(tets), np.concatenate(tet_edges), np.repeat(np.arange(len(tets), dtype=np.uint8), [len(own) for own in tets])
 
     def _around_face(self, axis: int, along: int, across: int, side: int) -> tuple[np.ndarray, np.ndarray]:
         """Tetrahedra of the cells neighbouring along `axis` and the shared face's edge that runs along `along`."""

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import label
 
 from engine.sketch.nearest import NearestSamples
-from engine.sketch.union import NEAR, StrokeUnion
+from engine.sketch.union import NEAR, VANISHING, StrokeUnion, unit
 
 LATTICE_STEP = (0.025, 0.04)
 """Finest and coarsest spacing of the lattice on which a closing finds the offset surface; half the radius within these bounds."""
@@ -52,7 +52,12 @@ class Body:
     def distance(self, points: np.ndarray) -> np.ndarray:
         """float64 [N]: signed distance to the finished surface, from the nearest sample and its tangent plane: the part of the
         way that runs along the plane, as far as samples can be apart, is not counted."""
-        return np.concatenate([self._distance(points[some]) for some in self.union.chunks(len(points))])
+        return self.planes(points)[0]
+
+    def planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`distance`, and its gradient float64 [N, 3] of length 1."""
+        parts = [self._planes(points[some]) for some in self.union.chunks(len(points))]
+        return np.concatenate([values for values, _ in parts]), np.concatenate([normals for _, normals in parts])
 
     @property
     def uncertainty(self) -> float:
@@ -60,13 +65,19 @@ class Body:
         of what it would at a place as far from all samples as can be."""
         return (COVERING * self.step) ** 2 / (4 * (self.radius + float(self.union.growth.min())))
 
-    def _distance(self, points: np.ndarray) -> np.ndarray:
+    def _planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shortest, sample = self.samples.query(points, self.radius + NEAR)
-        along = np.einsum("ni,ni->n", self.samples.places[sample] - points, self.normals[sample])
+        way, normals = self.samples.places[sample] - points, self.normals[sample]
+        along = np.einsum("ni,ni->n", way, normals)
         beside = np.clip(shortest**2 - along**2, 0, (COVERING * self.step) ** 2)
         # next to the offset surface the plane tells the side, further off the lattice does
         within = np.where(shortest < self.step, along > 0, ~self._reachable(points))
-        return self.radius + np.where(within, -1, 1) * np.sqrt(np.maximum(shortest**2 - beside, 0))
+        # of the way along the plane what is longer than samples can be apart turns the gradient
+        run = way - along[:, None] * normals
+        length = np.linalg.norm(run, axis=1)
+        run *= (1 - np.minimum(COVERING * self.step / np.maximum(length, VANISHING), 1))[:, None]
+        gradients = unit(np.where(within, 1, -1)[:, None] * (along[:, None] * normals + run))
+        return self.radius + np.where(within, -1, 1) * np.sqrt(np.maximum(shortest**2 - beside, 0)), gradients
 
     def _reachable(self, points: np.ndarray) -> np.ndarray:
         """bool [N]: whether the lattice point nearest to each of points [N, 3] can be reached from outside."""

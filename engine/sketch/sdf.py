@@ -14,6 +14,7 @@ So the closing only ever adds: every stroke and every shell is inside of the res
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -33,36 +34,65 @@ LEAN_NEIGHBOURS = 24
 
 
 def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
-    """Signed distance of a sketch at any points: float32 [N], negative inside.
+    """Signed distance of a sketch at any points: float32 [N], negative inside. `SketchField` for a single question."""
+    return SketchField.of(mesh, thickness, closing, cancelled).distance(points)
 
-    mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored
-    points     [N, 3], engine space
-    thickness  half the thickness given to ribbons, and the least radius of thin tubes
-    closing    radius: gaps up to twice as wide (and up to a step of LATTICE_STEP more) are closed, cavities filled; 0 for neither
-    cancelled  asked between strokes and every few thousand points; engine.errors.Cancelled is raised when it says so
+
+@dataclass(frozen=True)
+class SketchField:
+    """A sketch as a signed distance that can be asked at any points: union, the strokes with their shells; body, their closing.
 
     The gradient near the surface has length 1 except at creases; deep inside overlapping strokes the depth is that of one of them,
-    at most the true one. Raises InputError where no face has an area.
+    at most the true one.
     """
-    points = np.ascontiguousarray(points, dtype=np.float64)
-    ask = cancelled or (lambda: False)
-    strokes = split_strokes(mesh.vertices, mesh.faces, ask)
-    if not strokes:
-        raise InputError(
-            "sketch_no_area",
-            f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
-            "Check that the object has faces and is not scaled to zero.",
-        )
-    sheets = sheets_of(strokes, thickness, ask)
-    if closing <= 0:
-        return StrokeUnion(strokes, sheets, thickness, ask).distance(points, NEAR)[0].astype(np.float32)
-    if len(sheets.triangles) and thickness > 0:
-        upright = StrokeUnion(strokes, sheets, thickness, ask)
-        sheets = leaning(sheets, Body.of(upright, closing, coarse=True), thickness)
-    union = StrokeUnion(strokes, sheets, thickness, ask)
-    body = Body.of(union, closing)
-    # where the closing adds nothing, the strokes' own exact distance counts
-    return np.minimum(body.distance(points) + body.uncertainty, union.distance(points, NEAR)[0]).astype(np.float32)
+
+    union: StrokeUnion
+    body: Body | None
+
+    @classmethod
+    def of(cls, mesh: Mesh, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None) -> SketchField:
+        """mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored
+        thickness  half the thickness given to ribbons, and the least radius of thin tubes
+        closing    radius: gaps up to twice as wide (and up to a step of LATTICE_STEP more) are closed, cavities filled; 0 for neither
+        cancelled  asked between strokes and every few thousand points; engine.errors.Cancelled is raised when it says so
+
+        Raises InputError where no face has an area.
+        """
+        ask = cancelled or (lambda: False)
+        strokes = split_strokes(mesh.vertices, mesh.faces, ask)
+        if not strokes:
+            raise InputError(
+                "sketch_no_area",
+                f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
+                "Check that the object has faces and is not scaled to zero.",
+            )
+        sheets = sheets_of(strokes, thickness, ask)
+        if closing <= 0:
+            return cls(StrokeUnion(strokes, sheets, thickness, ask), None)
+        if len(sheets.triangles) and thickness > 0:
+            upright = StrokeUnion(strokes, sheets, thickness, ask)
+            sheets = leaning(sheets, Body.of(upright, closing, coarse=True), thickness)
+        union = StrokeUnion(strokes, sheets, thickness, ask)
+        return cls(union, Body.of(union, closing))
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """float32 [N]: signed distance at points [N, 3], engine space; negative inside."""
+        return self.planes(points)[0]
+
+    def planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`distance`, and its gradient float32 [N, 3] where that is known (outward, of length 1), zero elsewhere.
+
+        What is seen of the surface from a point is the plane of all x with distance + gradient . (x - point) = 0: so crisp edges are
+        known between samples.
+        """
+        points = np.ascontiguousarray(points, dtype=np.float64)
+        values, gradients = self.union.planes(points, NEAR)
+        if self.body is not None:
+            # where the closing adds nothing, the strokes' own exact distance counts
+            closed, normals = self.body.planes(points)
+            added = closed + self.body.uncertainty < values
+            values, gradients = np.where(added, closed + self.body.uncertainty, values), np.where(added[:, None], normals, gradients)
+        return values.astype(np.float32), gradients.astype(np.float32)
 
 
 def sheets_of(strokes: list[Stroke], thickness: float, ask: Callable[[], bool] = lambda: False) -> Sheets:

@@ -30,6 +30,9 @@ GROWTH_STEP = 1 / 8
 CHUNK = 20_000
 """Points that are measured between two questions whether the user wants to stop."""
 
+VANISHING = 1e-7
+"""A place nearer to a surface than this (engine units) is on it: no direction leads away from it."""
+
 Ask = Callable[[], bool]
 
 
@@ -96,10 +99,20 @@ class StrokeUnion:
     def distance(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
         """float64 [N]: signed distance at points [N, 3], exact where it is below `near` and not deep inside; and float64 [N, 3]:
         the nearest places on the strokes."""
+        return self._measured(points, near)[:2]
+
+    def planes(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
+        """The signed distance of `distance`, and its gradient float64 [N, 3] of length 1; zero on a surface that does not grow, where
+        the direction is lost."""
+        values, nearest, sunk = self._measured(points, near)
+        away = np.where(sunk, -1, 1)[:, None] * (points - nearest)
+        return values, unit(away)
+
+    def _measured(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`distance`, and bool [N]: which points a stroke encloses, so that the distance is one from within."""
         parts = [self._outside(points[some], near) for some in self.chunks(len(points))]
         values, nearest, close = (np.concatenate(column) for column in zip(*parts, strict=True))
-        self._sink(points, values, nearest, close)
-        return values, nearest
+        return values, nearest, self._sink(points, values, nearest, close)
 
     def chunks(self, count: int) -> Iterator[slice]:
         """Slices of CHUNK of count points, at least one; Cancelled is raised between them where the user wants to stop."""
@@ -129,10 +142,11 @@ class StrokeUnion:
         values[exact] = best[exact]
         return values, nearest, exact
 
-    def _sink(self, points: np.ndarray, values: np.ndarray, nearest: np.ndarray, close: np.ndarray) -> None:
-        """Make values [N] negative where a stroke encloses the point, as deep as it is in the stroke where it is deepest."""
+    def _sink(self, points: np.ndarray, values: np.ndarray, nearest: np.ndarray, close: np.ndarray) -> np.ndarray:
+        """Make values [N] negative where a stroke encloses the point, as deep as it is in the stroke where it is deepest; bool [N]: where
+        that was done."""
         boxes = Boxes(points)
-        unsigned = np.zeros(len(points), dtype=bool)
+        unsigned, sunk = np.zeros(len(points), dtype=bool), np.zeros(len(points), dtype=bool)
         for stroke, grown in zip(self.solids, self.solid_growth, strict=True):
             self.listen()
             within = boxes.between(stroke.low, stroke.high)
@@ -142,8 +156,16 @@ class StrokeUnion:
             depth, places = stroke.surface.closest(points[near])
             deeper = -depth - grown < values[near]
             values[near[deeper]], nearest[near[deeper]] = -depth[deeper] - grown, places[deeper]
+            sunk[near[deeper]] = True
         far = unsigned & ~close
         values[far] = -np.abs(values[far])
+        return sunk | far
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors float64 [N, 3] at length 1, those shorter than VANISHING as zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > VANISHING, vectors / np.maximum(length, VANISHING), 0.0)
 
 
 class Boxes:
