@@ -105,7 +105,9 @@ class TextFeatures:
         tokenizer: CLIPTokenizer,
         device: torch.device | str = "cpu",
         capacity: int = 60_000,
+        bf16: bool = False,
     ) -> None:
+        self.bf16 = bf16
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.device = device
@@ -119,7 +121,9 @@ class TextFeatures:
         fresh = [caption for caption in dict.fromkeys(captions) if caption not in found]
         if fresh:
             ids = tokenize(self.tokenizer, fresh, self.device)
-            found.update(zip(fresh, text_features(self.model, ids).half(), strict=True))
+            with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bf16):
+                features = text_features(self.model, ids)
+            found.update(zip(fresh, features.half(), strict=True))
             if len(self._known) < self.capacity:
                 self._known.update((caption, found[caption].clone()) for caption in fresh)
         return torch.stack([found[caption] for caption in captions]).float()
@@ -192,12 +196,20 @@ class Trainer:
         self.lock = threading.Lock()
 
     def replica(self) -> UNet2DConditionModel:
-        """The network once more: the same weights in memory, gradients of its own."""
+        """The network once more, with gradients of its own; in bfloat16 a copy that `refresh` brings up to date, else the same memory."""
         twin = type(self.unet).from_config(self.unet.config)
         twin = twin.to(self.settings.device).train()
+        if self.settings.bf16:
+            return twin.to(torch.bfloat16, memory_format=torch.channels_last)
         for own, shared in zip(twin.parameters(), self.unet.parameters(), strict=True):
             own.data = shared.data
         return twin
+
+    @torch.no_grad()
+    def refresh(self, twin: UNet2DConditionModel) -> None:
+        """Give a replica the present weights."""
+        if self.settings.bf16:
+            torch._foreach_copy_(list(twin.parameters()), list(self.unet.parameters()))
 
     def loss(
         self,
@@ -213,14 +225,13 @@ class Trainer:
         noise = torch.randn(latents.shape, generator=generator, device=device)
         signal = kept[:, None, None, None]
         noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.bf16):
-            predicted = self.predict(unet, noised, timesteps, features)
+        predicted = self.predict(unet, noised.to(unet.dtype), timesteps, features)
         error = (predicted.float() - latents).square().mean((1, 2, 3))
         return (loss_weight(kept) * error).mean()
 
     def predict(self, unet: UNet2DConditionModel, noised: torch.Tensor, timesteps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """What the network takes for clean latents."""
-        return unet(noised, timesteps, encoder_hidden_states=features).sample
+        return unet(noised, timesteps, encoder_hidden_states=features.to(noised.dtype)).sample
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
         """One optimizer step with the gradients of `source`; the caller holds the lock."""
@@ -228,7 +239,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for target, given in zip(self.unet.parameters(), source.parameters(), strict=True):
-            target.grad, given.grad = given.grad, None
+            target.grad, given.grad = None if given.grad is None else given.grad.to(target.dtype), None
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
         self._update_average()
@@ -311,6 +322,7 @@ class Worker(threading.Thread):
         trainer = self.trainer
         unet = trainer.replica()
         while not self.stop.is_set():
+            trainer.refresh(unet)
             latents, features = self.source.draw()
             loss = trainer.loss(unet, latents, features, self.generator)
             loss.backward()

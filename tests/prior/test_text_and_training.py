@@ -31,7 +31,7 @@ def tokenizer(records, tmp_path_factory):
 
 def make_trainer(**settings) -> training.Trainer:
     torch.manual_seed(0)
-    chosen = training.TrainingSettings(batch=4, warm_up_steps=5, bf16=False, **settings)
+    chosen = training.TrainingSettings(**{"batch": 4, "warm_up_steps": 5, "bf16": False, **settings})
     return training.Trainer(make_unet(SMALL), chosen)
 
 
@@ -136,8 +136,18 @@ def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, to
     for old, new in zip(before, trainer.unet.parameters(), strict=True):
         assert torch.isfinite(new).all()
         assert not torch.equal(old, new)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_replica_has_the_present_weights(bf16):
+    trainer = make_trainer(steps=1, bf16=bf16)
     twin = trainer.replica()
-    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(twin.parameters(), trainer.unet.parameters(), strict=True))
+    with torch.no_grad():
+        next(trainer.unet.parameters()).add_(1)
+    trainer.refresh(twin)
+    for own, shared in zip(twin.parameters(), trainer.unet.parameters(), strict=True):
+        assert torch.equal(own, shared.to(own.dtype))
+        assert own.dtype == (torch.bfloat16 if bf16 else torch.float32) and shared.dtype == torch.float32
 
 
 @pytest.mark.slow

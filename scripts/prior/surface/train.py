@@ -41,7 +41,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=4e-4)
     parser.add_argument("--workers", type=int, default=2, help="gradients side by side, by thread")
-    parser.add_argument("--text-steps", type=int, default=800, help="pretraining of the text model")
+    parser.add_argument("--text-steps", type=int, default=6000, help="pretraining of the text model")
+    parser.add_argument("--init", type=Path, help="an exported prior whose weights the run begins with")
     parser.add_argument("--sheet-minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -65,14 +66,31 @@ def prepare_text(arguments: argparse.Namespace) -> tuple[CLIPTextModel, CLIPToke
     words = wording.all_words(wording.as_records(descriptions, backgrounds), descriptions)
     tokenizer = write_tokenizer(words, folder / "tokenizer")
     model = make_text_model(tokenizer, TEXT_WIDTH, TEXT_LAYERS)
+    if arguments.init:
+        take_text(model, tokenizer, arguments.init)
     report(f"text model {parameter_count(model) / 1e6:.2f} M, {len(tokenizer)} tokens, {len(words)} words")
-    whole, parts = wording.pretrain(
-        model, tokenizer, descriptions, backgrounds, steps=arguments.text_steps, seed=arguments.seed, report=report
+    bf16 = fast_dtype(torch.device("cpu")) != torch.float32
+    whole, pooled, words_right = wording.pretrain(
+        model, tokenizer, descriptions, backgrounds, steps=arguments.text_steps, seed=arguments.seed, bf16=bf16, report=report
     )
-    report(f"text model reads {whole:.1%} of captions and {parts:.1%} of parts right")
+    report(f"text model reads {whole:.1%} of captions right, {pooled:.1%} of parts from all words and {words_right:.1%} from their own")
     model.save_pretrained(folder)
     (folder / "words.json").write_text(json.dumps(words), "utf-8")
     return model, tokenizer
+
+
+@torch.no_grad()
+def take_text(model: CLIPTextModel, tokenizer: CLIPTokenizer, prior: Path) -> None:
+    """Begin a text model with an exported prior's: all its layers, and of its words those that both know."""
+    before = CLIPTextModel.from_pretrained(prior / "text_encoder", local_files_only=True, dtype=torch.float32)
+    known = CLIPTokenizer.from_pretrained(prior / "tokenizer", local_files_only=True).get_vocab()
+    embedding = model.get_input_embeddings().weight.clone()
+    for token, row in tokenizer.get_vocab().items():
+        if token in known:
+            embedding[row] = before.get_input_embeddings().weight[known[token]]
+    layers = {name: value for name, value in before.state_dict().items() if "token_embedding" not in name}
+    model.load_state_dict(layers, strict=False)
+    model.get_input_embeddings().weight.copy_(embedding)
 
 
 def keep_fresh(views: list[dataset.View], folders: list[Path], kinds: frozenset[str], stop: threading.Event) -> None:
@@ -105,12 +123,15 @@ def main(arguments: list[str] | None = None) -> None:
         ema_decay=0.998,
     )
     torch.manual_seed(parsed.seed)
-    trainer = SurfaceTrainer(SurfaceUNet(text_width=TEXT_WIDTH).to(memory_format=torch.channels_last), settings)
+    unet = SurfaceUNet(text_width=TEXT_WIDTH)
+    if parsed.init:
+        unet = SurfaceUNet.from_pretrained(parsed.init / "unet", local_files_only=True, torch_dtype=torch.float32)
+    trainer = SurfaceTrainer(unet.to(memory_format=torch.channels_last), settings)
     report(f"picture network {parameter_count(trainer.unet) / 1e6:.1f} M, {'bfloat16' if settings.bf16 else 'float32'}")
     if trainer.load(parsed.out):
         report(f"going on from step {trainer.progress.step}")
     (parsed.out / "settings.json").write_text(json.dumps(asdict(settings), indent=2), "utf-8")
-    texts = training.TextFeatures(text, tokenizer, parsed.device)
+    texts = training.TextFeatures(text, tokenizer, parsed.device, bf16=settings.bf16)
     sources = [dataset.SurfaceSource(views, texts, settings, (trainer.progress.step, worker)) for worker in range(settings.workers)]
     stop = threading.Event()
     refresh = threading.Thread(target=keep_fresh, args=(views, parsed.data, kinds, stop), daemon=True)

@@ -28,7 +28,7 @@ class SurfaceTrainer(Trainer):
     def predict(self, unet: SurfaceUNet, noised: Tensor, timesteps: Tensor, features: tuple[Tensor, Tensor]) -> Tensor:
         """The clean pictures."""
         states, control = features
-        return unet(noised, timesteps, states, control)
+        return unet(noised, timesteps, states.to(noised.dtype), control.to(noised.dtype))
 
 
 @torch.no_grad()

@@ -35,6 +35,7 @@ EMPTY_SHARE = 0.05
 RECOLOURED_SHARE = 0.5
 PART_WEIGHT = 0.5
 CLOSE_UP = "close up"
+REPORT_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,33 @@ def as_records(descriptions: list[Description], backgrounds: list[str]) -> list[
 
 
 class PartHeads(nn.Module):
-    """Linear read-outs of text features [B, width]: everything of `AttributeHeads`, and the look of every part."""
+    """Linear read-outs of text features [B, L, width]: of their mean everything of `AttributeHeads` and the look of every part, and of
+    the word that names a part its look: the picture network's places attend to words."""
 
-    def __init__(self, names: AttributeNames, parts: tuple[str, ...], width: int) -> None:
+    def __init__(self, names: AttributeNames, parts: tuple[str, ...], tokenizer: CLIPTokenizer, width: int) -> None:
         super().__init__()
         self.rest = AttributeHeads(names, width)
         self.parts = nn.Linear(width, len(parts) * len(LOOKS))
+        self.word = nn.Linear(width, len(LOOKS))
+        last_tokens = [tokenizer(name, add_special_tokens=False).input_ids[-1] for name in parts]
+        self.register_buffer("tokens", torch.tensor(last_tokens))
 
     def part_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """[B, P, len(LOOKS)]."""
-        return self.parts(features).unflatten(1, (-1, len(LOOKS)))
+        """[B, P, len(LOOKS)] of features [B, L, width]."""
+        return self.parts(features.mean(1)).unflatten(1, (-1, len(LOOKS)))
 
-    def loss(self, features: torch.Tensor, targets: AttributeTargets, looks: torch.Tensor) -> torch.Tensor:
+    def word_logits(self, features: torch.Tensor, ids: torch.Tensor, looks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[N, len(LOOKS)] at the words of the N told parts, and their looks int64 [N]; ids int64 [B, L], looks int64 [B, P]."""
+        places = ids[:, :, None] == self.tokens  # [B, L, P]
+        row, part = ((looks > 0) & places.any(1)).nonzero(as_tuple=True)
+        last = ids.shape[1] - 1 - places.flip(1).int().argmax(1)
+        return self.word(features[row, last[row, part]]), looks[row, part]
+
+    def loss(self, features: torch.Tensor, ids: torch.Tensor, targets: AttributeTargets, looks: torch.Tensor) -> torch.Tensor:
         """A scalar; looks int64 [B, P] are indices into LOOKS."""
         per_part = functional.cross_entropy(self.part_logits(features).flatten(0, 1), looks.flatten(), reduction="sum")
-        return self.rest.loss(features, targets) + PART_WEIGHT * per_part / len(features)
+        at_words = functional.cross_entropy(*self.word_logits(features, ids, looks), reduction="sum")
+        return self.rest.loss(features.mean(1), targets) + (PART_WEIGHT * per_part + at_words) / len(features)
 
 
 def _recoloured(description: Description, rng: np.random.Generator) -> Description:
@@ -173,28 +186,33 @@ def pretrain(
     steps: int,
     seed: int,
     batch: int = 64,
+    bf16: bool = False,
     report: Callable[[str], None] = print,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Train the text model in place on captions alone.
 
-    Returns the share of fresh captions whose kind, background and view are all read off right, and the share of told parts whose look is.
+    Returns the share of fresh captions whose kind, background and view are all read off right, and the share of told parts whose look
+    is: from the pooled features, and from the word that names the part.
     """
     rng = np.random.default_rng(seed)
     names = attribute_names(as_records(descriptions, backgrounds))
     parts = tuple(sorted({name for one in descriptions for name in one.looks}))
-    heads = PartHeads(names, parts, model.config.hidden_size)
+    heads = PartHeads(names, parts, tokenizer, model.config.hidden_size)
     parameters = [*model.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=max(steps, 2))
     for step in range(1, steps + 1):
         captions, targets, looks = draw_batch(descriptions, names, parts, batch, rng)
-        loss = heads.loss(text_features(model, tokenize(tokenizer, captions)).mean(1), targets, looks)
+        ids = tokenize(tokenizer, captions)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            features = text_features(model, ids)
+        loss = heads.loss(features.float(), ids, targets, looks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        if step % 50 == 0 or step == steps:
+        if step % REPORT_EVERY == 0 or step == steps:
             report(f"text step {step}/{steps} loss {loss.item():.3f}")
     return _accuracy(model, tokenizer, heads, draw_batch(descriptions, names, parts, 256, rng))
 
@@ -202,12 +220,15 @@ def pretrain(
 @torch.no_grad()
 def _accuracy(
     model: CLIPTextModel, tokenizer: CLIPTokenizer, heads: PartHeads, drawn: tuple[list[str], AttributeTargets, torch.Tensor]
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     captions, targets, looks = drawn
-    features = text_features(model, tokenize(tokenizer, captions)).mean(1)
-    right = heads.rest.kind(features).argmax(1) == targets.kind
-    right &= heads.rest.background(features).argmax(1) == targets.background
-    right &= heads.rest.view(features).argmax(1) == targets.view
+    ids = tokenize(tokenizer, captions)
+    features = text_features(model, ids)
+    pooled = features.mean(1)
+    right = heads.rest.kind(pooled).argmax(1) == targets.kind
+    right &= heads.rest.background(pooled).argmax(1) == targets.background
+    right &= heads.rest.view(pooled).argmax(1) == targets.view
     told = looks > 0
     parts_right = heads.part_logits(features).argmax(2)[told] == looks[told]
-    return right.float().mean().item(), parts_right.float().mean().item()
+    logits, wanted = heads.word_logits(features, ids, looks)
+    return tuple(share.float().mean().item() for share in (right, parts_right, logits.argmax(1) == wanted))
