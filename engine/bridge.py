@@ -1,9 +1,11 @@
 """The finishing stage: a bridge that all views cross together, and colours fitted to where they arrive.
 
 The paper's full bridge (arXiv 2406.09417, section 3) takes an image from y_src to y_tgt: inverted along the probability-flow ODE under
-the one, decoded under the other. Here the images are views of one surface. At several steps of the way back their clean estimates are
-brought to agree on the surface (`engine.render.fusing`), so that what arrives is one texture seen from many sides; then the colour field
-is fitted to it. First whole views, then close-ups, which set out from less noise.
+the one, decoded under the other. (A network that predicts the picture cannot be inverted well: close to it the noise that it implies is
+its own error divided by almost nothing. Then noise is added instead, other noise in each view, so that what it leaves behind averages
+out.) Here the images are views of one surface. At several steps of the way back their clean estimates are brought to agree on the
+surface (`engine.render.fusing`), so that what arrives is one texture seen from many sides; then the colour field is fitted to it. First
+whole views, then close-ups, which set out from less noise.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.camera import Cameras, orbit, view_words
 from engine.diffusion.prior import Conditions, ControlledPrior
@@ -41,13 +44,17 @@ LESS_NOISE = 0.7
 """Where close-ups set out, as a share of where whole views do."""
 FUSED_UNTIL = 0.75
 """Share of the way back over which the estimates are brought to agree: in every second step of it, and at its end."""
+LEAST_TRUST = 0.1
+"""Of a pixel at the silhouette, where a small network lets the background run into the surface."""
 FIT_STEPS = 60
+BACKDROP = BACKGROUNDS[1]
+"""Grey: what of it runs into the surface is seen least."""
 
 
 def planned_steps(numbers: Hyperparameters, phase: int) -> int:
     """What a phase tells of as steps: estimates of as many views as a step of the stages has, and steps of the fit."""
-    views = numbers.finish_views * (CLOSE_UPS if phase else 1)
-    return 2 * numbers.finish_steps * math.ceil(views / numbers.views) + FIT_STEPS
+    views, ways = numbers.finish_views * (CLOSE_UPS if phase else 1), 1 if numbers.finish_start == "noised" else 2
+    return ways * numbers.finish_steps * math.ceil(views / numbers.views) + FIT_STEPS
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,41 @@ class Targets:
     points: Tensor
     colours: Tensor
     weights: Tensor
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What views under a light from the camera are made of.
+
+    shade   [B, 1, S, S], what the light does to linear colours
+    mask    [B, 1, S, S], the covered share of a pixel
+    trust   [B, 1, S, S] in 0..1, what a pixel says of the surface: less where the background shines through or is next to it
+    behind  [3, 1, 1], the background's linear colour
+    """
+
+    seen: SeenSurface
+    shade: Tensor
+    mask: Tensor
+    trust: Tensor
+    behind: Tensor
+
+    @classmethod
+    def of(cls, seen: SeenSurface, mask: Tensor, behind: Tensor) -> Layers:
+        """Of views with a covered share before an sRGB background [3]."""
+        direction = functional.normalize(seen.cameras.eye, dim=1)[:, None, None].to(seen.normals)
+        shade = (AMBIENT + (1 - AMBIENT) * (seen.normals * direction).sum(-1).clamp(min=0))[:, None]
+        inside = -functional.max_pool2d(-mask, 3, stride=1, padding=1)
+        trust = (LEAST_TRUST + (1 - LEAST_TRUST) * inside) * mask * seen.covered[:, None]
+        return cls(seen, shade, mask, trust, srgb_to_linear(behind)[:, None, None])
+
+    def unlit(self, pictures: Tensor) -> Tensor:
+        """The sRGB colours that show so under the light and before the background."""
+        own = (srgb_to_linear(pictures) - (1 - self.mask) * self.behind) / self.mask.clamp(min=LEAST_TRUST)
+        return linear_to_srgb((own / self.shade).clamp(0, 1))
+
+    def lit(self, albedo: Tensor) -> Tensor:
+        """The reverse of `unlit`."""
+        return linear_to_srgb((srgb_to_linear(albedo) * self.shade * self.mask + (1 - self.mask) * self.behind).clamp(0, 1))
 
 
 class SurfaceBridge:
@@ -121,69 +163,56 @@ class SurfaceBridge:
 
     @torch.no_grad()
     def cross(self, cameras: Cameras, phase: int, tick: Callable[[], None]) -> tuple[Targets, Tensor]:
-        """The views inverted under y_src and decoded under y_tgt together: what their places arrived at, and the pictures."""
+        """The views carried towards noise and decoded under y_tgt together: what their places arrived at, and the pictures."""
         prior, numbers = self.job.prior, self.numbers
-        seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, prior.image_size)
-        shade = self._shade(seen)
-        background = BACKGROUNDS[0]
-        source, target, pictures = self._conditions(cameras, background.words + (", close up" if phase else ""))
-        behind = torch.tensor(background.colour, device=pictures.device)[:, None, None]
+        source, target, pictures, layers = self._look(cameras, f"{BACKDROP.words}{', close up' if phase else ''}")
         last = max(round(numbers.finish_noise * (LESS_NOISE if phase else 1.0) * len(prior.schedule)) - 1, 1)
         times = time_grid(prior, numbers.finish_steps, last)
-        clean = prior.encode(pictures)
-        x = levels(prior, times[0], clean)[0] * clean
-        for t, after in pairwise(times):
-            x = self._moved(x, self._noise(source, x, t, tick), t, after)
+        x = self._set_out(prior.encode(pictures), source, times, tick)
+        albedo = agreed = pictures
         back = times[::-1]
         for step, (t, after) in enumerate(pairwise(back)):
             noise = self._noise(target, x, t, tick)
-            clean = prior.schedule.clean_estimate(x, noise, torch.full((len(x),), t, device=x.device))
-            arrived = after == back[-1]
-            if arrived or (step % 2 == 0 and step < FUSED_UNTIL * (len(back) - 1)):
+            if after == back[-1] or (step % 2 == 0 and step < FUSED_UNTIL * (len(back) - 1)):
+                clean = prior.schedule.clean_estimate(x, noise, torch.full((len(x),), t, device=x.device))
                 shown = prior.decode(clean)
-                albedo = fuse_views(self._unshaded(shown, shade), seen)
-                agreed = torch.where(seen.covered[:, None], linear_to_srgb(srgb_to_linear(albedo) * shade), behind)
+                albedo = fuse_views(layers.unlit(shown), layers.seen, layers.trust)
+                agreed = layers.lit(albedo)
                 clean = clean + prior.encode(agreed) - prior.encode(shown)  # an autoencoder's own losses cancel
                 alpha, sigma = levels(prior, t, x)
                 noise = (x - alpha * clean) / sigma
             x = self._moved(x, noise, t, after)
-        weights = seen.facing()[seen.covered]
+        seen = layers.seen
+        weights = (seen.facing() * layers.trust[:, 0])[seen.covered]
         return Targets(seen.points[seen.covered], albedo.permute(0, 2, 3, 1)[seen.covered], weights), agreed
 
-    def _conditions(self, cameras: Cameras, words: str) -> tuple[Conditions, Conditions, Tensor]:
-        """(y_src, y_tgt, the views as they are, sRGB [B, 3, S, S]); both under one control where the prior looks at one."""
-        job = self.job
-        control, pictures = None, self._rendered(cameras)
-        if isinstance(job.prior, ControlledPrior):
-            views = render_views(
-                job.rasterizer, self.vertices, self.faces, cameras, job.prior.image_size, None, supersample=2, want=SURFACE_CHANNELS
-            )
-            control = control_of(views, cameras)
+    def _set_out(self, clean: Tensor, source: Conditions, times: list[int], tick: Callable[[], None]) -> Tensor:
+        """The clean latents carried to the last of the times: by noise of their own, or inverted under y_src."""
+        prior = self.job.prior
+        if self.numbers.finish_start == "noised":
+            alpha, sigma = levels(prior, times[-1], clean)
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(self.seed + len(clean)), dtype=clean.dtype)
+            return alpha * clean + sigma * noise.to(clean.device)
+        x = levels(prior, times[0], clean)[0] * clean
+        for t, after in pairwise(times):
+            x = self._moved(x, self._noise(source, x, t, tick), t, after)
+        return x
+
+    def _look(self, cameras: Cameras, words: str) -> tuple[Conditions, Conditions, Tensor, Layers]:
+        """(y_src, y_tgt, the views as they are under a light from the camera, what they are made of); one control for both prompts."""
+        job, size = self.job, self.job.prior.image_size
+        light = Light(functional.normalize(cameras.eye, dim=1), AMBIENT)
+        behind = torch.tensor(BACKDROP.colour, device=cameras.device)
+        views = render_views(
+            job.rasterizer, self.vertices, self.faces, cameras, size, job.subject.colour, light, behind.expand(len(cameras), 3),
+            supersample=2, want=("rgb", *SURFACE_CHANNELS),
+        )  # fmt: skip
+        control = control_of(views, cameras) if isinstance(job.prior, ControlledPrior) else None
         said = [f", {words}, {view}" for view in view_words(cameras)]
         source = job.prior.embed([job.prompts.source_for(one) for one in said], cameras)
         target = job.prior.embed([job.prompts.target_for(one) for one in said], cameras)
-        return source.under(control), target.under(control), pictures
-
-    def _rendered(self, cameras: Cameras) -> Tensor:
-        """The subject under a light from the camera, sRGB [B, 3, S, S]."""
-        job = self.job
-        light = Light(torch.nn.functional.normalize(cameras.eye, dim=1), AMBIENT)
-        behind = torch.tensor(BACKGROUNDS[0].colour, device=cameras.device).expand(len(cameras), 3)
-        size, colour = job.prior.image_size, job.subject.colour
-        return render_views(
-            job.rasterizer, self.vertices, self.faces, cameras, size, colour, light, behind, supersample=2, want=("rgb",)
-        ).rgb
-
-    @staticmethod
-    def _shade(seen: SeenSurface) -> Tensor:
-        """What that light does to linear colours, [B, 1, S, S]."""
-        direction = torch.nn.functional.normalize(seen.cameras.eye, dim=1)[:, None, None].to(seen.normals)
-        return (AMBIENT + (1 - AMBIENT) * (seen.normals * direction).sum(-1).clamp(min=0))[:, None]
-
-    @staticmethod
-    def _unshaded(pictures: Tensor, shade: Tensor) -> Tensor:
-        """The colours that show so under the light, sRGB in 0..1."""
-        return linear_to_srgb((srgb_to_linear(pictures) / shade).clamp(0, 1))
+        seen = see_surface(job.rasterizer, self.vertices, self.faces, cameras, size)
+        return source.under(control), target.under(control), views.rgb, Layers.of(seen, views.mask, behind)
 
     def _noise(self, conditions: Conditions, x: Tensor, t: int, tick: Callable[[], None]) -> Tensor:
         """The noise estimate for all views, as many at a time as a step of the stages has."""

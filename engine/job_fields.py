@@ -53,6 +53,11 @@ VIEW_SAMPLINGS = (
     Choice("antipodal", "Antipodal", "In pairs that face each other, high and low, near and far"),
 )
 
+FINISH_STARTS = (
+    Choice("noised", "Noised", "Noise is added, other noise in each view"),
+    Choice("inverted", "Inverted", "Inverted under the source prompt; for models that predict noise or velocity"),
+)
+
 FACES = Spec("Faces", "Largest number of triangles of the result", 50, 5_000_000, Unit.TRIANGLES, section=OUTPUT)
 TEXTURE_SIZE = Spec("Texture Size", "Width and height of the texture", 16, 8192, Unit.TEXELS, offered=(256, 512, 1024, 2048, 4096, 8192),
                     section=OUTPUT)  # fmt: skip
@@ -97,6 +102,9 @@ class Hyperparameters:
             STAGES,
         ),
     ] = 0
+    finish_start: Annotated[
+        str, Spec("Finishing Start", "How views set out on the finishing bridge", choices=FINISH_STARTS, doors=Door.WIRE)
+    ] = "noised"
     finish_views: Annotated[int, _number("Finishing Views", "Whole views that cross the finishing bridge together", 1, 256)] = 12
     finish_noise: Annotated[
         float, _number("Finishing Noise", "How far towards noise the finishing bridge goes: more changes more", 0.02, 1, Unit.SHARE)

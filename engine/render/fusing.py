@@ -50,12 +50,16 @@ def see_surface(rasterizer: Rasterizer, vertices: Tensor, faces: Tensor, cameras
 
 
 @torch.no_grad()
-def fuse_views(pictures: Tensor, seen: SeenSurface) -> Tensor:
-    """Pictures [B, C, S, S] whose covered pixels are the mean over all views that see the place, weighed by how squarely they see it."""
-    own_weight = seen.facing().square() + LEAST_WEIGHT
+def fuse_views(pictures: Tensor, seen: SeenSurface, trust: Tensor | None = None) -> Tensor:
+    """Pictures [B, C, S, S] whose covered pixels are the mean over all views that see the place, weighed by how squarely they see it.
+
+    trust  [B, 1, S, S] in 0..1, what each pixel counts beside; None for 1
+    """
     covered = seen.covered[:, None].to(pictures)
+    trust = covered if trust is None else trust * covered
+    own_weight = (seen.facing().square() + LEAST_WEIGHT) * trust[:, 0].clamp(min=1e-3)
     depth = _distance(seen.cameras, seen.points)[:, None] * covered
-    layers = torch.cat([pictures * covered, covered, depth], dim=1)
+    layers = torch.cat([pictures * trust, trust, depth], dim=1)
     fused = pictures.clone()
     for view in range(len(pictures)):
         here = seen.covered[view]

@@ -19,7 +19,7 @@ from engine.render.control import geometry_control
 from engine.render.images import linear_to_srgb
 from engine.render.shading import Light, render_views
 from engine.sketch.sdf import sketch_sdf
-from engine.sketch.strokes import surface_samples
+from engine.surface_samples import sample_surface
 from engine.texture.artist import painted_points
 from scripts.prior.data import pairs
 from scripts.prior.data.coarse import coarse_sketch
@@ -34,8 +34,8 @@ SEED, REFERENCE_SEED = 912, 913
 """Of the generator; no prior was trained on either."""
 TOLD_PARTS = 2
 """Parts whose looks the prompt names."""
-SPACING = 0.015
-"""Between samples of the truth, engine units."""
+SAMPLES = 50_000
+"""Of the truth, evenly by area."""
 HIDDEN_DEPTH = 0.015
 VIEWS = 6
 ELEVATION, START = 20.0, 20.0
@@ -91,7 +91,8 @@ def asset(name: str) -> Asset:
     kind, parts, subject = pairs.build_subject(name)
     v, f, part = pairs.triangles(parts)
     local = Mesh(SceneNormalization.of_bounds(v).to_engine(v), f)
-    places, face = surface_samples(local.vertices, f, SPACING)
+    face, weights = sample_surface(local.corner_vertices(), SAMPLES)
+    places = np.einsum("nk,nkd->nd", weights, local.corner_vertices()[face])
     world = SceneNormalization.of_bounds(v).to_world(places)
     linear = albedo(parts, part[face], world, int(name.replace("_", "")))[0]
     colours = linear_to_srgb(torch.from_numpy(linear).clamp(0, 1)).numpy().astype(np.float32)

@@ -191,7 +191,8 @@ def compared(mesh: Mesh, pictures: Pictures, asset: Asset, truth: Pictures, sket
     added, lost = asset.tree.query(own)[0].mean(), KDTree(own).query(asset.shown)[0].mean()
     near, strayed = (added + lost) / 2 * percent, float(KDTree(drawn).query(own)[0].mean() * percent)
     seen = np.minimum(pictures.mask, truth.mask) > COVERED
-    cosine = (pictures.normal[seen] * truth.normal[seen]).sum(1).clip(-1, 1)
+    ours, theirs = (one.normal[seen] / np.linalg.norm(one.normal[seen], axis=1, keepdims=True).clip(1e-6) for one in (pictures, truth))
+    cosine = (ours * theirs).sum(1).clip(-1, 1)
     union = np.maximum(pictures.mask, truth.mask).sum()
     outline = float(np.minimum(pictures.mask, truth.mask).sum() / max(union, 1e-9))
     colour = np.linalg.norm(lab(pictures.albedo[seen]) - lab(truth.albedo[seen]), axis=1).mean()
