@@ -93,12 +93,16 @@ class Watch(threading.Thread):
             self._notes += 1
 
 
-def open_sketch(path: Path) -> list[bpy.types.Object]:
-    """Open the example's file and select its sketch."""
+def open_sketch(path: Path, grey: bool) -> list[bpy.types.Object]:
+    """Open the example's file and select its sketch; grey: without its materials and colours."""
     import bpy
 
     bpy.ops.wm.open_mainfile(filepath=str(path))
     sketches = [found for found in bpy.context.view_layer.objects if found.type == "MESH"]
+    for mesh in {found.data for found in sketches} if grey else ():
+        mesh.materials.clear()
+        for name in [layer.name for layer in mesh.color_attributes]:
+            mesh.color_attributes.remove(mesh.color_attributes[name])
     for found in bpy.context.view_layer.objects:
         found.select_set(found in sketches)
     bpy.context.view_layer.objects.active = sketches[0]
@@ -163,7 +167,7 @@ def refine(archive: Path, order: dict[str, Any], teller: Teller) -> int:
     teller.progress("starting Blender")
     package = install(archive)
     jobs = importlib.import_module(f"{package.__name__}.jobs")
-    sketches = open_sketch(Path(order["sketch"]))
+    sketches = open_sketch(Path(order["sketch"]), order["grey"])
     result, report = press_refine(order, jobs, teller)
     if result is None:
         teller.tell("failed", message=jobs.last.text, fix=jobs.last.fix)

@@ -1,10 +1,11 @@
 """The whole of Sketchbridge in one command: a sketch in Blender becomes a refined, textured model.
 
-    python3 scripts/demo.py [--example flower | --all] [--preset draft] [--model embedded] [--out out] [--blender PATH] [--setup-only]
+    python3 scripts/demo.py [--example NAME [--grey] | --all] [--preset draft] [--model embedded] [--out out] [--blender PATH]
 
 Sets up what is missing, builds the extension, installs it into a fresh user folder of Blender (the bpy module that fits this
 machine's Python, or an executable), opens the example, types its prompt and presses Refine. Writes NAME.blend, NAME.glb and NAME.png
-(before above, after below). Where no Blender can be had, the engine refines the example's mesh file by its own command line.
+(before above, after below). Unless told otherwise: the flower in its artist's colours, then the chair as a grey blockout, whose
+colours are all the prior's. Where no Blender can be had, the engine refines the example's mesh file by its own command line.
 Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.
 """
 
@@ -39,6 +40,11 @@ from scripts.setup.console import table as text_table
 SETTINGS = [table(JobSettings)[name] for name in ("preset", "model", "seed", "overrides")]
 """What the demo lets one choose of a job."""
 
+SHOWN = [("flower", False), ("chair", True)]
+"""The examples of a demo that is not told which, and whether without colours."""
+GREY = "-grey"
+"""After the name of what was refined without colours."""
+
 SILENCE_SECONDS = 300.0
 """Blender is taken for dead after this long without a sign."""
 CANCEL_SECONDS = 15.0
@@ -46,10 +52,11 @@ CANCEL_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Order:
-    """What one example's Blender has to do."""
+    """What one example's Blender has to do. `grey`: without the sketch's colours."""
 
     name: str
     sketch: Path
+    grey: bool
     prompt: str
     preset: str
     model: str
@@ -75,15 +82,16 @@ def orders(options: argparse.Namespace) -> list[Order]:
     import tomllib
 
     prompts: dict[str, str] = tomllib.loads((ROOT / "examples" / "prompts.toml").read_text(encoding="utf-8"))
-    names = list(prompts) if options.all else [options.example]
-    for name in names:
+    names = [(name, options.grey) for name in ([options.example] if options.example else prompts if options.all else [])] or SHOWN
+    for name, _ in names:
         if name not in prompts or not (ROOT / "examples" / f"{name}.blend").is_file():
             raise SetupError(f"There is no example '{name}'.", f"Choose one of {', '.join(prompts)}.")
     settings = shared_settings(options)
     return [
         Order(
-            name=name,
+            name=f"{name}{GREY}" if grey else name,
             sketch=ROOT / "examples" / f"{name}.blend",
+            grey=grey,
             prompt=options.prompt or prompts[name],
             preset=settings.preset,
             model=settings.model,
@@ -92,7 +100,7 @@ def orders(options: argparse.Namespace) -> list[Order]:
             overrides=json.dumps(settings.overrides),
             tile=options.tile,
         )
-        for name in names
+        for name, grey in names
     ]
 
 
@@ -157,6 +165,8 @@ def refine_without_blender(order: Order) -> Outcome:
     begun = time.monotonic()
     options = {"prompt": order.prompt, "preset": order.preset, "model": order.model, "seed": order.seed, "out": order.out}
     command = [str(ENGINE.python), "-m", "engine.cli", "refine", str(order.sketch.with_suffix(".glb"))]
+    if order.grey:
+        command = [str(ENGINE.python), "-m", "scripts.examples.blockouts", order.sketch.stem, "--suffix", GREY]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command += [word for name, value in json.loads(order.overrides).items() for word in ("--set", f"{name}={json.dumps(value)}")]
     with subprocess.Popen(command, cwd=ROOT, env=bootstrap.engine_surroundings(), stdin=subprocess.DEVNULL) as child:
@@ -280,8 +290,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--example", default="flower", metavar="NAME", help="of examples/ (default: flower)")
+    which.add_argument("--example", default="", metavar="NAME", help="of examples/ (default: the flower, then the grey chair)")
     which.add_argument("--all", action="store_true", help="every example, with a table at the end")
+    parser.add_argument("--grey", action="store_true", help="without the sketches' colours: all colour is the model's")
     parser.add_argument("--prompt", default="", help="instead of the example's own")
     add_options(parser, SETTINGS)
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="folder for the results (default: out)")

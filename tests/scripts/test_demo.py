@@ -34,6 +34,17 @@ def test_all_orders_every_example_with_its_own_prompt():
     assert json.loads(wanted[0].overrides) == {"stage1_steps": 5, "stage2_method": "sds"}
 
 
+def test_a_demo_that_is_not_told_which_shows_the_flower_and_a_grey_chair():
+    shown = demo.orders(options_of())
+    assert [(order.name, order.sketch.stem, order.grey) for order in shown] == [("flower", "flower", False), ("chair-grey", "chair", True)]
+    (own,) = demo.orders(options_of("--example", "mug", "--grey"))
+    assert (own.name, own.grey, own.prompt) == (
+        "mug-grey",
+        True,
+        next(o.prompt for o in demo.orders(options_of("--all")) if o.name == "mug"),
+    )
+
+
 def test_an_example_that_does_not_exist_is_answered_with_those_that_do():
     with pytest.raises(SetupError, match="flower"):
         demo.orders(options_of("--example", "dragon"))
@@ -84,7 +95,9 @@ def test_a_process_that_does_not_heed_the_interrupt_is_killed(monkeypatch):
 @needs_blender
 def test_the_whole_demo_with_few_steps(tmp_path, capsys):
     few = ["grid=24", "colour_grid=16", "fit_steps=5", "stage1_steps=3", "stage2_steps=2", "views=1", "texture_size=128", "faces=2000"]
-    wanted = options_of("--out", str(tmp_path), "--tile", "48", *(word for entry in few for word in ("--set", entry)))
+    wanted = options_of(
+        "--example", "flower", "--out", str(tmp_path), "--tile", "48", *(word for entry in few for word in ("--set", entry))
+    )
     assert demo.run(wanted, BLENDER, StatusLine()) == 0
     printed = capsys.readouterr().out
     for words in ("deviation from the sketch: mean", "95th percentile", "stage 1", "stage 2", "flower.glb", "flower.blend", "flower.png"):
@@ -101,9 +114,13 @@ def test_without_a_blender_the_engine_alone_refines_the_example(tmp_path, capfd)
     assert demo.run(wanted, None, StatusLine()) == 0
     printed = capfd.readouterr().out
     assert "deviation from the sketch: mean" in printed and "stage 2" in printed
-    assert {"flower.glb", "flower.json", "flower.png"} <= {path.name for path in tmp_path.iterdir()}
-    check_glb(tmp_path / "flower.glb")
-    assert demo.run(options_of("--out", str(tmp_path), "--model", str(tmp_path / "no such model")), None, StatusLine()) == 1
+    for name in ("flower", "chair-grey"):
+        assert {f"{name}.glb", f"{name}.json", f"{name}.png"} <= {path.name for path in tmp_path.iterdir()}
+        check_glb(tmp_path / f"{name}.glb")
+    assert (
+        demo.run(options_of("--example", "flower", "--out", str(tmp_path), "--model", str(tmp_path / "no such model")), None, StatusLine())
+        == 1
+    )
     printed = capfd.readouterr()
     assert "FAILED" in printed.out and "no such model" in printed.err
 
@@ -120,7 +137,7 @@ def check_glb(path: Path) -> None:
 @pytest.mark.slow
 @needs_blender
 def test_an_engine_that_fails_makes_the_demo_fail_and_say_why(tmp_path, capsys):
-    wanted = options_of("--out", str(tmp_path), "--model", str(tmp_path / "no such model"))
+    wanted = options_of("--example", "flower", "--out", str(tmp_path), "--model", str(tmp_path / "no such model"))
     assert demo.run(wanted, BLENDER, StatusLine()) == 1
     printed = capsys.readouterr().out
     assert "FAILED" in printed and "no such model" in printed
