@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import torch
 
 from engine.file_lock import FileLock
+from engine.formats.references import folder_contents
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.results import versions
@@ -39,19 +40,12 @@ _CHUNK = 1 << 20
 
 def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     """A digest of everything that decides a job's result: a checkpoint of another job is never taken."""
-    described = {"format": FORMAT, "versions": versions(), "files": _contents(settings.model), **settings.to_dict()}
+    described = {"format": FORMAT, "versions": versions(), "files": folder_contents(settings.model), **settings.to_dict()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     paint = (None, None) if sketch.paint is None else (sketch.paint.points, sketch.paint.colours)
     for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, *paint):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
-
-
-def _contents(model: str) -> list[tuple[str, int, int]]:
-    """Name, size and time of the files of a model's folder and its parts' folders; empty for a model that is no folder."""
-    folder = Path(model).expanduser()
-    files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
-    return [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def cached_path(job: str) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError
+from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError, tell_any_letter
 from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
@@ -130,9 +129,7 @@ def _job_runner(mode: str) -> Callable[[argparse.Namespace], int]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve each other on a busy machine
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter of a file's name shows its code
+    tell_any_letter()
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)

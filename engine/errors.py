@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +84,13 @@ CODES = {
 def printable(text: str) -> str:
     """The text with its control characters made visible: what a file says must not command the terminal. Line breaks stay."""
     return "".join(letter if letter == "\n" or unicodedata.category(letter) not in _CONTROLS else repr(letter)[1:-1] for letter in text)
+
+
+def tell_any_letter() -> None:
+    """From here on a console that lacks a letter of a file's name shows its code, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 _CONTROLS = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")

@@ -35,11 +35,11 @@ from engine.memory import expect, free_bytes, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
-from engine.reporting import OnStep, Reporter, StageTimer, asking, unwatched
+from engine.reporting import OnStep, Reporter, StageTimer, unwatched
 from engine.results import JobResult, versions
 from engine.sketch.check import check_sketch
-from engine.sketch.deviation import deviation
-from engine.sketch.sdf import SketchField
+from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
+from engine.sketch.sdf import sketch_planes
 from engine.sketch.soundness import Soundness
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
@@ -114,7 +114,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         timer.start(Stage.EXPORT)
         mesh, maps = _exported(distillation.subject, sketch, local, normalization, settings, Watcher(timer.part, reporter.note))
         result = normalization.to_engine(mesh.vertices), mesh.faces
-        found = deviation(*result, local, np.random.default_rng(settings.seed), on_step=timer.part("compare"))
+        found = _moved(*result, local, settings, timer.part("compare"))
         solid = _compared(Soundness.of(*result), Soundness(*known["solid"]), reporter) if known else {}
         timer.step(1, 1)
         timer.close()
@@ -141,7 +141,7 @@ def planned_seconds(mode: str, numbers: Hyperparameters, sketch: Mesh) -> dict[S
         Stage.STAGE1: step * numbers.stage1_steps,
         Stage.STAGE2: step * numbers.stage2_steps,
         **({Stage.FINISH: finish} if numbers.finish_steps else {}),
-        Stage.EXPORT: {**export, "compare": 1.0 + len(sketch.faces) / 1e4},
+        Stage.EXPORT: {**export, "compare": 0.1 if mode == "texture" else 1.0 + len(sketch.faces) / 1e4},
     }
 
 
@@ -171,8 +171,8 @@ def sketch_surface(
         surface = Surface(grid, crisp)
         surface.load_state_dict(known)
         return surface
-    field = SketchField.of(local, shell_thickness(numbers), numbers.closing, asking(on_step))
-    values, normals = (torch.from_numpy(part).to(device) for part in field.planes(grid.points.cpu().numpy()))
+    found = sketch_planes(local, grid.points.cpu().numpy(), shell_thickness(numbers), numbers.closing, on_step)
+    values, normals = (torch.from_numpy(part).to(device) for part in found)
     whole = without_small_holes(grid, values, numbers.closing)
     normals[whole != values] = 0  # a membrane is no part of the sketch
     return Surface.from_sdf(grid, whole, normals if crisp else None)
@@ -318,6 +318,13 @@ def _exported(
     colours = crisp_colours(subject, local, numbers, settings.adherence)
     crisp = numbers.isosurface == "dual"
     return finish(vertices, faces, colours, normalization, numbers.faces, numbers.texture_size, watcher, crisp=crisp, sketch=local)
+
+
+def _moved(vertices: np.ndarray, faces: np.ndarray, local: Mesh, settings: JobSettings, on_step: OnStep) -> Deviation:
+    """How far the result (engine space) is from the sketch."""
+    if settings.mode == "texture":
+        return NOTHING_MOVED
+    return deviation(vertices, faces, local, np.random.default_rng(settings.seed), on_step=on_step)
 
 
 def _compared(end: Soundness, start: Soundness, reporter: Reporter) -> dict[str, Any]:

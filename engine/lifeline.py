@@ -18,14 +18,15 @@ LOOK_SECONDS = 0.25
 _NOTHING_LEFT = 1
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """End this process, by SIGKILL, when its parent ends. Call it early: before threads start, from the main thread.
 
+    parent  its process id, where it is known: then it is noticed too if it ended before this was called
     On Linux it is the parent's *thread* that counts, the one that started this process.
     """
     if sys.platform == "win32":
         return
-    parent = os.getppid()
+    parent = os.getppid() if parent is None else parent
     if sys.platform != "linux" or ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         watch_from_beside(parent)
     if os.getppid() != parent:  # it ended in between

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -26,14 +26,29 @@ def unwatched(done: int, total: int, figures: Mapping[str, float] | None = None,
     """`OnStep` of work that nobody watches."""
 
 
-def asking(on_step: OnStep) -> Callable[[], bool]:
-    """`on_step` in the form of the question whether to stop, for work that cannot tell how far it is: "0 of 1", again and again."""
+class Portions:
+    """`OnStep` of work in several portions, told on as one that never goes back: in thousandths of the whole.
 
-    def ask() -> bool:
-        on_step(0, 1)
-        return False
+    shares  what each portion costs, in any unit, in the order in which they come
+    """
 
-    return ask
+    def __init__(self, on_step: OnStep, shares: Mapping[str, float]) -> None:
+        self._on_step, self._shares = on_step, dict(shares)
+        self._before, self._share = 0.0, 0.0
+        self._furthest = 0
+
+    def begin(self, portion: str) -> None:
+        """Whatever came before is done; what follows is this portion's."""
+        names = list(self._shares)
+        self._before = sum(self._shares[name] for name in names[: names.index(portion)])
+        self._share = self._shares[portion]
+        self(0, 1)
+
+    def __call__(self, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
+        """`done` of `total` of the portion; counted anew where a portion goes over its things several times."""
+        share = (self._before + self._share * min(done / max(total, 1), 1.0)) / sum(self._shares.values())
+        self._furthest = max(self._furthest, int(1000 * share))
+        self._on_step(self._furthest, 1000, figures)
 
 
 class Reporter(Protocol):

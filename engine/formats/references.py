@@ -32,6 +32,13 @@ def files_of(mesh: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def folder_contents(folder: str) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files of a folder and of the folders in it, as a model's are; empty for what is no folder."""
+    root = Path(folder).expanduser()
+    files = sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_file())
+    return [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
 def textures_named(lines: list[str]) -> list[str]:
     """The pictures that the comments in a PLY file's header name."""
     return [line.split(None, 2)[2].strip() for line in lines if line.lower().startswith("comment texturefile ")]

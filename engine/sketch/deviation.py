@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.apart import run_apart
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
-from engine.reporting import OnStep, asking, unwatched
-from engine.sketch.sdf import sketch_sdf
+from engine.reporting import OnStep, Portions, unwatched
+from engine.sketch.sdf import APART_FACES, sketch_sdf
 from engine.sketch.strokes import closest, face_normals
 
 SAMPLES = 10_000
 """Samples on each surface."""
+
+SHARES = {"hidden": 3.0, "distances": 1.0}
+"""What finding out what can show, and the distances, take."""
 
 HIDDEN_CLOSING, HIDDEN_DEPTH = 0.05, 0.015
 """Parts of the sketch deeper than this inside the sketch closed by that radius cannot be seen; engine units."""
@@ -38,6 +42,10 @@ class Deviation:
     sketch_p95: float
 
 
+NOTHING_MOVED = Deviation(0, 0, 0, 0, 0, 0, 0)
+"""Of a mesh whose vertices and faces come back as they were."""
+
+
 def deviation(
     vertices: np.ndarray,
     faces: np.ndarray,
@@ -50,16 +58,17 @@ def deviation(
 
     vertices [V, 3], faces int [F, 3] of the result. Samples are spread by area, equally many on each surface. Of the sketch only what
     can show counts: what lies inside the bodies that it draws (ends of strokes inside others, overlapping blobs) is left out.
-    on_step is told of each of its three parts. Raises ValueError for a surface without area.
+    on_step is told how far it is. Raises ValueError for a surface without area.
     """
+    watched = Portions(on_step, SHARES)
+    watched.begin("hidden")
     own_vertices, own_faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     sketch_vertices, sketch_faces = sketch.vertices.astype(np.float64), sketch.faces.astype(np.int64)
     on_result = sample_surface(own_vertices, own_faces, samples, generator)
-    on_sketch = _visible(sample_surface(sketch_vertices, sketch_faces, samples, generator), sketch, on_step)
-    on_step(1, 3)
-    added = closest(sketch_vertices, sketch_faces, on_result)[0] / sketch.diagonal * 100
-    on_step(2, 3)
-    lost = closest(own_vertices, own_faces, on_sketch)[0] / sketch.diagonal * 100
+    on_sketch = _visible(sample_surface(sketch_vertices, sketch_faces, samples, generator), sketch, watched)
+    watched.begin("distances")
+    added = _distances(sketch_vertices, sketch_faces, on_result, watched) / sketch.diagonal * 100
+    lost = _distances(own_vertices, own_faces, on_sketch, watched) / sketch.diagonal * 100
     both, weight = np.concatenate([added, lost]), np.repeat([0.5 / len(added), 0.5 / len(lost)], [len(added), len(lost)])
     of_both = (both @ weight, _percentile(both, weight), both.max())
     figures = (*of_both, added.mean(), np.percentile(added, 95), lost.mean(), np.percentile(lost, 95))
@@ -85,9 +94,25 @@ def _visible(points: np.ndarray, sketch: Mesh, on_step: OnStep) -> np.ndarray:
     """Those points on the sketch that do not lie inside the bodies that it draws (or all, where that leaves none)."""
     normalization = SceneNormalization.of_bounds(sketch.vertices)
     local = sketch.with_vertices(normalization.to_engine(sketch.vertices))
-    depth = sketch_sdf(local, normalization.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING, cancelled=asking(on_step))
+    depth = sketch_sdf(local, normalization.to_engine(points), thickness=0.0, closing=HIDDEN_CLOSING, on_step=on_step)
     shown = depth > -HIDDEN_DEPTH
     return points[shown] if shown.any() else points
+
+
+def _distances(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, on_step: OnStep) -> np.ndarray:
+    """float64 [N] of points [N, 3] to a surface; of a large one in a process that can be ended at any moment."""
+    if len(faces) > APART_FACES:
+        inputs = {"vertices": vertices, "faces": faces, "points": points}
+        found = run_apart("engine.sketch.deviation:distances_apart", inputs, on_step)
+        if found is not None:
+            return found["distances"]
+    on_step(0, 1)
+    return closest(vertices, faces, points)[0]
+
+
+def distances_apart(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
+    """`engine.apart`: {"distances"} of vertices, faces and points."""
+    return {"distances": closest(inputs["vertices"], inputs["faces"], inputs["points"])[0]}
 
 
 def _percentile(values: np.ndarray, weight: np.ndarray) -> float:

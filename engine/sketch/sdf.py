@@ -13,18 +13,25 @@ So the closing only ever adds: every stroke and every shell is inside of the res
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
 
+from engine.apart import run_apart
 from engine.errors import InputError
 from engine.mesh import Mesh
+from engine.reporting import OnStep, Portions, unwatched
 from engine.sketch.closing import Body
-from engine.sketch.strokes import Stroke, asked, split_strokes, subdivided
+from engine.sketch.strokes import Stroke, counted, split_strokes, subdivided
 from engine.sketch.thin import growth, thin_walls
 from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
+
+APART_FACES = 100_000
+"""From so many faces on a single call of libigl or of a tree may take longer than a user who cancels will wait."""
+
+SHARES = {"strokes": 3.0, "shells": 1.0, "lean": 2.0, "body": 3.0, "distance": 3.0, "to body": 2.0}
+"""What the parts of the work take, about."""
 
 LEAN_REACH = 0.05
 """Over which distance the lean of a shell is averaged (the deviation of a Gaussian), engine units."""
@@ -33,9 +40,32 @@ LEAN_NEIGHBOURS = 24
 """Samples in that average."""
 
 
-def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
-    """Signed distance of a sketch at any points: float32 [N], negative inside. `SketchField` for a single question."""
-    return SketchField.of(mesh, thickness, closing, cancelled).distance(points)
+def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float, on_step: OnStep = unwatched) -> np.ndarray:
+    """Signed distance of a sketch at any points: float32 [N], negative inside. The first of `sketch_planes`."""
+    return sketch_planes(mesh, points, thickness, closing, on_step)[0]
+
+
+def sketch_planes(
+    mesh: Mesh, points: np.ndarray, thickness: float, closing: float, on_step: OnStep = unwatched
+) -> tuple[np.ndarray, np.ndarray]:
+    """`SketchField.planes` of a sketch for a single question, with the arguments of `SketchField.of`.
+
+    A sketch of more than APART_FACES is measured in a process of its own, which can be ended at any moment.
+    """
+    if len(mesh.faces) > APART_FACES:
+        inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "points": points, "thickness": thickness, "closing": closing}
+        found = run_apart("engine.sketch.sdf:planes_apart", inputs, on_step)
+        if found is not None:
+            return found["values"], found["gradients"]
+    return SketchField.of(mesh, thickness, closing, on_step).planes(points)
+
+
+def planes_apart(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
+    """`engine.apart`: {"values", "gradients"} of vertices, faces, points, thickness and closing."""
+    mesh = Mesh(inputs["vertices"], inputs["faces"])
+    field = SketchField.of(mesh, float(inputs["thickness"]), float(inputs["closing"]), on_step)
+    values, gradients = field.planes(inputs["points"])
+    return {"values": values, "gradients": gradients}
 
 
 @dataclass(frozen=True)
@@ -48,46 +78,51 @@ class SketchField:
 
     union: StrokeUnion
     body: Body | None
+    watched: Portions
 
     @classmethod
-    def of(cls, mesh: Mesh, thickness: float, closing: float, cancelled: Callable[[], bool] | None = None) -> SketchField:
+    def of(cls, mesh: Mesh, thickness: float, closing: float, on_step: OnStep = unwatched) -> SketchField:
         """mesh       the sketch in engine space; open, self-intersecting and inside-out strokes are fine, winding is ignored
         thickness  half the thickness given to ribbons, and the least radius of thin tubes
         closing    radius: gaps up to twice as wide (and up to a step of LATTICE_STEP more) are closed, cavities filled; 0 for neither
-        cancelled  asked between strokes and every few thousand points; engine.errors.Cancelled is raised when it says so
+        on_step    hears of strokes and of every few thousand points, also of those that are asked for later; what it raises (Cancelled)
+                   ends the work
 
         Raises InputError where no face has an area.
         """
-        ask = cancelled or (lambda: False)
-        strokes = split_strokes(mesh.vertices, mesh.faces, ask)
+        watched = Portions(on_step, SHARES)
+        watched.begin("strokes")
+        strokes = split_strokes(mesh.vertices, mesh.faces, watched)
         if not strokes:
             raise InputError(
                 "sketch_no_area",
                 f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
                 "Check that the object has faces and is not scaled to zero.",
             )
-        sheets = sheets_of(strokes, thickness, ask)
+        watched.begin("shells")
+        sheets = sheets_of(strokes, thickness, watched)
         if closing <= 0:
-            return cls(StrokeUnion(strokes, sheets, thickness, ask), None)
+            return cls(StrokeUnion(strokes, sheets, thickness, watched), None, watched)
         if len(sheets.triangles) and thickness > 0:
-            upright = StrokeUnion(strokes, sheets, thickness, ask)
+            watched.begin("lean")
+            upright = StrokeUnion(strokes, sheets, thickness, watched)
             sheets = leaning(sheets, Body.of(upright, closing, coarse=True), thickness)
-        union = StrokeUnion(strokes, sheets, thickness, ask)
-        return cls(union, Body.of(union, closing))
-
-    def distance(self, points: np.ndarray) -> np.ndarray:
-        """float32 [N]: signed distance at points [N, 3], engine space; negative inside."""
-        return self.planes(points)[0]
+        watched.begin("body")
+        union = StrokeUnion(strokes, sheets, thickness, watched)
+        return cls(union, Body.of(union, closing), watched)
 
     def planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`distance`, and its gradient float32 [N, 3] where that is known (outward, of length 1), zero elsewhere.
+        """(float32 [N], float32 [N, 3]): the signed distance at points [N, 3], engine space, negative inside; and its gradient where
+        that is known (outward, of length 1), zero elsewhere.
 
         What is seen of the surface from a point is the plane of all x with distance + gradient . (x - point) = 0: so crisp edges are
         known between samples.
         """
+        self.watched.begin("distance")
         points = np.ascontiguousarray(points, dtype=np.float64)
         values, gradients = self.union.planes(points, NEAR)
         if self.body is not None:
+            self.watched.begin("to body")
             # where the closing adds nothing, the strokes' own exact distance counts
             closed, normals = self.body.planes(points)
             added = closed + self.body.uncertainty < values
@@ -95,12 +130,12 @@ class SketchField:
         return values.astype(np.float32), gradients.astype(np.float32)
 
 
-def sheets_of(strokes: list[Stroke], thickness: float, ask: Callable[[], bool] = lambda: False) -> Sheets:
+def sheets_of(strokes: list[Stroke], thickness: float, on_step: OnStep = unwatched) -> Sheets:
     """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, and the middles of walls of solid strokes
     that are thinner than twice the thickness, and than the stroke as a whole: what is thin everywhere is grown instead."""
-    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in asked(strokes, ask)]
+    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in counted(strokes, on_step)]
     solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
-    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in asked(solids, ask)]
+    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in counted(solids, on_step)]
     return Sheets(np.concatenate(bare + walls))
 
 

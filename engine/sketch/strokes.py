@@ -6,7 +6,7 @@ with both sides. No rule for the whole mesh gives a sensible inside; each stroke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from engine.errors import Cancelled
+from engine.reporting import OnStep, unwatched
 
 SHEET_BELOW = 0.7
 """A stroke is a sheet, not a solid, where its winding number just under the surface is below this on average: 1 for closed
@@ -63,19 +63,18 @@ class Stroke:
         return self.vertices.max(axis=0)
 
 
-def asked(things: Iterable[Any], ask: Callable[[], bool]) -> Iterator[Any]:
-    """The things one by one; engine.errors.Cancelled is raised before each where the user wants to stop."""
-    for thing in things:
-        if ask():
-            raise Cancelled
+def counted(things: Sequence[Any], on_step: OnStep) -> Iterator[Any]:
+    """The things one by one; on_step hears of each before it comes."""
+    for done, thing in enumerate(things):
+        on_step(done, len(things))
         yield thing
 
 
-def split_strokes(vertices: np.ndarray, faces: np.ndarray, cancelled: Callable[[], bool] | None = None) -> list[Stroke]:
+def split_strokes(vertices: np.ndarray, faces: np.ndarray, on_step: OnStep = unwatched) -> list[Stroke]:
     """Strokes of a triangle soup: vertices [V, 3], faces int [F, 3]. Vertices at the same place are one; faces drawn twice or with
     both sides count once; faces without area are left out. The result does not depend on any face's winding.
 
-    cancelled  asked at every stroke; engine.errors.Cancelled is raised when it says so
+    on_step  hears of every stroke; what it raises (Cancelled) ends this
     """
     points, welded = np.unique(np.asarray(vertices, dtype=np.float64) + 0.0, axis=0, return_inverse=True)
     faces = canonical_faces(points, welded.reshape(-1)[np.asarray(faces, dtype=np.int64)])
@@ -84,7 +83,7 @@ def split_strokes(vertices: np.ndarray, faces: np.ndarray, cancelled: Callable[[
     label = face_components(faces)
     order = np.argsort(label, kind="stable")
     strokes = []
-    for stroke in asked(np.split(faces[order], np.cumsum(np.bincount(label))[:-1]), cancelled or (lambda: False)):
+    for stroke in counted(np.split(faces[order], np.cumsum(np.bincount(label))[:-1]), on_step):
         used, own = np.unique(stroke, return_inverse=True)
         strokes.append(_stroke(points[used], own.reshape(-1, 3)))
     return strokes

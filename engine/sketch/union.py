@@ -6,16 +6,16 @@ depth inside a stroke is asked of the stroke itself, at the points that it enclo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from scipy.spatial import KDTree
 
-from engine.errors import Cancelled
+from engine.reporting import OnStep, unwatched
 from engine.sketch.nearest import NearestSamples
-from engine.sketch.strokes import Stroke, Triangles, asked, inside, surface_samples
+from engine.sketch.strokes import Stroke, Triangles, counted, inside, surface_samples
 from engine.sketch.thin import growth
 
 NEAR = 0.1
@@ -28,12 +28,10 @@ GROWTH_STEP = 1 / 8
 """Strokes whose growth differs by less than this share of the thickness grow alike, by the larger."""
 
 CHUNK = 20_000
-"""Points that are measured between two questions whether the user wants to stop."""
+"""Points that are measured between two reports of progress."""
 
 VANISHING = 1e-7
 """A place nearer to a surface than this (engine units) is on it: no direction leads away from it."""
-
-Ask = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,19 @@ class StrokeUnion:
     strokes    as `split_strokes` gives them; their sheets are not used
     sheets     where the sheets are (leaning or not)
     thickness  half that of a sheet, least radius of a solid stroke
-    ask        whether the user wants to stop; engine.errors.Cancelled is raised then
+    on_step    hears of strokes and of every CHUNK of points, here and in what is asked later; what it raises (Cancelled) ends the work
     """
 
-    def __init__(self, strokes: list[Stroke], sheets: Sheets, thickness: float, ask: Ask) -> None:
-        self.ask = ask
+    def __init__(self, strokes: list[Stroke], sheets: Sheets, thickness: float, on_step: OnStep = unwatched) -> None:
+        self.on_step = on_step
         self.solids = [stroke for stroke in strokes if len(stroke.solid)]
-        self.solid_growth = _alike(np.array([growth(stroke, thickness) for stroke in asked(self.solids, ask)]), GROWTH_STEP * thickness)
+        grown = np.array([growth(stroke, thickness) for stroke in counted(self.solids, on_step)])
+        self.solid_growth = _alike(grown, GROWTH_STEP * thickness)
         self.groups = [
             Group.of(
-                *joined([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == grown]), grown
+                *joined([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == alike]), alike
             )
-            for grown in np.unique(self.solid_growth)
+            for alike in np.unique(self.solid_growth)
         ]
         if len(sheets.triangles):
             corners = sheets.triangles.reshape(-1, 3)
@@ -115,15 +114,10 @@ class StrokeUnion:
         return values, nearest, self._sink(points, values, nearest, close)
 
     def chunks(self, count: int) -> Iterator[slice]:
-        """Slices of CHUNK of count points, at least one; Cancelled is raised between them where the user wants to stop."""
+        """Slices of CHUNK of count points, at least one; on_step hears of each."""
         for first in range(0, max(count, 1), CHUNK):
-            self.listen()
+            self.on_step(first, max(count, 1))
             yield slice(first, first + CHUNK)
-
-    def listen(self) -> None:
-        """Raise Cancelled where the user wants to stop."""
-        if self.ask():
-            raise Cancelled
 
     def _outside(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As if no stroke had an inside: distances [N] to the grown surfaces, nearest places [N, 3], and where that is exact, bool [N]."""
@@ -147,8 +141,7 @@ class StrokeUnion:
         that was done."""
         boxes = Boxes(points)
         unsigned, sunk = np.zeros(len(points), dtype=bool), np.zeros(len(points), dtype=bool)
-        for stroke, grown in zip(self.solids, self.solid_growth, strict=True):
-            self.listen()
+        for stroke, grown in zip(counted(self.solids, self.on_step), self.solid_growth, strict=True):
             within = boxes.between(stroke.low, stroke.high)
             within = within[inside(stroke, points[within])]
             unsigned[within] = True

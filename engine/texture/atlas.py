@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
 
+from engine.apart import run_apart
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
 
 CHUNK_FACES = 20_000
-"""xatlas' time grows faster than the number of faces: larger meshes are cut into compact pieces of this size."""
-POLL_SECONDS = 0.05
+"""xatlas' time grows with the square of a chart's faces: larger meshes are cut into compact pieces of this size."""
+MANY_FACES, SMALL_CHUNK_FACES = 100_000, 4_000
+"""Meshes of more faces are cut into smaller pieces, at the price of more seams: a million faces take about a minute, not ten."""
+QUIET_SECONDS = 60.0
+"""xatlas may be quiet for this long, and 1 s more for every 500 faces that it cuts together: some fifteen times what it takes."""
 
 
 def unwrap(mesh: Mesh, resolution: int = 1024, padding: int = 6, *, seconds: float | None = None,
            on_step: OnStep = unwatched, note: Callable[[str], None] | None = None) -> np.ndarray:  # fmt: skip
     """uvs float32 [F, 3, 2] in 0..1, charts that do not overlap, about `padding` texels apart at `resolution` texels a side.
 
-    xatlas works in a process of its own, for at most `seconds` (default 60 and 1 more for every 500 faces: some fifteen times what
-    it takes on a quiet machine). Should it take longer or fail, the faces are laid out in pairs on a grid instead, and `note` is told.
-    xatlas does not say how far it is: `on_step` hears "0 of 1" every POLL_SECONDS, and what it raises (Cancelled) ends the worker.
+    xatlas works in a process of its own, which may be quiet for at most `seconds` (default: QUIET_SECONDS). Should it be so for longer or
+    fail, the faces are laid out in pairs on a grid instead, and `note` is told. `on_step` hears of each chunk of CHUNK_FACES; what
+    it raises (Cancelled) ends the worker.
     """
-    seconds = 60 + len(mesh.faces) / 500 if seconds is None else seconds
+    seconds = QUIET_SECONDS + len(mesh.faces) / 500 if seconds is None else seconds
     uvs = _unwrap_apart(mesh, resolution, padding, seconds, on_step)
     if uvs is None:
         if note is not None:
-            note(f"Unwrapping {len(mesh.faces)} faces did not succeed within {seconds:.0f} s; a plain grid of triangles is used.")
+            note(f"Unwrapping {len(mesh.faces)} faces did not get on within {seconds:.0f} s; a plain grid of triangles is used.")
         return grid_layout(len(mesh.faces), resolution, padding)
     return uvs
 
@@ -115,37 +114,25 @@ def _with_colours(source: Mesh, vertices: np.ndarray, faces: np.ndarray) -> Mesh
 
 
 def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, on_step: OnStep) -> np.ndarray | None:
-    """uvs by the worker process; None where it took too long, failed, or left faces out of the square."""
-    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
-        source, target = Path(folder) / "mesh.npz", Path(folder) / "uvs.npy"
-        np.savez(source, vertices=mesh.vertices, faces=mesh.faces, chunk=_chunks(mesh), resolution=resolution, padding=padding)
-        command = [sys.executable, "-m", "engine.texture.unwrap_worker", str(seconds + 5), str(source), str(target)]
-        root = Path(__file__).resolve().parents[2]
-        worker = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + seconds
-        try:
-            while worker.poll() is None and time.monotonic() < deadline:
-                on_step(0, 1)
-                time.sleep(POLL_SECONDS)
-        finally:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
-        if worker.returncode != 0 or not target.exists():
-            return None
-        uvs = np.load(target)
+    """uvs by the worker process; None where it was quiet for too long, failed, or left faces out of the square."""
+    inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "chunk": _chunks(mesh), "resolution": resolution, "padding": padding}
+    found = run_apart("engine.texture.unwrap_worker:unwrap_apart", inputs, on_step, seconds)
+    if found is None:
+        return None
+    uvs = found["uvs"]
     sound = uvs.shape == (len(mesh.faces), 3, 2) and np.isfinite(uvs).all() and uvs.min() >= 0 and uvs.max() <= 1
     return uvs if sound else None
 
 
 def _chunks(mesh: Mesh) -> np.ndarray:
-    """[F] piece of each face: halved along the longest axis at the median until no piece has more than CHUNK_FACES."""
+    """[F] piece of each face: halved along the longest axis at the median until none has more than CHUNK_FACES (or SMALL_CHUNK_FACES)."""
+    largest = CHUNK_FACES if len(mesh.faces) <= MANY_FACES else SMALL_CHUNK_FACES
     centres = mesh.corner_vertices().mean(axis=1)
     chunk = np.zeros(len(centres), dtype=np.int32)
     todo, done = [np.arange(len(centres))], 0
     while todo:
         piece = todo.pop()
-        if len(piece) <= CHUNK_FACES:
+        if len(piece) <= largest:
             chunk[piece] = done
             done += 1
             continue

@@ -1,27 +1,40 @@
-"""A process of its own for xatlas: `python -m engine.texture.unwrap_worker SECONDS IN.npz OUT.npz`. numpy and xatlas only.
-
-xatlas cannot be interrupted and holds the interpreter's lock for all its running time; here it can be killed, and a watchdog
-that needs no lock ends the process should whoever started it be gone.
-"""
+"""What xatlas does, for `engine.apart`: numpy and xatlas only."""
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import sys
-
 import numpy as np
 
+from engine.reporting import OnStep
 
-def unwrap_chunks(vertices: np.ndarray, faces: np.ndarray, chunk: np.ndarray, resolution: int, padding: int) -> np.ndarray:
-    """uvs float32 [F, 3, 2] in 0..1 of vertices [V, 3], faces [F, 3]; faces of one chunk [F] are cut into charts together."""
+CHUNK_TEXELS = 1024
+"""Side of the square that one chunk's charts are first packed into: what xatlas rounds to whole texels is then below a thousandth."""
+
+
+def unwrap_apart(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
+    """`engine.apart`: {"uvs"} of vertices, faces, chunk, resolution, padding."""
+    resolution, padding = int(inputs["resolution"]), int(inputs["padding"])
+    return {"uvs": unwrap_chunks(inputs["vertices"], inputs["faces"], inputs["chunk"], resolution, padding, on_step)}
+
+
+def unwrap_chunks(vertices: np.ndarray, faces: np.ndarray, chunk: np.ndarray, resolution: int, padding: int, on_step: OnStep) -> np.ndarray:
+    """uvs float32 [F, 3, 2] in 0..1 of vertices [V, 3], faces [F, 3]; faces of one chunk [F] are cut into charts together.
+
+    Several chunks are cut one after another, all to one scale, and their charts packed in the end, which is the last step of `on_step`.
+    """
     import xatlas
 
-    atlas = xatlas.Atlas()
     members = [np.flatnonzero(chunk == index) for index in range(int(chunk.max()) + 1)]
-    for member in members:
+    atlas = xatlas.Atlas()
+    per_unit = _texels_per_unit(vertices, faces, len(members))
+    for done, member in enumerate(members):
         used, local = np.unique(faces[member], return_inverse=True)
-        atlas.add_mesh(np.ascontiguousarray(vertices[used], dtype=np.float32), np.ascontiguousarray(local.reshape(-1, 3), dtype=np.uint32))
+        points, triangles = np.ascontiguousarray(vertices[used], dtype=np.float32), local.reshape(-1, 3).astype(np.uint32)
+        if len(members) == 1:
+            atlas.add_mesh(points, triangles)
+        else:
+            on_step(done, len(members) + 1)
+            atlas.add_uv_mesh(*_charts(points, triangles, per_unit))
+    on_step(len(members), len(members) + 1)
     packing = xatlas.PackOptions()
     packing.resolution = resolution
     packing.padding = padding
@@ -38,15 +51,22 @@ def unwrap_chunks(vertices: np.ndarray, faces: np.ndarray, chunk: np.ndarray, re
     return margin + uvs * np.float32(1 - 2 * margin)
 
 
-def main() -> None:
-    seconds, source, target = float(sys.argv[1]), sys.argv[2], sys.argv[3]
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        data = np.load(source)
-        uvs = unwrap_chunks(data["vertices"], data["faces"], data["chunk"], int(data["resolution"]), int(data["padding"]))
-        np.save(target, uvs)
-        faulthandler.cancel_dump_traceback_later()
+def _texels_per_unit(vertices: np.ndarray, faces: np.ndarray, chunks: int) -> float:
+    """At which an average chunk fills a square of CHUNK_TEXELS."""
+    a, b, c = vertices[faces].astype(np.float64).transpose(1, 0, 2)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    return float(CHUNK_TEXELS / np.sqrt(max(area / chunks, 1e-30)))
 
 
-if __name__ == "__main__":
-    main()
+def _charts(points: np.ndarray, triangles: np.ndarray, per_unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """One chunk's charts, laid beside each other: uvs float32 [N, 2] in texels, and each face's corners in them uint32 [F, 3]."""
+    import xatlas
+
+    atlas, packing = xatlas.Atlas(), xatlas.PackOptions()
+    packing.texels_per_unit = per_unit
+    packing.padding = 1
+    atlas.add_mesh(points, triangles)
+    atlas.generate(pack_options=packing)
+    _, corners, coordinates = atlas.get_mesh(0)
+    uvs = np.asarray(coordinates) * [atlas.width, atlas.height]
+    return np.ascontiguousarray(uvs, dtype=np.float32), np.ascontiguousarray(corners, dtype=np.uint32)

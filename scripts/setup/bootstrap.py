@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from engine.errors import tell_any_letter
 from engine.words import duration
 from scripts import ROOT
 from scripts.setup import system_packages
@@ -308,6 +309,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def guarded(work: Callable[[], int]) -> int:
     """A script's exit code: what `work` returns, 1 with message and fix on SetupError, 130 on Ctrl-C or when asked to end (SIGTERM)."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tell_any_letter()
     try:
         return work()
     except SetupError as error:

@@ -27,7 +27,7 @@ from pathlib import Path
 from engine.errors import InputError
 from engine.fields import Door, Field, add_options, shown, values_from, words_of
 from engine.formats import SUFFIXES
-from engine.formats.references import files_of
+from engine.formats.references import files_of, folder_contents
 from engine.job_fields import MODES, JobSettings
 from engine.words import duration
 from scripts import ROOT
@@ -64,9 +64,11 @@ class Task:
     options: tuple[str, ...]
 
     def fingerprint(self) -> str:
-        """Changes with what the sketch and the files that it names hold, the prompt, the mode and the options: then it is done anew."""
+        """Changes with what the sketch and the files that it names hold, the model's files, the prompt, the mode and the options: then it
+        is done anew."""
         content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files_of(self.sketch)]
-        return hashlib.sha256(json.dumps([content, self.prompt, self.mode, self.options]).encode()).hexdigest()
+        model = folder_contents(model_named(self.options))
+        return hashlib.sha256(json.dumps([content, model, self.prompt, self.mode, self.options]).encode()).hexdigest()
 
     def is_done(self) -> bool:
         """Whether an earlier run finished exactly this, and its result still lies there."""
@@ -86,6 +88,16 @@ class Outcome:
     seconds: float
     report: dict[str, object]
     skipped: bool = False
+
+
+def model_named(options: Sequence[str]) -> str:
+    """The model among a command's words, the last where there are several, as the command takes it."""
+    named = JobSettings(prompt="-").model
+    for word, following in zip(options, [*options[1:], ""], strict=False):
+        option, sign, value = word.partition("=")
+        if option == "--model":
+            named = value if sign else following
+    return named
 
 
 def find_sketches(folder: Path) -> list[Path]:

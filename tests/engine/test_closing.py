@@ -84,7 +84,7 @@ def test_leaning_moves_the_skin_inwards_only_where_there_is_a_body():
     ball, band = sphere(0.4, 24, 48), moved(ribbon(0.2, 1.6, across=5, along=33), 0, 0, 0.4)
     strokes = split_strokes(*(lambda mesh: (mesh.vertices, mesh.faces))(merge(ball, band)))
     sheets = sheets_of(strokes, 0.03)
-    body = Body.of(StrokeUnion(strokes, sheets, 0.03, lambda: False), 0.04)
+    body = Body.of(StrokeUnion(strokes, sheets, 0.03), 0.04)
     moves = (leaning(sheets, body, 0.03).triangles - sheets.triangles).mean(axis=1)
     along = np.abs(sheets.samples[:, 0])
     assert moves[along < 0.03, 2].max() < -0.025
@@ -121,20 +121,20 @@ def test_many_strokes_are_asked_about_often():
     """Between two questions whether to stop there is less than a second of work, and a yes ends it at once."""
     sketch, longest, last = loose_tubes(400), 0.0, time.process_time()
 
-    def ask() -> bool:
+    def heard(done: int, total: int, figures: object = None, /) -> None:
         nonlocal longest, last
         now = time.process_time()
         longest, last = max(longest, now - last), now
-        return False
 
-    sketch_sdf(sketch, TetGrid.make(48).points.numpy(), 0.03, 0.03, ask)
+    sketch_sdf(sketch, TetGrid.make(48).points.numpy(), 0.03, 0.03, heard)
     assert longest < 1.0
     asked = 0
 
-    def later() -> bool:
+    def later(done: int, total: int, figures: object = None, /) -> None:
         nonlocal asked
         asked += 1
-        return asked > 420
+        if asked > 420:
+            raise Cancelled
 
     with pytest.raises(Cancelled):
         sketch_sdf(sketch, TetGrid.make(48).points.numpy(), 0.03, 0.03, later)

@@ -13,6 +13,7 @@ from engine.errors import Cancelled, InputError
 from engine.formats.meshio import load_mesh
 from engine.isosurface.dmtet import TetGrid
 from engine.mesh import Mesh
+from engine.sketch import sdf
 from engine.sketch.nearest import NearestSamples
 from engine.sketch.sdf import NEAR, sketch_sdf
 from engine.sketch.strokes import closest, split_strokes, surface_samples
@@ -240,7 +241,33 @@ def test_no_area_is_refused():
 @pytest.mark.parametrize("closing", [0.0, 0.05])
 def test_cancel_is_heard(closing: float):
     with pytest.raises(Cancelled):
-        sketch_sdf(merge(*strokes()), GRID, 0.03, closing, cancelled=lambda: True)
+        sketch_sdf(merge(*strokes()), GRID, 0.03, closing, _cancelling)
+
+
+def _cancelling(done: int, total: int, figures: object = None, /) -> None:
+    raise Cancelled
+
+
+@pytest.mark.parametrize("closing", [0.0, 0.05])
+def test_progress_grows_from_nothing_to_nearly_all(closing: float):
+    told: list[tuple[int, int]] = []
+    sketch_sdf(merge(*strokes()), GRID, 0.03, closing, lambda done, total, figures=None, /: told.append((done, total)))
+    done = [first for first, _ in told]
+    assert done == sorted(done) and done[0] == 0 and 800 < done[-1] <= 1000 and len(set(done)) > 8
+    assert {total for _, total in told} == {1000}
+
+
+def test_a_large_sketch_is_measured_apart_with_the_same_result(monkeypatch: pytest.MonkeyPatch):
+    """A call of libigl on a million faces takes seconds in which nothing else of this process runs."""
+    mesh, told = merge(*strokes()), []
+    here = sketch_sdf(mesh, GRID, 0.03, 0.05)
+    monkeypatch.setattr(sdf, "APART_FACES", len(mesh.faces) - 1)
+    apart = sketch_sdf(mesh, GRID, 0.03, 0.05, lambda done, total, figures=None, /: told.append((done, total)))
+    assert np.array_equal(here, apart) and told
+    with pytest.raises(Cancelled):
+        sketch_sdf(mesh, GRID, 0.03, 0.05, _cancelling)
+    with pytest.raises(InputError, match="none of which has one"):  # what cannot be done there is told as here
+        sketch_sdf(Mesh(np.zeros((3, 3), np.float32), np.zeros((len(mesh.faces), 3), np.int32)), GRID, 0.03, 0.05)
 
 
 def test_one_triangle_gets_a_body():

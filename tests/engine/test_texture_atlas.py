@@ -65,7 +65,20 @@ def test_large_meshes_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     for index in range(len(sizes)):  # compact: each piece is an eighth of the sphere at most
         centres = mesh.corner_vertices().mean(axis=1)[chunk == index]
         assert np.linalg.norm(centres.mean(axis=0)) > 0.4
-    assert_no_overlap(unwrap(mesh, 512, 4))
+    told: list[tuple[int, int]] = []
+    assert_no_overlap(unwrap(mesh, 512, 4, on_step=lambda done, total, figures=None, /: told.append((done, total))))
+    assert {total for _, total in told[1:]} <= {1, 9} and told[-1] == (8, 9)  # eight pieces, then all are packed
+
+
+def test_pieces_are_cut_to_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A texel covers as much of the surface in one piece as in another."""
+    monkeypatch.setattr(atlas, "CHUNK_FACES", 300)
+    mesh = sphere(3)
+    uvs, chunk = unwrap(mesh, 512, 4).astype(np.float64), atlas._chunks(mesh)
+    sides = mesh.corner_vertices()
+    area = np.linalg.norm(np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0]), axis=1) / 2
+    scale = np.bincount(chunk, np.abs(signed_areas(uvs))) / np.bincount(chunk, area)
+    assert scale.max() < 1.15 * scale.min()
 
 
 def test_too_slow_falls_back_to_a_grid_and_says_so() -> None:
@@ -80,8 +93,7 @@ def test_too_slow_falls_back_to_a_grid_and_says_so() -> None:
 def test_cancel_ends_the_worker_at_once() -> None:
     started = time.monotonic()
 
-    def on_step(done: int, total: int) -> None:
-        assert (done, total) == (0, 1)
+    def on_step(done: int, total: int, figures: object = None, /) -> None:
         if time.monotonic() - started > 0.3:
             raise Cancelled
 

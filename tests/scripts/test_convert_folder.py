@@ -69,6 +69,19 @@ def test_nothing_to_convert_is_a_usage_error(tmp_path, make_folder):
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("words", [("--model={}",), ("--model", "{}"), ("--model=elsewhere", "--model={}")])
+def test_another_picture_in_the_models_folder_is_another_result(tmp_path, words):
+    sketch, board = tmp_path / "box.obj", tmp_path / "board"
+    write_obj(sketch)
+    board.mkdir()
+    (board / "one.png").write_bytes(b"one")
+    one = task(sketch, tmp_path, options=tuple(word.format(board) for word in words))
+    before = one.fingerprint()
+    assert before == one.fingerprint()
+    (board / "two.png").write_bytes(b"two")
+    assert before != one.fingerprint()
+
+
 def test_done_is_done_until_sketch_prompt_or_options_change_or_the_result_is_gone(tmp_path):
     sketch = tmp_path / "box.obj"
     write_obj(sketch)
