@@ -17,7 +17,19 @@ from typing import Any
 
 import bpy
 
-from . import busy, engine_log, engine_process, preferences, properties, scene_preview, scene_read, scene_show, scene_write, view_colours
+from . import (
+    busy,
+    colour_source,
+    engine_log,
+    engine_process,
+    preferences,
+    properties,
+    scene_preview,
+    scene_read,
+    scene_show,
+    scene_write,
+    view_colours,
+)
 from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
 from .job_fields import JobSettings
 from .protocol import Submit
@@ -76,9 +88,9 @@ def begin(
         return _refused(error.message, error.fix, error.exit_code)
     try:
         if mode == "refine":
-            reading = scene_read.read_sketch(context, result_itself)
+            reading = scene_read.read_sketch(context, result_itself, settings["keep_colours"])
         else:
-            reading = scene_read.read_texture_target(context, result_itself, new_uv_layer)
+            reading = scene_read.read_texture_target(context, result_itself, new_uv_layer, settings["keep_colours"])
         command = engine_process.find_command(preferences.engine_command(context))
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
@@ -110,6 +122,25 @@ def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[s
         return scene_read.read_texture_target(context, result_itself).notes if own_uvs else ()
     except SketchbridgeError:
         return ()
+
+
+_told: tuple[float, object, str] = (0.0, None, "")
+TOLD_SECONDS = 1.0
+
+
+def colours_told(context: bpy.types.Context) -> str:
+    """What a job on the selection would take for the artist's colours; looked at again when the selection or the switch changes, and
+    every second."""
+    global _told
+    keep = context.scene.sketchbridge.keep_colours
+    try:
+        objects = scene_read.chosen_objects(context, "refine", False)
+    except SketchbridgeError:
+        return ""
+    asked, now = (keep, [obj.session_uid for obj in objects]), time.monotonic()
+    if _told[1] != asked or now - _told[0] > TOLD_SECONDS:
+        _told = now, asked, colour_source.told(objects, keep)
+    return _told[2]
 
 
 def step(context: bpy.types.Context, blocking: bool = False) -> bool:

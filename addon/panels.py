@@ -53,6 +53,9 @@ class SKETCHBRIDGE_PT_main(_Panel, bpy.types.Panel):
             unknown = known_words.warning(settings.prompt, settings.model)
             if unknown:
                 paragraph(layout, unknown, "INFO", columns(context))
+            colours = jobs.colours_told(context)
+            if colours:
+                paragraph(layout, colours, "COLOR", columns(context))
             buttons = layout.column(align=True)
             buttons.scale_y = 1.3
             buttons.operator("sketchbridge.refine", icon="SHADERFX")

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import geometry
 from .geometry import Paint
+from .job_fields import COLOURS_OF_ALL, COLOURS_OF_ATTRIBUTES, COLOURS_OF_MATERIALS, COLOURS_OF_NONE
 from .scene_shaders import Points, base_colour
 from .surface_samples import sample_surface
 
@@ -24,13 +25,16 @@ SEEN = 0.5
 
 def colours_of(
     mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], vertices: np.ndarray, faces: np.ndarray, loops: np.ndarray,
-    polygons: np.ndarray,
+    polygons: np.ndarray, keep: str = COLOURS_OF_ALL,
 ) -> tuple[np.ndarray | None, Paint | None]:  # fmt: skip
     """What the artist chose of an evaluated mesh: (colours float32 [V, 3] of its vertices, what lies between them or None).
 
     vertices [V, 3]; faces [F, 3], the loops [F, 3] and the polygon [F] of each triangle. Rows are NaN where nobody chose a colour, None
-    where nobody chose any. A material's colour counts before an attribute that the material does not use.
+    where nobody chose any. A material's colour counts before an attribute that the material does not use; keep: whose colours count at
+    all, of KEEP_COLOURS.
     """
+    if keep == COLOURS_OF_NONE:
+        return None, None
     slots, corners = np.empty(len(mesh.polygons), np.int32), np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", slots)
     mesh.polygons.foreach_get("loop_total", corners)
@@ -38,7 +42,7 @@ def colours_of(
     vertex_of_loop = np.empty(len(mesh.loops), np.int32)
     mesh.loops.foreach_get("vertex_index", vertex_of_loop)
     at_loops = Points(mesh, np.arange(len(mesh.loops))[:, None], np.ones((len(mesh.loops), 1)))
-    light = _evaluated(at_loops, np.repeat(slots, corners), materials)
+    light = _evaluated(at_loops, np.repeat(slots, corners), materials, keep)
     known = np.isfinite(light).all(axis=1)
     if not known.any() and not at_loops.pixels:
         return None, None
@@ -47,7 +51,7 @@ def colours_of(
     if apart < SAME_SHADE and not at_loops.pixels:
         return colours, None
     face, weights = sample_surface(vertices[faces], PAINT_POINTS)
-    light = _evaluated(Points(mesh, loops[face], weights, at_loops.pixels), slots[polygons[face]], materials, seen_only=True)
+    light = _evaluated(Points(mesh, loops[face], weights, at_loops.pixels), slots[polygons[face]], materials, keep, seen_only=True)
     seen = ~np.isinf(light[:, 0])
     points = np.einsum("nk,nkd->nd", weights, vertices[faces[face]])
     if not np.isfinite(light[seen]).any():
@@ -55,7 +59,9 @@ def colours_of(
     return colours if known.any() else None, Paint(points[seen], geometry.linear_to_srgb(light[seen]))
 
 
-def _evaluated(points: Points, slots: np.ndarray, materials: Sequence[bpy.types.Material | None], seen_only: bool = False) -> np.ndarray:
+def _evaluated(
+    points: Points, slots: np.ndarray, materials: Sequence[bpy.types.Material | None], keep: str, seen_only: bool = False
+) -> np.ndarray:
     """Linear colour [N, 3] at points, each with the material of its slot; NaN where nobody chose one, with `seen_only` infinite where the
     surface is transparent."""
     light = np.full((len(points), 3), np.nan)
@@ -63,8 +69,8 @@ def _evaluated(points: Points, slots: np.ndarray, materials: Sequence[bpy.types.
         here = slots == slot
         chosen = points.chosen(here)
         material = materials[slot] if slot < len(materials) else None
-        rgba = None if material is None else base_colour(material, chosen)
-        if rgba is None:
+        rgba = None if material is None or keep == COLOURS_OF_ATTRIBUTES else base_colour(material, chosen)
+        if rgba is None and keep != COLOURS_OF_MATERIALS:
             rgba = _painted_attribute(chosen)
         if rgba is not None:
             light[here] = np.where(rgba[:, 3:] < SEEN, np.inf if seen_only else np.nan, rgba[:, :3])

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import geometry, scene_colours, scene_strokes
 from .geometry import Part
+from .job_fields import COLOURS_OF_ALL
 
 MESH_LIKE = ("MESH", "CURVE", "SURFACE", "FONT", "META")
 
@@ -22,11 +23,14 @@ def is_readable(obj: bpy.types.Object) -> bool:
     return obj.type in (*MESH_LIKE, "CURVES", *scene_strokes.GREASE_PENCIL) or obj.instance_type == "COLLECTION"
 
 
-def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
-    """World-space triangles of one object as it is displayed, without its instances; None where it has none."""
+def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str = COLOURS_OF_ALL) -> Part | None:
+    """World-space triangles of one object as it is displayed, without its instances; None where it has none.
+
+    keep: whose colours count, of KEEP_COLOURS; those of strokes without faces always do.
+    """
     evaluated = obj.evaluated_get(depsgraph)
     if obj.type in MESH_LIKE:
-        part = _read_mesh_like(evaluated, depsgraph)
+        part = _read_mesh_like(evaluated, depsgraph, keep)
     elif obj.type == "CURVES":
         part = scene_strokes.tubes(scene_strokes.hair_strokes(evaluated))
     elif obj.type in scene_strokes.GREASE_PENCIL:
@@ -36,8 +40,10 @@ def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part |
     return None if part is None else geometry.placed(part, np.array(evaluated.matrix_world, dtype=np.float64))
 
 
-def collect_instances(depsgraph: bpy.types.Depsgraph, objects: Sequence[bpy.types.Object]) -> dict[bpy.types.Object, list[Part]]:
-    """World-space triangles of the instances of each of `objects`."""
+def collect_instances(
+    depsgraph: bpy.types.Depsgraph, objects: Sequence[bpy.types.Object], keep: str = COLOURS_OF_ALL
+) -> dict[bpy.types.Object, list[Part]]:
+    """World-space triangles of the instances of each of `objects`; keep as in `read_object`."""
     found: dict[bpy.types.Object, list[Part]] = {}
     if not any(_may_instance(obj) for obj in objects):
         return found
@@ -45,7 +51,7 @@ def collect_instances(depsgraph: bpy.types.Depsgraph, objects: Sequence[bpy.type
         owner = instance.parent.original if instance.is_instance and instance.parent is not None else None
         if owner not in objects or instance.object.type not in MESH_LIKE:
             continue
-        part = _read_instanced(instance.object, depsgraph)
+        part = _read_instanced(instance.object, depsgraph, keep)
         if part is not None:
             found.setdefault(owner, []).append(geometry.placed(part, np.array(instance.matrix_world, dtype=np.float64)))
     return found
@@ -56,25 +62,25 @@ def _may_instance(obj: bpy.types.Object) -> bool:
     return obj.instance_type != "NONE" or any(modifier.type in ("NODES", "PARTICLE_SYSTEM") for modifier in obj.modifiers)
 
 
-def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
+def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str) -> Part | None:
     """What an evaluated object of its own looks like, in its own space."""
     mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
     if mesh is None:
         return None
     try:
-        return _read_mesh(mesh, [slot.material for slot in evaluated.material_slots])
+        return _read_mesh(mesh, [slot.material for slot in evaluated.material_slots], keep)
     finally:
         evaluated.to_mesh_clear()
 
 
-def _read_instanced(shown: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> Part | None:
+def _read_instanced(shown: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str) -> Part | None:
     """An instance's own geometry; `to_mesh` would give that of the object which Geometry Nodes made it in."""
     if isinstance(shown.data, bpy.types.Mesh):
-        return _read_mesh(shown.data, [slot.material for slot in shown.material_slots] or list(shown.data.materials))
-    return _read_mesh_like(shown, depsgraph)
+        return _read_mesh(shown.data, [slot.material for slot in shown.material_slots] or list(shown.data.materials), keep)
+    return _read_mesh_like(shown, depsgraph, keep)
 
 
-def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None]) -> Part | None:
+def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], keep: str) -> Part | None:
     """Triangles of a mesh; tubes round its edges where it has no faces; None where it has neither."""
     vertices = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", vertices)
@@ -89,7 +95,7 @@ def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | No
     mesh.loop_triangles.foreach_get("polygon_index", polygons)
     faces = faces.reshape(-1, 3)
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
-    colours, paint = scene_colours.colours_of(mesh, materials, vertices, faces, corners.reshape(-1, 3), polygons)
+    colours, paint = scene_colours.colours_of(mesh, materials, vertices, faces, corners.reshape(-1, 3), polygons, keep)
     return Part(vertices, faces, colours, uvs, paint)
 
 

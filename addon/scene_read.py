@@ -16,6 +16,7 @@ import numpy as np
 from . import geometry
 from .errors import InputError
 from .geometry import Part
+from .job_fields import COLOURS_OF_ALL
 from .scene_objects import MESH_LIKE, collect_instances, read_object, read_uvs
 from .scene_show import Place, Selection, hide, originals_of
 
@@ -61,15 +62,18 @@ class Reading:
         return find_object(self.active, self.uids[self.names.index(self.active)])
 
 
-def read_sketch(context: bpy.types.Context, result_itself: bool = False) -> Reading:
-    """The selected objects as one sketch; for a result what it was made from, unless `result_itself`. SceneError without any of use."""
+def read_sketch(context: bpy.types.Context, result_itself: bool = False, keep: str = COLOURS_OF_ALL) -> Reading:
+    """The selected objects as one sketch; for a result what it was made from, unless `result_itself`. SceneError without any of use.
+
+    keep: whose colours count, of KEEP_COLOURS.
+    """
     objects = chosen_objects(context, "refine", result_itself)
     parts, names, notes = [], [], []
     with shown(context, objects):
         depsgraph = context.evaluated_depsgraph_get()
-        instances = collect_instances(depsgraph, objects)
+        instances = collect_instances(depsgraph, objects, keep)
         for obj in objects:
-            part = geometry.join_all([read_object(obj, depsgraph), *instances.get(obj, [])])
+            part = geometry.join_all([read_object(obj, depsgraph, keep), *instances.get(obj, [])])
             if part is None:
                 notes += _left_out(obj, objects)
             else:
@@ -84,11 +88,13 @@ def read_sketch(context: bpy.types.Context, result_itself: bool = False) -> Read
     return _reading(context, geometry.join(parts), tuple(names), leader, tuple(notes))
 
 
-def read_texture_target(context: bpy.types.Context, result_itself: bool = False, new_uv_layer: bool = False) -> Reading:
+def read_texture_target(
+    context: bpy.types.Context, result_itself: bool = False, new_uv_layer: bool = False, keep: str = COLOURS_OF_ALL
+) -> Reading:
     """The one selected object with the UVs of its corners. SceneError otherwise.
 
     Where it has none, or where a `new_uv_layer` is asked for, a temporary copy is unwrapped. For a textured result what it was made
-    from, unless `result_itself`.
+    from, unless `result_itself`. keep: whose colours count, of KEEP_COLOURS.
     """
     objects = chosen_objects(context, "texture", result_itself)
     if len(objects) > 1:
@@ -100,7 +106,7 @@ def read_texture_target(context: bpy.types.Context, result_itself: bool = False,
             f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first."
         )
     with shown(context, objects):
-        part, new_uvs = _read_with_uvs(context, source, new_uv_layer)
+        part, new_uvs = _read_with_uvs(context, source, new_uv_layer, keep)
     if part is None or part.uvs is None:
         raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
     return _reading(context, part, (source.name,), source.name, overlap_notes(part.uvs) if new_uvs is None else (), new_uvs)
@@ -211,15 +217,17 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
     return read_uvs(obj.data)
 
 
-def _read_with_uvs(context: bpy.types.Context, source: bpy.types.Object, new_layer: bool) -> tuple[Part | None, np.ndarray | None]:
+def _read_with_uvs(
+    context: bpy.types.Context, source: bpy.types.Object, new_layer: bool, keep: str
+) -> tuple[Part | None, np.ndarray | None]:
     """The object and its own UVs, or those that a copy of it was given."""
     if not new_layer and source.type == "MESH" and source.data.uv_layers.active is not None:
-        return read_object(source, context.evaluated_depsgraph_get()), None
+        return read_object(source, context.evaluated_depsgraph_get(), keep), None
     with temporary_mesh_copy(context, source) as copy:
         if not len(copy.data.polygons):
             return None, None
         new_uvs = unwrap(context, copy)
-        return read_object(copy, context.evaluated_depsgraph_get()), new_uvs
+        return read_object(copy, context.evaluated_depsgraph_get(), keep), new_uvs
 
 
 def _left_out(obj: bpy.types.Object, objects: Sequence[bpy.types.Object]) -> list[str]:

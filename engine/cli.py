@@ -62,7 +62,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
             "would_overwrite", f"The result would be written over the sketch '{source}' itself.", "Choose another folder with --out."
         )
     notes: list[str] = []
-    sketch = load_mesh(source, notes, up=arguments.up, texture=mode == "texture")
+    sketch = load_mesh(source, notes, up=arguments.up, texture=mode == "texture", colours=settings.keep_colours)
     if arguments.up is None and (lying := lying_note(sketch)):
         notes.append(lying)
     prepare_folder(folder)

@@ -43,7 +43,7 @@ from engine.sketch.sdf import sketch_planes
 from engine.sketch.soundness import Soundness
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
 from engine.surface import Surface
-from engine.texture.artist import ArtistColours, colours_told, painted_points
+from engine.texture.artist import ArtistColours, colours_kept, painted_points
 from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 
@@ -76,7 +76,8 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
     with Checkpoint(path, job, reporter.note) as checkpoint:
         timer.start(Stage.CHECK)
         mesh, mended = check_sketch(sketch)
-        _tell(reporter, [*mended, *colours_told(mesh)])
+        mesh, told = colours_kept(mesh, settings.keep_colours)
+        _tell(reporter, [*mended, *told])
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)

@@ -30,6 +30,13 @@ PRESET_CHOICES = (
     Choice("standard", "Standard", "Finer detail, several times longer"),
     Choice("high", "High", "Finest detail; wants a GPU"),
 )
+COLOURS_OF_ALL, COLOURS_OF_NONE, COLOURS_OF_MATERIALS, COLOURS_OF_ATTRIBUTES = "yes", "no", "materials", "attributes"
+KEEP_COLOURS = (
+    Choice(COLOURS_OF_ALL, "Yes", "Those that somebody chose: of materials and textures, else of colour attributes"),
+    Choice(COLOURS_OF_NONE, "No", "None: it starts in grey, and the prompt decides"),
+    Choice(COLOURS_OF_MATERIALS, "From Materials", "Those of materials and textures alone"),
+    Choice(COLOURS_OF_ATTRIBUTES, "From Attributes", "Those of colour attributes (vertex colours) alone"),
+)
 DEVICES = (
     Choice("auto", "Automatic", "A GPU where the engine finds one"),
     Choice("cpu", "CPU", "Compute on the processor"),
@@ -189,6 +196,9 @@ class JobSettings:
     adherence: Annotated[
         float, Spec("Adherence", "How closely the result follows the sketch: 0 free, 1 close", 0, 1, Unit.SHARE, section=MAIN)
     ] = 0.5
+    keep_colours: Annotated[
+        str, Spec("Keep Colours", "Which of the sketch's colours count as the artist's", choices=KEEP_COLOURS, section=MAIN)
+    ] = COLOURS_OF_ALL
     model: Annotated[
         str,
         Spec("Model", "'embedded', a hub id, a folder with a diffusers model, or a folder of images", example="embedded", section=MAIN),

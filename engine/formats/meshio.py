@@ -18,9 +18,10 @@ from engine.formats.files import write_atomically
 from engine.formats.gltf_read import read_gltf
 from engine.formats.gltf_write import glb_bytes
 from engine.formats.obj_read import read_obj
-from engine.formats.parts import Part
+from engine.formats.parts import Part, appearance_from
 from engine.formats.ply_read import read_ply
 from engine.formats.stl_read import read_stl
+from engine.job_fields import COLOURS_OF_ALL
 from engine.mesh import Mesh, Paint
 from engine.surface_samples import sample_surface
 
@@ -38,7 +39,9 @@ LYING = 2.0
 """A mesh that is this many times as deep as it is wide and high may lie on its side."""
 
 
-def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | None = None, texture: bool = False) -> Mesh:
+def load_mesh(
+    path: Path | str, notes: list[str] | None = None, *, up: str | None = None, texture: bool = False, colours: str = COLOURS_OF_ALL
+) -> Mesh:
     """All triangles of a .glb, .gltf, .obj, .ply or .stl file as one mesh in world space.
 
     Scenes are flattened with their transforms; a mirroring transform keeps faces looking outward. Vertices of one object at exactly the
@@ -50,6 +53,7 @@ def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | Non
     notes    gets one line for everything that was left out, assumed or mended
     up       the axis that points up in the file, of `engine.formats.UP_AXES`; default: the format's own (UP_OF_TYPE)
     texture  the mesh itself is to be textured: transparent faces stay, and a uv layout that cannot hold one texture for all is dropped
+    colours  whose colours count, of `engine.job_fields.KEEP_COLOURS`
 
     InputError for a missing, empty, broken or unsupported file and for one without triangles.
     """
@@ -58,6 +62,10 @@ def load_mesh(path: Path | str, notes: list[str] | None = None, *, up: str | Non
     kind = _checked_type(path)
     try:
         parts = [part for part in _READERS[kind](path, found) if len(part.faces)]
+        if not texture:
+            _leave_out_hidden(parts, found)
+        for part in parts:
+            part.appearance = appearance_from(part.appearance, colours)
         mesh = _joined(path, parts, up or UP_OF_TYPE[kind], texture, found)
     except OSError as error:
         raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.",
@@ -108,8 +116,6 @@ def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[s
     if count > LARGEST_MESH:
         raise InputError("file_too_large", f"'{path.name}' holds {count} triangles; at most {LARGEST_MESH} are read.",
                          "Decimate the mesh first.")  # fmt: skip
-    if not texture:
-        _leave_out_hidden(parts, notes)
     places, origin = _centred(world_from_file(np.concatenate([part.vertices for part in parts]), up))
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts])
     corners = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from engine.conventions import srgb_to_linear
 from engine.errors import InputError
 from engine.formats.textures import sample_image
+from engine.job_fields import COLOURS_OF_ALL, COLOURS_OF_ATTRIBUTES, COLOURS_OF_NONE
 
 DEFAULT_GREYS = (1.0, 0.8, 0.64, 0.6, 0.588, 0.5, 0.4)
 """Base colours (equal red, green and blue, linear) that applications write where nobody chose one: glTF itself and most OBJ exporters,
@@ -60,6 +61,16 @@ class Appearance:
             least = self.cutoff / np.maximum(most, 1e-9)
             return ~_any_texel_above(self.image[..., 3], np.rint(255 * least), self.uvs[faces])
         return most < self.cutoff
+
+
+def appearance_from(appearance: Appearance | None, source: str) -> Appearance | None:
+    """What is left of an appearance where the user wants the colours of one source alone (`engine.job_fields.KEEP_COLOURS`)."""
+    if appearance is None or source in (COLOURS_OF_ALL, COLOURS_OF_NONE):
+        return appearance
+    if source == COLOURS_OF_ATTRIBUTES:
+        return None if appearance.vertex is None else replace(appearance, factor=np.ones(4), image=None, uvs=None)
+    bare = replace(appearance, vertex=None)
+    return None if appearance.vertex is not None and bare.image is None and is_default(bare.factor[:3]) else bare
 
 
 @dataclass

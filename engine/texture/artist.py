@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.job_fields import COLOURS_OF_NONE
 from engine.mesh import Mesh
 from engine.texture.field import ColourField, surface_samples
 
@@ -33,8 +35,18 @@ def known_share(mesh: Mesh) -> float:
     return float(np.isfinite(painted_points(mesh)[1]).all(axis=1).mean())
 
 
+def colours_kept(mesh: Mesh, keep: str) -> tuple[Mesh, list[str]]:
+    """The mesh with the colours that the user wishes to keep (a value of `engine.job_fields.KEEP_COLOURS`; where they come from its reader
+    has seen to), and what to tell of them: what will be held, and what is left to the prompt."""
+    if keep == COLOURS_OF_NONE:
+        return replace(mesh, colours=None, paint=None), [
+            "The sketch's own colours are left aside: it starts in grey, and the prompt decides."
+        ]
+    return mesh, colours_told(mesh)
+
+
 def colours_told(mesh: Mesh) -> list[str]:
-    """What to tell the user of the colours that a sketch brings: what will be held, and what is left to the prompt."""
+    """What to tell the user of the colours that a sketch brings."""
     share = known_share(mesh)
     if share == 0:
         return ["Nobody chose a colour for this sketch: it starts in grey, and the prompt decides."]

@@ -420,3 +420,75 @@ def test_blockouts_as_people_save_them_have_no_colours(scene: ModuleType, name: 
             bpy.context.view_layer.objects.active = obj
     sent = part(scene, "scene_read").read_sketch(bpy.context).part
     assert len(sent.faces) > 10 and (sent.colours is not None) == known and sent.paint is None
+
+
+def material(name: str, colour: tuple[float, float, float] | None) -> bpy.types.Material:
+    """A new material as Blender makes it, with another base colour where one is given."""
+    made = bpy.data.materials.new(name)
+    made.use_nodes = True
+    if colour is not None:
+        made.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (*colour, 1)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected", "words"),
+    [
+        ("yes", [1, 0, 0], "Sketch: from materials"),
+        ("materials", [1, 0, 0], "Sketch: from materials"),
+        ("attributes", [0, 1, 0], "Sketch: from colour attributes"),
+        ("no", None, "left to the prompt"),
+    ],
+)
+def test_the_switch_says_whose_colours_are_read_and_the_panel_tells_it_before(
+    scene: ModuleType, keep: str, expected: list[float] | None, words: str
+) -> None:
+    cube = add_cube()
+    cube.data.materials.append(material("Red", (1, 0, 0)))
+    attribute = cube.data.color_attributes.new("Painted", "FLOAT_COLOR", "POINT")
+    attribute.data.foreach_set("color", np.tile([0, 1, 0, 1], len(attribute.data)).astype(np.float32))
+    bpy.context.scene.sketchbridge.keep_colours = keep
+    assert words in part(scene, "jobs").colours_told(bpy.context)
+    found = part(scene, "scene_read").read_sketch(bpy.context, keep=keep).part
+    if expected is None:
+        assert found.colours is None and found.paint is None
+    else:
+        np.testing.assert_allclose(found.colours, [expected] * len(found.colours), atol=1e-3)
+
+
+def test_the_panel_tells_what_has_no_colour_that_somebody_chose(scene: ModuleType) -> None:
+    plain, red = add_cube("Plain"), add_cube("Red")
+    plain.data.materials.append(material("Untouched", None))
+    red.data.materials.append(material("Red", (1, 0, 0)))
+    select(plain, red)
+    told = part(scene, "jobs").colours_told
+    assert told(bpy.context) == "Colours kept: Red: from materials. Plain: none, starts in grey."
+    select(plain)
+    assert told(bpy.context) == "No colour was chosen: Plain starts in grey."
+    select()
+    assert told(bpy.context) == ""
+
+
+def test_each_material_has_its_own_colour_where_both_use_the_whole_uv_square(scene: ModuleType) -> None:
+    """The usual game asset: two textures, one layout each, both over all of 0..1."""
+    faces = [[0, 1, 3, 2], [4, 6, 7, 5]]
+    obj = add_object("Halves", helpers.CUBE, faces)
+    layer = obj.data.uv_layers.new(name="UVMap")
+    layer.uv.foreach_set("vector", np.tile([0, 0, 1, 0, 1, 1, 0, 1], 2).astype(np.float32))
+    for name, colour in (("Left", (1, 0, 0)), ("Right", (0, 0, 1))):
+        image = bpy.data.images.new(name, 8, 8)
+        image.pixels.foreach_set(np.tile([*colour, 1.0], 64).astype(np.float32))
+        made = material(name, None)
+        node = made.node_tree.nodes.new("ShaderNodeTexImage")
+        node.image = image
+        made.node_tree.links.new(node.outputs["Color"], made.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+        obj.data.materials.append(made)
+    obj.data.polygons.foreach_set("material_index", [0, 1])
+    found = part(scene, "scene_read").read_sketch(bpy.context).part
+    side = np.sign(found.vertices[:, 0])
+    np.testing.assert_allclose(found.colours[side < 0], [[1, 0, 0]] * 4, atol=2e-2)
+    np.testing.assert_allclose(found.colours[side > 0], [[0, 0, 1]] * 4, atol=2e-2)
+    if found.paint is not None:
+        red = found.paint.points[:, 0] < 0
+        assert found.paint.colours[red, 0].min() > 0.95 and found.paint.colours[~red, 2].min() > 0.95
+    assert "from textures" in part(scene, "jobs").colours_told(bpy.context)

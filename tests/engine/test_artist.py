@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from engine.conventions import SceneNormalization
 from engine.fit import SketchViews
+from engine.formats.parts import Appearance, appearance_from
 from engine.mesh import Mesh, Paint
 from engine.render.base import select_rasterizer
 from engine.sketch.check import check_sketch
-from engine.texture.artist import ArtistColours, known_share, paint_between, painted_points
+from engine.texture.artist import ArtistColours, colours_kept, known_share, paint_between, painted_points
 from engine.texture.field import GREY, ColourField
 from tests.engine.shapes import box, moved
 
@@ -76,3 +80,28 @@ def test_paint_moves_with_the_mesh_and_unknown_paint_stays_unknown() -> None:
     assert np.array_equal(paint_between(local, np.array([[-1.0, 0, 0]])), [RED])
     assert np.isnan(paint_between(local, np.array([[1.0, 0, 0]]))).all()
     assert mesh.with_vertices(mesh.vertices + 1).paint is None
+
+
+def test_the_switch_leaves_colours_aside_and_says_so() -> None:
+    colours = np.tile(np.float32([1, 0, 0]), (8, 1))
+    mesh = replace(box((0.5, 0.5, 0.5)), colours=colours)
+    kept, told = colours_kept(mesh, "yes")
+    assert kept is mesh and told == []
+    left, told = colours_kept(mesh, "no")
+    assert left.colours is None and left.paint is None and "left aside" in told[0]
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("yes", [0.5, 0, 0]), ("materials", [1, 0, 0]), ("attributes", [0.5, 0.5, 0.5])])
+def test_one_source_of_colours_alone(keep: str, expected: list[float]) -> None:
+    """A grey attribute under a red material: both multiply, unless one source is asked for."""
+    both = Appearance(np.array([1.0, 0, 0, 1]), vertex=np.full((3, 4), 0.5))
+    chosen = appearance_from(both, keep)
+    assert chosen is not None
+    np.testing.assert_allclose(chosen.at_vertices(3)[:, :3], [expected] * 3)
+
+
+def test_a_source_that_says_nothing_is_unknown() -> None:
+    painted = Appearance(np.array([0.8, 0.8, 0.8, 1]), vertex=np.full((3, 4), 0.5))
+    assert appearance_from(painted, "materials") is None  # what is left is an application's default
+    assert appearance_from(Appearance(np.array([1.0, 0, 0, 1])), "attributes") is None
+    assert appearance_from(None, "materials") is None

@@ -1,0 +1,1 @@
+"""Attacks on the engine, counted: `python -m scripts.bench.reliability`."""
