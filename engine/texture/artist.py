@@ -39,9 +39,8 @@ def colours_kept(mesh: Mesh, keep: str) -> tuple[Mesh, list[str]]:
     """The mesh with the colours that the user wishes to keep (a value of `engine.job_fields.KEEP_COLOURS`; where they come from its reader
     has seen to), and what to tell of them: what will be held, and what is left to the prompt."""
     if keep == COLOURS_OF_NONE:
-        return replace(mesh, colours=None, paint=None), [
-            "The sketch's own colours are left aside: it starts in grey, and the prompt decides."
-        ]
+        told = "The sketch's own colours are left aside: it starts in grey, and the prompt decides."
+        return replace(mesh, colours=None, paint=None), [told]
     return mesh, colours_told(mesh)
 
 

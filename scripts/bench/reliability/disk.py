@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import checkpoint, cli
+from engine import checkpoint, cli, contact_sheet, job
 from engine.formats.meshio import save_glb
 from scripts.bench.reliability.tiny import NUMBERS, Row, board, box
 
@@ -24,6 +24,7 @@ Act = Callable[[Path], None]
 
 def attack(share: float, folder: Path) -> list[Row]:
     """Each case once, whatever the share."""
+    assert contact_sheet and job  # loaded before a process has no rights any more
     row = Row("disk and folder cases (full, read-only, removed, replaced, links, limits)")
     model = board(folder / "board")
     sketch = folder / "box.glb"

@@ -29,32 +29,37 @@ def attack(share: float, folder: Path) -> list[Row]:
     """Each case once, whatever the share."""
     row, sound = Row("hostile model folders"), make_tiny_model(folder / "sound")
     load_prior(str(sound))  # the folder that all others are spoilt copies of is taken
+    refused = 0
     for name, spoil in CASES.items():
         spoilt = Path(shutil.copytree(sound, folder / name.replace(" ", "_").replace("/", "_")))
         spoil(spoilt)
-        row.count(_loaded(name, spoilt))
-    row.remark = ", ".join(CASES)
+        fault, taken = _loaded(name, spoilt)
+        refused += fault is None and not taken
+        row.count(fault)
+    row.remark = f"{refused} refused with a fix, the others read harmlessly: {', '.join(CASES)}"
     return [row]
 
 
-def _loaded(name: str, folder: Path) -> str | None:
-    """What is wrong with how a folder is refused."""
+def _loaded(name: str, folder: Path) -> tuple[str | None, bool]:
+    """What is wrong with how a folder is loaded, and whether it was taken."""
     keyboard, sys.stdin = sys.stdin, io.StringIO("y\n" * 20)
-    told = io.StringIO()
+    told, fault, taken = io.StringIO(), None, False
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(SECONDS)
     try:
         with contextlib.redirect_stdout(told):
             load_prior(str(folder))
-        fault = f"{name}: taken"
+        taken = True
     except (ModelError, InputError) as error:
-        fault = None if error.fix and "y/N" not in told.getvalue() else f"{name}: {error}, {told.getvalue()[-200:]}"
+        fault = None if error.fix else f"{name}: no fix for {error}"
     except BaseException as error:  # the finding
         fault = f"{name}: {type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
         sys.stdin = keyboard
-    return f"{name}: its code ran" if list(folder.rglob("it_ran")) else fault
+    if "y/N" in told.getvalue():
+        fault = f"{name}: the user was asked: {told.getvalue()[-200:]}"
+    return f"{name}: its code ran" if list(folder.rglob("it_ran")) else fault, taken
 
 
 def _too_long(number: int, frame: FrameType | None) -> NoReturn:
