@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,10 +28,14 @@ POLL_SECONDS = 0.05
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_apart(work: str, inputs: Mapping[str, Any], on_step: OnStep, quiet_seconds: float | None = None) -> dict[str, np.ndarray] | None:
-    """What the function "module:function" finds for these inputs, in a process of its own; None where it failed.
+Arrays = dict[str, np.ndarray]
+Work = Callable[[Arrays, OnStep], Arrays]
+"""A function of a module, of the inputs, that tells how far it is."""
 
-    The function takes (inputs: dict of arrays, on_step) and returns a dict of arrays; numbers become arrays on the way.
+
+def run_apart(work: Work, inputs: Mapping[str, Any], on_step: OnStep, quiet_seconds: float | None = None) -> Arrays | None:
+    """What a function finds for these inputs, in a process of its own; None where it failed. Numbers become arrays on the way.
+
     on_step        hears how far it is every POLL_SECONDS; what it raises (Cancelled) ends the worker at once
     quiet_seconds  a worker that tells no progress for so long is ended, and has failed
     """
@@ -39,7 +43,7 @@ def run_apart(work: str, inputs: Mapping[str, Any], on_step: OnStep, quiet_secon
         np.savez(exchange, **inputs)
         exchange.flush()
         exchange.seek(0)
-        command = [sys.executable, "-P", "-m", "engine.apart", work, str(os.getpid())]
+        command = [sys.executable, "-P", "-m", "engine.apart", f"{work.__module__}:{work.__qualname__}", str(os.getpid())]
         surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
         worker = subprocess.Popen(
             command, stdin=exchange, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings, text=True

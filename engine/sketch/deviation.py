@@ -103,7 +103,7 @@ def _distances(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray, on_s
     """float64 [N] of points [N, 3] to a surface; of a large one in a process that can be ended at any moment."""
     if len(faces) > APART_FACES:
         inputs = {"vertices": vertices, "faces": faces, "points": points}
-        found = run_apart("engine.sketch.deviation:distances_apart", inputs, on_step)
+        found = run_apart(distances_apart, inputs, on_step)
         if found is not None:
             return found["distances"]
     on_step(0, 1)

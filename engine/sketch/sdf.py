@@ -54,7 +54,7 @@ def sketch_planes(
     """
     if len(mesh.faces) > APART_FACES:
         inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "points": points, "thickness": thickness, "closing": closing}
-        found = run_apart("engine.sketch.sdf:planes_apart", inputs, on_step)
+        found = run_apart(planes_apart, inputs, on_step)
         if found is not None:
             return found["values"], found["gradients"]
     return SketchField.of(mesh, thickness, closing, on_step).planes(points)

@@ -10,6 +10,7 @@ import numpy as np
 from engine.apart import run_apart
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
+from engine.texture.unwrap_worker import unwrap_apart
 
 CHUNK_FACES = 20_000
 """xatlas' time grows with the square of a chart's faces: larger meshes are cut into compact pieces of this size."""
@@ -116,7 +117,7 @@ def _with_colours(source: Mesh, vertices: np.ndarray, faces: np.ndarray) -> Mesh
 def _unwrap_apart(mesh: Mesh, resolution: int, padding: int, seconds: float, on_step: OnStep) -> np.ndarray | None:
     """uvs by the worker process; None where it was quiet for too long, failed, or left faces out of the square."""
     inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "chunk": _chunks(mesh), "resolution": resolution, "padding": padding}
-    found = run_apart("engine.texture.unwrap_worker:unwrap_apart", inputs, on_step, seconds)
+    found = run_apart(unwrap_apart, inputs, on_step, seconds)
     if found is None:
         return None
     uvs = found["uvs"]

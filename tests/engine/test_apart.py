@@ -14,45 +14,26 @@ import pytest
 
 from engine.apart import run_apart
 from engine.errors import Cancelled
-from engine.reporting import OnStep, Portions, unwatched
+from engine.reporting import Portions, unwatched
+from tests.engine.apart_work import doubled, failing, sleeping
 from tests.processes import alive
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = "tests.engine.test_apart"
-
-
-def doubled(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
-    for done in range(4):
-        on_step(done, 4)
-        time.sleep(0.1)
-    print("this goes nowhere")
-    os.write(1, b"nor does this")
-    return {"doubled": 2 * inputs["values"], "process": np.array(os.getpid())}
-
-
-def failing(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
-    raise ValueError("as asked")
-
-
-def sleeping(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
-    Path(str(inputs["word"])).write_text(str(os.getpid()))
-    time.sleep(60)
-    return {}
 
 
 def test_the_result_and_the_progress_come_back() -> None:
     told: list[tuple[int, int]] = []
-    found = run_apart(f"{HERE}:doubled", {"values": np.arange(3)}, lambda done, total, figures=None, /: told.append((done, total)))
+    found = run_apart(doubled, {"values": np.arange(3)}, lambda done, total, figures=None, /: told.append((done, total)))
     assert found is not None and found["doubled"].tolist() == [0, 2, 4] and int(found["process"]) != os.getpid()
     assert told == sorted(told) and {(1, 4), (3, 4)} & set(told)
 
 
 def test_what_fails_is_none() -> None:
-    assert run_apart(f"{HERE}:failing", {}, unwatched) is None
+    assert run_apart(failing, {}, unwatched) is None
 
 
 def test_what_tells_no_progress_is_ended(tmp_path: Path) -> None:
-    assert run_apart(f"{HERE}:sleeping", {"word": str(tmp_path / "word")}, unwatched, quiet_seconds=0.2) is None
+    assert run_apart(sleeping, {"word": str(tmp_path / "word")}, unwatched, quiet_seconds=0.2) is None
 
 
 def test_cancel_ends_the_worker(tmp_path: Path) -> None:
@@ -63,7 +44,7 @@ def test_cancel_ends_the_worker(tmp_path: Path) -> None:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        run_apart(f"{HERE}:sleeping", {"word": str(word)}, on_step)
+        run_apart(sleeping, {"word": str(word)}, on_step)
     assert not alive(int(word.read_text()))
 
 
@@ -71,7 +52,8 @@ def test_a_worker_ends_with_the_process_that_started_it_and_leaves_no_file(tmp_p
     """The unwrap of a large mesh went on at full load for half an hour, with nobody waiting."""
     word, folder = tmp_path / "word", tmp_path / "temporary"
     folder.mkdir()
-    code = f"from engine.apart import run_apart; run_apart('{HERE}:sleeping', {{'word': {str(word)!r}}}, lambda *told: None)"
+    call = f"run_apart(sleeping, {{'word': {str(word)!r}}}, lambda *told: None)"
+    code = f"from engine.apart import run_apart; from tests.engine.apart_work import sleeping; {call}"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(folder)})
     while not (word.exists() and word.read_text()):
         assert parent.poll() is None
@@ -90,7 +72,7 @@ def test_a_worker_whose_parent_ended_before_it_began_ends_too() -> None:
     gone.wait()
     with tempfile.TemporaryFile() as exchange:
         np.savez(exchange, values=np.arange(3))
-        command = [sys.executable, "-m", "engine.apart", f"{HERE}:doubled", str(gone.pid)]
+        command = [sys.executable, "-m", "engine.apart", "tests.engine.apart_work:doubled", str(gone.pid)]
         assert subprocess.run(command, cwd=ROOT, stdin=exchange, stdout=subprocess.DEVNULL, check=False).returncode == 1
 
 

@@ -274,6 +274,7 @@ def test_examples_load_with_their_colours() -> None:
         ("a.glb", b"not a glb at all, but long enough", "corrupt_file"),
         ("a.glb", b"glTF\x02\0\0\0\xff\xff\0\0 cut off early", "corrupt_file"),
         ("a.gltf", b"{ broken", "corrupt_file"),
+        ("a.gltf", b'{"asset": {"version": "2.0"}, "scene": ' + b"9" * 10_000 + b"}", "corrupt_file"),
         ("a.gltf", b'{"asset": {"version": "1.0"}}', "corrupt_file"),
         ("a.gltf", b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": [3]}]}', "corrupt_file"),
         ("a.gltf", b'{"asset": {"version": "2.0"}}', "sketch_empty"),

@@ -45,7 +45,7 @@ def attack(share: float, folder: Path) -> list[Row]:
 
 def converse(parts: list[bytes]) -> tuple[str | None, float, int, list[str]]:
     """What is wrong with how an engine takes these bytes and then the end of its host, its processor seconds and MB, and what it said."""
-    command = [sys.executable, "-m", "engine", "--job", "scripts.bench.reliability.conversations:short_job"]
+    command = [sys.executable, "-m", "engine", "--job", f"{__name__}:{short_job.__name__}"]
     engine = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     assert engine.stdin is not None and engine.stdout is not None and engine.stderr is not None
     try:

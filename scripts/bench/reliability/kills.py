@@ -38,7 +38,7 @@ def eager_job(sketch: Mesh, wishes: JobSettings, reporter: Reporter) -> JobResul
 
 def converse(model: str) -> None:
     """The host's process: starts an engine, tells its id, sends the job, and prints the digest of the result once it has it."""
-    command = [sys.executable, "-m", "engine", "--job", "scripts.bench.reliability.kills:eager_job"]
+    command = [sys.executable, "-m", "engine", "--job", f"{__name__}:{eager_job.__name__}"]
     engine = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert engine.stdin is not None and engine.stdout is not None
     print(engine.pid, flush=True)
