@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain(f"{outcome.text} {outcome.fix}".strip(), outcome.exit_code)
     print(outcome.text)
     try:
-        for path in _save(target, bpy.data.objects[outcome.result]):
+        for path in _save(target, [bpy.data.objects[name] for name in outcome.results]):
             print(path)
     except (RuntimeError, OSError) as error:
         return _complain(f"The result cannot be saved: {error}. Choose another place with --out.", EXIT_FAILED)
@@ -134,19 +134,20 @@ def _keep_open_file(out: Path) -> None:
                          "Name another folder or a FILE.blend with --out, or leave --out away to save into the open file.")  # fmt: skip
 
 
-def _save(target: Path, result: bpy.types.Object) -> list[Path]:
+def _save(target: Path, results: Sequence[bpy.types.Object]) -> list[Path]:
     kind = target.suffix.lower()
     if kind == ".blend":
         _save_blend(target)
         return [target]
     if kind == ".glb":
-        _export(target, result)
+        _export(target, results)
         return [target]
     stem = Path(bpy.data.filepath).stem or "result"
     paths = [target / f"{stem}.glb", target / f"{stem}.blend", target / f"{stem}.json"]
-    _export(paths[0], result)
+    _export(paths[0], results)
     _save_blend(paths[1])
-    stored = {key.removeprefix("sketchbridge_"): result[key] for key in result.keys() if key.startswith("sketchbridge_")}  # noqa: SIM118
+    first = results[0]
+    stored = {key.removeprefix("sketchbridge_"): first[key] for key in first.keys() if key.startswith("sketchbridge_")}  # noqa: SIM118
     files.write_atomically(paths[2], (json.dumps(stored, indent=2) + "\n").encode())
     return paths
 
@@ -155,12 +156,12 @@ def _save_blend(path: Path) -> None:
     bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=str(path) != bpy.data.filepath, compress=True)
 
 
-def _export(path: Path, result: bpy.types.Object) -> None:
-    """The result alone as GLB with its material and custom properties; the selection is as before afterwards."""
+def _export(path: Path, results: Sequence[bpy.types.Object]) -> None:
+    """The results alone as GLB with their materials and custom properties; the selection is as before afterwards."""
     layer = bpy.context.view_layer
     selected = [obj for obj in layer.objects if obj.select_get()]
     for obj in layer.objects:
-        obj.select_set(obj == result)
+        obj.select_set(obj in results)
     with files.replacing(path) as unfinished:
         bpy.ops.export_scene.gltf(filepath=str(unfinished), export_format="GLB", use_selection=True, export_extras=True, export_apply=True)
     for obj in layer.objects:

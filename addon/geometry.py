@@ -31,7 +31,8 @@ class Part:
     """Triangles of one object or stroke, or of a whole sketch; whoever makes one says in which space.
 
     vertices float64 [V, 3], or float32 where they are sent; faces int32 [F, 3], counter-clockwise from outside;
-    colours float32 [V, 3], sRGB-encoded 0..1, NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None; paint or None
+    colours float32 [V, 3], sRGB-encoded 0..1, NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None; paint or None;
+    pieces int32 [F] or None: of one object the material slot of each face, of several what `scene_targets` counts
     """
 
     vertices: np.ndarray
@@ -39,10 +40,11 @@ class Part:
     colours: np.ndarray | None = None
     uvs: np.ndarray | None = None
     paint: Paint | None = None
+    pieces: np.ndarray | None = None
 
 
 def join(parts: Sequence[Part]) -> Part:
-    """One part of several. Parts without colours have unknown ones (NaN) where others have some; UVs are kept for a single part only."""
+    """One part of several. Parts without colours have unknown ones (NaN) where others have some; UVs and pieces are kept where all have."""
     if len(parts) == 1:
         return parts[0]
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
@@ -55,7 +57,14 @@ def join(parts: Sequence[Part]) -> Part:
         points, shades = np.concatenate([one.points for one in paints]), np.concatenate([one.colours for one in paints])
         step = -(-len(points) // MOST_PAINT)
         paint = Paint(points[::step], shades[::step])
-    return Part(np.concatenate([part.vertices for part in parts]), faces, colours, None, paint)
+    uvs, pieces = _together([part.uvs for part in parts]), _together([part.pieces for part in parts])
+    return Part(np.concatenate([part.vertices for part in parts]), faces, colours, uvs, paint, pieces)
+
+
+def _together(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """All arrays one after another; None where one is missing."""
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there) if len(there) == len(arrays) else None
 
 
 def painted(part: Part, count: int = 20_000) -> Paint:
@@ -111,33 +120,6 @@ def corners_to_vertices(values: np.ndarray, vertex_of_corner: np.ndarray, count:
     weights = np.where((counted == 0) & (lost > 0), np.nan, np.maximum(counted, 1))
     sums = [np.bincount(vertex_of_corner, values[:, channel], count) for channel in range(values.shape[1])]
     return (np.stack(sums, axis=1) / weights[:, None]).astype(np.float32)
-
-
-def uv_overlap(uvs: np.ndarray, lines: int = 128) -> float:
-    """Share of the faces' uv area that lies upon other faces, 0..1, once whole tiles (UDIM, repeats) are folded into one.
-
-    uvs [F, 3, 2]. Measured along `lines` level cuts through the layout: 1 - what is covered / the sum of what each face covers.
-    """
-    corners = np.asarray(uvs, dtype=np.float64)
-    corners = corners - np.floor(corners.mean(axis=1, keepdims=True))
-    corners = np.take_along_axis(corners, corners[..., 1:].argsort(axis=1), axis=1)
-    x, y = corners[..., 0], corners[..., 1]
-    total = covered = 0.0
-    for level in (np.arange(lines) + 0.5) / lines:
-        cut = np.flatnonzero((y[:, 0] < level) & (level < y[:, 2]))
-        a, b, c = x[cut, 0], x[cut, 1], x[cut, 2]
-        low, middle, high = y[cut, 0], y[cut, 1], y[cut, 2]
-        long_side = a + (c - a) * (level - low) / (high - low)
-        upper = level > middle
-        start, end = np.where(upper, b, a), np.where(upper, c, b)
-        under, over = np.where(upper, middle, low), np.where(upper, high, middle)
-        short_side = start + (end - start) * (level - under) / np.maximum(over - under, 1e-30)
-        left, right = np.minimum(long_side, short_side), np.maximum(long_side, short_side)
-        order = left.argsort()
-        left, right = left[order], np.maximum.accumulate(right[order])
-        total += float(np.abs(long_side - short_side).sum())
-        covered += float(np.maximum(right - np.maximum(left, np.concatenate([[-np.inf], right])[:-1]), 0).sum())
-    return max(0.0, 1 - covered / total) if total > 0 else 0.0
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

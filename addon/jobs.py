@@ -27,9 +27,11 @@ from . import (
     scene_preview,
     scene_read,
     scene_show,
+    scene_targets,
+    scene_textured,
     scene_write,
     view_colours,
-)
+)  # fmt: skip
 from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
 from .job_fields import JobSettings
 from .protocol import Submit
@@ -50,6 +52,7 @@ class Outcome:
     fix: str = ""
     exit_code: int = 0
     result: str = ""
+    results: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic, compare=False)
@@ -71,12 +74,11 @@ last: Outcome | None = None
 
 
 def begin(
-    context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False, new_uv_layer: bool = False
+    context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False, uv_layout: str = ""
 ) -> Outcome | None:
     """Read the selection and start the engine, with the scene's settings or those given (JobSettings).
 
-    A selected result stands for what it was made from, unless `result_itself`. `new_uv_layer` for a texture that is not to use the
-    object's own UVs.
+    A selected result stands for what it was made from, unless `result_itself`. `uv_layout` takes the place of that setting.
     None where the job has begun, else why it has not; the scene is as before.
     """
     global running, last
@@ -84,13 +86,15 @@ def begin(
         return _refused("A job is already running.", "Wait for it or press Cancel.")
     try:
         settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else checked({**settings, "mode": mode})
+        settings["uv_layout"] = uv_layout or settings["uv_layout"]
     except InputError as error:
         return _refused(error.message, error.fix, error.exit_code)
     try:
         if mode == "refine":
             reading = scene_read.read_sketch(context, result_itself, settings["keep_colours"])
         else:
-            reading = scene_read.read_texture_target(context, result_itself, new_uv_layer, settings["keep_colours"])
+            targets = scene_targets.read_targets
+            reading = targets(context, result_itself, settings["uv_layout"], settings["texture_sets"], settings["keep_colours"])
         command = engine_process.find_command(preferences.engine_command(context))
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
@@ -98,15 +102,24 @@ def begin(
     model = settings.get("model", "embedded")
     if model != "embedded" and os.path.isdir(model):  # relative to this process's folder, which is not the engine's
         settings["model"] = os.path.abspath(model)
-    sent = reading.part
-    paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)
-    submit = Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint)
-    session = Session(command, submit, log)
+    session = Session(command, _submit(settings, reading), log)
     if session.problem is not None:
         return _refused(session.problem.message, session.problem.fix, session.problem.exit_code)
     session.notes.extend(reading.notes)
     running, last = Job(mode, settings, reading, session), None
     return None
+
+
+def _submit(settings: dict[str, Any], reading: Reading) -> Submit:
+    """The message that starts the job. New UV layers are made here, where polygons are known: the engine keeps what it is sent."""
+    sent, about = reading.part, {}
+    paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)
+    pieces = None
+    if reading.targets is not None:
+        settings, pieces = {**settings, "uv_layout": "keep"}, sent.pieces
+        about = {"pieces": [{"object": piece.object, "material": piece.material} for piece in reading.targets.pieces]}
+    job = uuid.uuid4().hex[:12]
+    return Submit(job, settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint, pieces, about)
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,11 +128,12 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[str, ...]:
-    """What a user should know before the selection is textured; empty where there is nothing, or nothing usable is selected."""
+    """What a user should know of the UVs before the selection is textured; empty where there is nothing, or nothing usable is selected."""
+    settings = context.scene.sketchbridge
+    if settings.uv_layout != "keep":
+        return ()
     try:
-        chosen = scene_read.chosen_objects(context, "texture", result_itself)
-        own_uvs = len(chosen) == 1 and chosen[0].type == "MESH" and chosen[0].data.uv_layers.active is not None
-        return scene_read.read_texture_target(context, result_itself).notes if own_uvs else ()
+        return scene_targets.uv_notes(context, result_itself, settings.texture_sets)
     except SketchbridgeError:
         return ()
 
@@ -190,9 +204,12 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     """Write a finished job's result into the scene. Broad on purpose: a result that cannot be written is told, and nothing of it stays."""
     done = job.session.result
     assert done is not None, "no finished job"
-    write = scene_write.apply_refined if job.mode == "refine" else scene_write.apply_textured
+    told = provenance(job.settings, done.report)
     try:
-        obj = write(context, job.reading, done, provenance(job.settings, done.report))
+        if job.mode == "refine":
+            made = [scene_write.apply_refined(context, job.reading, done, told)]
+        else:
+            made = scene_textured.apply_textured(context, job.reading, done, told)
     except SketchbridgeError as error:
         return Outcome(Phase.FAILED, error.message, error.fix, EXIT_FAILED)
     except Exception as error:
@@ -201,11 +218,12 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     if bpy.ops.ed.undo_push.poll():
         bpy.ops.ed.undo_push(message="Sketchbridge Result")
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
-    text = f"Made '{obj.name}' from {', '.join(scene_read.named_now(job.reading).names)}."
+    names = tuple(obj.name for obj in made)
+    text = f"Made {', '.join(map(repr, names))} from {', '.join(scene_read.named_now(job.reading).names)}."
     if job.mode == "refine" and "deviation_mean_percent" in figures:
         text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
         text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %." if "deviation_p95_percent" in figures else "."
-    return Outcome(Phase.DONE, text, result=obj.name, notes=tuple(job.session.notes), figures=figures)
+    return Outcome(Phase.DONE, text, result=names[0], results=names, notes=tuple(job.session.notes), figures=figures)
 
 
 def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | None = None) -> Outcome:

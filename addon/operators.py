@@ -7,6 +7,7 @@ from typing import ClassVar
 import bpy
 
 from . import checks, engine_log, engine_process, jobs, preferences, pulse, report, scene_show
+from .job_fields import UV_LAYOUTS
 from .jobs import Outcome
 from .session import Phase
 
@@ -65,15 +66,17 @@ class SKETCHBRIDGE_OT_refine(_JobOperator, bpy.types.Operator):
 
 
 class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
-    """Texture the selected object by the prompt. Its vertices, faces and UVs stay as they are; the original is kept and hidden"""
+    """Texture the selected objects by the prompt. Their vertices, faces and UVs stay as they are; the originals are kept and hidden"""
 
     bl_idname = "sketchbridge.texture"
     bl_label = "Texture"
     bl_options: ClassVar[set[str]] = {"REGISTER"}
     mode = "texture"
-    new_uv_layer: bpy.props.BoolProperty(  # type: ignore[valid-type]
-        name="New UV Layer",
-        description="Unwrap the object into a UV layer of its own for the texture. Its other layers stay as they are",
+    uv_layout: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="UV Layout",
+        description="Which UVs the texture is painted for. Other layers stay as they are",
+        items=[("SETTING", "As Set", "What the panel says"), *((one.value, one.label, one.description) for one in UV_LAYOUTS)],
+        default="SETTING",
         options={"SKIP_SAVE"},
     )
     _warnings: tuple[str, ...] = ()
@@ -82,20 +85,21 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
         return self._start(context) if self._warnings else super().execute(context)  # the former: the dialog's OK
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if not self.new_uv_layer and not bpy.app.background and context.window is not None:
+        if self.uv_layout == "SETTING" and not bpy.app.background and context.window is not None:
             self._warnings = jobs.warnings(context, self.result_itself)
             if self._warnings:
-                self.new_uv_layer = True
+                self.uv_layout = "apart"
                 return context.window_manager.invoke_props_dialog(self, width=420)
         return super().invoke(context, event)
 
     def draw(self, context: bpy.types.Context) -> None:
         for warning in self._warnings:
             report.paragraph(self.layout, warning, "INFO", 60)
-        self.layout.prop(self, "new_uv_layer")
+        self.layout.prop(self, "uv_layout")
 
     def _begin(self, context: bpy.types.Context) -> Outcome | None:
-        return jobs.begin(context, self.mode, result_itself=self.result_itself, new_uv_layer=self.new_uv_layer)
+        layout = "" if self.uv_layout == "SETTING" else self.uv_layout
+        return jobs.begin(context, self.mode, result_itself=self.result_itself, uv_layout=layout)
 
 
 class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):

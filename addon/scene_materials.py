@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import bpy
 import numpy as np
 
-from . import geometry
+from . import geometry, protocol
+from .texture_sets import set_of_map
 
 COLOUR_SPACES = {"albedo": "sRGB", "roughness": "Non-Color", "metallic": "Non-Color", "normal": "Non-Color"}
 
@@ -40,35 +43,82 @@ class Attempt:
                 getattr(bpy.data, collection).remove(block)
 
 
-def new_material(name: str, maps: Mapping[str, bytes], mean_colour: np.ndarray | None, layer: str, attempt: Attempt) -> bpy.types.Material:
-    """Principled BSDF with the maps, PNG files, as images packed in the file, looked up by the UV layer of that name.
+class Images:
+    """The images of a finished job, each made where a material first wants it, and the materials that show them."""
 
-    mean_colour [3], sRGB-encoded, is what a view without textures shows.
-    """
-    material = attempt.add(node_material(name))
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    shader = principled(material)
-    shader.inputs["Roughness"].default_value = 0.7
-    coordinates = nodes.new("ShaderNodeUVMap")
-    coordinates.uv_map, coordinates.location = layer, (-700, 0)
-    if mean_colour is not None:  # what the solid view shows of a material
-        material.diffuse_color = (*geometry.srgb_to_linear(mean_colour).tolist(), 1.0)
-    sockets = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "normal": "Normal"}
-    for row, kind in enumerate(kind for kind in sockets if kind in maps):
-        texture = nodes.new("ShaderNodeTexImage")
-        texture.image = _image(f"{name} {kind}", maps[kind], COLOUR_SPACES[kind], attempt)
-        if kind == "albedo":
-            nodes.active = texture  # what the solid view shows as texture, and Texture Paint paints on
-        texture.location = (-450, 300 - 300 * row)
-        links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
-        output = texture.outputs["Color"]
-        if kind == "normal":
-            bend = nodes.new("ShaderNodeNormalMap")
-            bend.uv_map, bend.location = layer, (-180, 300 - 300 * row)
-            links.new(output, bend.inputs["Color"])
-            output = bend.outputs["Normal"]
-        links.new(output, shader.inputs[sockets[kind]])
-    return material
+    def __init__(self, done: protocol.Done, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._means = done.report.get("mean_colours")
+        self._files: dict[int, dict[str, dict[int, bytes]]] = {}
+        self._names: dict[tuple[int, str, int], str] = {}
+        for name, file in done.maps.items():
+            number, tile, kind = set_of_map(name)
+            self._files.setdefault(number, {}).setdefault(kind, {})[tile] = file
+            self._names[number, kind, tile] = name
+        told = done.report.get("images")
+        self._sets: list[dict[str, Any]] = told if isinstance(told, list) else []
+        self._images: dict[tuple[int, str], bpy.types.Image] = {}
+        self._materials: dict[tuple[int, str], bpy.types.Material] = {}
+
+    def of_piece(self, piece: int) -> int:
+        """The set that shows a piece; the first where the job did not say."""
+        return next((number for number, one in enumerate(self._sets) if piece in one.get("pieces", ())), 0)
+
+    def material(self, number: int, name: str, layer: str) -> bpy.types.Material:
+        """Principled BSDF with a set's maps, looked up by the UV layer of this name; one for all who ask for the same.
+
+        It is called as the set is, or `name` where there is but one.
+        """
+        if (number, layer) not in self._materials:
+            own = name if len(self._files) < 2 else f"{self._sets[number].get('name', name)} textured"
+            self._materials[number, layer] = self._new_material(number, own, layer)
+        return self._materials[number, layer]
+
+    def _new_material(self, number: int, name: str, layer: str) -> bpy.types.Material:
+        material = self._attempt.add(node_material(name))
+        nodes, links = material.node_tree.nodes, material.node_tree.links
+        shader = principled(material)
+        shader.inputs["Roughness"].default_value = 0.7
+        coordinates = nodes.new("ShaderNodeUVMap")
+        coordinates.uv_map, coordinates.location = layer, (-700, 0)
+        mean = self._mean_colour(number)
+        if mean is not None:  # what the solid view shows of a material
+            material.diffuse_color = (*geometry.srgb_to_linear(mean).tolist(), 1.0)
+        sockets = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "normal": "Normal"}
+        for row, kind in enumerate(kind for kind in sockets if kind in self._files[number]):
+            texture = nodes.new("ShaderNodeTexImage")
+            texture.image = self._image(number, kind, name)
+            if kind == "albedo":
+                nodes.active = texture  # what the solid view shows as texture, and Texture Paint paints on
+            texture.location = (-450, 300 - 300 * row)
+            links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
+            output = texture.outputs["Color"]
+            if kind == "normal":
+                bend = nodes.new("ShaderNodeNormalMap")
+                bend.uv_map, bend.location = layer, (-180, 300 - 300 * row)
+                links.new(output, bend.inputs["Color"])
+                output = bend.outputs["Normal"]
+            links.new(output, shader.inputs[sockets[kind]])
+        return material
+
+    def _image(self, number: int, kind: str, name: str) -> bpy.types.Image:
+        if (number, kind) not in self._images:
+            files, called = self._files[number][kind], f"{name} {kind}"
+            made = _tiled_image(called, files) if len(files) > 1 else _image(called, next(iter(files.values())))
+            made.colorspace_settings.name = COLOUR_SPACES[kind]
+            self._images[number, kind] = self._attempt.add(made)
+        return self._images[number, kind]
+
+    def _mean_colour(self, number: int) -> np.ndarray | None:
+        """What the report says of a set's albedo, sRGB-encoded [3]; None where it says nothing that can be used."""
+        names = [name for (of, kind, _), name in self._names.items() if of == number and kind == "albedo"]
+        colours = [self._means.get(name) for name in names] if isinstance(self._means, dict) else []
+        usable = [
+            colour[:3]
+            for colour in colours
+            if isinstance(colour, list) and len(colour) >= 3 and all(isinstance(value, float | int) for value in colour)
+        ]
+        return np.mean(usable, axis=0) if usable else None
 
 
 def node_material(name: str) -> bpy.types.Material:
@@ -90,20 +140,26 @@ def principled(material: bpy.types.Material) -> bpy.types.Node:
     return shader
 
 
-def _image(name: str, file: bytes, colour_space: str, attempt: Attempt) -> bpy.types.Image:
+def _image(name: str, file: bytes) -> bpy.types.Image:
     """A PNG file as an image packed in the file; Blender decodes it when it is first drawn."""
-    image = attempt.add(bpy.data.images.new(name, 1, 1))
+    image = bpy.data.images.new(name, 1, 1)
     image.pack(data=file, data_len=len(file))
     image.source = "FILE"
-    image.colorspace_settings.name = colour_space
     return image
 
 
-def replace_materials(obj: bpy.types.Object, material: bpy.types.Material) -> None:
-    """The one material on every face of a mesh object."""
-    for slot in obj.material_slots:
-        slot.link = "DATA"
-    obj.data.materials.clear()
-    obj.data.materials.append(material)
-    obj.data.polygons.foreach_set("material_index", np.zeros(len(obj.data.polygons), np.int32))
-    obj.data.update()
+def _tiled_image(name: str, files: Mapping[int, bytes]) -> bpy.types.Image:
+    """PNG files by UDIM number as the tiles of one image, packed in the file. They pass through a folder for a moment."""
+    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
+        for number, file in files.items():
+            (Path(folder) / f"tile.{number}.png").write_bytes(file)
+        first = min(files)
+        image = bpy.data.images.load(str(Path(folder) / f"tile.{first}.png"))
+        image.name, image.source = name, "TILED"
+        image.filepath = str(Path(folder) / "tile.<UDIM>.png")
+        for number in sorted(files):
+            if image.tiles.get(number) is None:
+                image.tiles.new(number)
+        image.pack()
+        image.filepath = f"//{bpy.path.clean_name(name)}.<UDIM>.png"  # where Unpack writes them
+    return image

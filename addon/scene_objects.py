@@ -96,7 +96,10 @@ def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | No
     faces = faces.reshape(-1, 3)
     uvs = read_uvs(mesh)[corners].reshape(-1, 3, 2) if mesh.uv_layers.active is not None else None
     colours, paint = scene_colours.colours_of(mesh, materials, vertices, faces, corners.reshape(-1, 3), polygons, keep)
-    return Part(vertices, faces, colours, uvs, paint)
+    slots = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", slots)
+    slots = np.clip(slots, 0, max(len(materials) - 1, 0))
+    return Part(vertices, faces, colours, uvs, paint, slots[polygons])
 
 
 def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:

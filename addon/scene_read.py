@@ -1,7 +1,6 @@
-"""The selection -> what is sent: one sketch of several objects, or one object with UVs to texture.
+"""The selection -> what is sent: one sketch of several objects (objects to texture: see scene_targets).
 
-Reading leaves the file as it found it. What is hidden is shown while it is read, to unwrap, a copy is linked for a
-moment, and mode, visibility and selection are put back.
+Reading leaves the file as it found it. What is hidden is shown while it is read, and mode, visibility and selection are put back.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import bpy
 import numpy as np
@@ -17,10 +17,11 @@ from . import geometry
 from .errors import InputError
 from .geometry import Part
 from .job_fields import COLOURS_OF_ALL
-from .scene_objects import MESH_LIKE, collect_instances, read_object, read_uvs
+from .scene_objects import collect_instances, read_object
 from .scene_show import Place, Selection, hide, originals_of
 
-OVERLAP_WORTH_SAYING = 0.02
+if TYPE_CHECKING:
+    from .scene_targets import Targets
 
 
 class SceneError(InputError):
@@ -37,7 +38,7 @@ class Reading:
     `part` float32, world axes, relative to `origin` so that nothing is lost far from the world's centre;
     `names` the objects read, `uids` their session ids, which outlive a renaming;
     `active` the one whose transform, parent and collections the result takes;
-    `matrix` [4, 4] that object's world matrix when it was read; `new_uvs` float32 [corners, 2] of its mesh where it had none;
+    `matrix` [4, 4] that object's world matrix when it was read; `targets` what is known of objects to texture;
     `place` the scene and layer they were read in, `selection` what was selected there
     """
 
@@ -50,7 +51,7 @@ class Reading:
     place: Place
     selection: Selection
     notes: tuple[str, ...] = ()
-    new_uvs: np.ndarray | None = None
+    targets: Targets | None = None
 
     def objects(self) -> list[bpy.types.Object]:
         """The objects read that are still in the file."""
@@ -85,40 +86,7 @@ def read_sketch(context: bpy.types.Context, result_itself: bool = False, keep: s
         raise SceneError(f"The selection has no faces or strokes: {kinds}.", fix)
     active = context.view_layer.objects.active
     leader = active.name if active is not None and active.name in names else names[0]
-    return _reading(context, geometry.join(parts), tuple(names), leader, tuple(notes))
-
-
-def read_texture_target(
-    context: bpy.types.Context, result_itself: bool = False, new_uv_layer: bool = False, keep: str = COLOURS_OF_ALL
-) -> Reading:
-    """The one selected object with the UVs of its corners. SceneError otherwise.
-
-    Where it has none, or where a `new_uv_layer` is asked for, a temporary copy is unwrapped. For a textured result what it was made
-    from, unless `result_itself`. keep: whose colours count, of KEEP_COLOURS.
-    """
-    objects = chosen_objects(context, "texture", result_itself)
-    if len(objects) > 1:
-        fix = "Select one, or join them first (Ctrl+J)."
-        raise SceneError(f"Texture works on one object at a time, {len(objects)} are selected.", fix)
-    source = objects[0]
-    if source.type not in MESH_LIKE:
-        raise SceneError(
-            f"'{source.name}' is of type {source.type.lower()}, which has no surface to texture.", "Convert it to a mesh first."
-        )
-    with shown(context, objects):
-        part, new_uvs = _read_with_uvs(context, source, new_uv_layer, keep)
-    if part is None or part.uvs is None:
-        raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
-    return _reading(context, part, (source.name,), source.name, overlap_notes(part.uvs) if new_uvs is None else (), new_uvs)
-
-
-def overlap_notes(uvs: np.ndarray) -> tuple[str, ...]:
-    """What to say, before the work, about UVs [F, 3, 2] whose faces lie upon each other; empty where hardly any do."""
-    share = geometry.uv_overlap(uvs)
-    if share < OVERLAP_WORTH_SAYING:
-        return ()
-    told = f"About {100 * share:.0f} % of the UV layout lies upon other faces (mirrored, repeated or in UDIM tiles)"
-    return (f"{told}, which would share their colours. A new UV layer gives each its own.",)
+    return reading_of(context, geometry.join(parts), tuple(names), leader, tuple(notes))
 
 
 def named_now(reading: Reading) -> Reading:
@@ -195,41 +163,6 @@ def mesh_from(source: bpy.types.Object, depsgraph: bpy.types.Depsgraph) -> bpy.t
     return bpy.data.meshes.new_from_object(source.evaluated_get(depsgraph), depsgraph=depsgraph)
 
 
-def unwrap(context: bpy.types.Context, obj: bpy.types.Object) -> np.ndarray:
-    """Give the mesh object a new UV layer by Blender's Smart UV Project and return its UVs, float32 [corners, 2]."""
-    layer = context.view_layer
-    for other in layer.objects:
-        other.select_set(False)
-    obj.hide_set(False)
-    obj.select_set(True)
-    layer.objects.active = obj
-    added = obj.data.uv_layers.new(name="UVMap")
-    if added is None:
-        raise SceneError(f"'{obj.name}' has as many UV layers as Blender allows.", "Remove one that is not needed.")
-    obj.data.uv_layers.active = added
-    bpy.ops.object.mode_set(mode="EDIT")
-    try:
-        bpy.ops.mesh.reveal(select=False)
-        bpy.ops.mesh.select_all(action="SELECT")
-        bpy.ops.uv.smart_project(angle_limit=1.15, island_margin=0.01)
-    finally:
-        bpy.ops.object.mode_set(mode="OBJECT")
-    return read_uvs(obj.data)
-
-
-def _read_with_uvs(
-    context: bpy.types.Context, source: bpy.types.Object, new_layer: bool, keep: str
-) -> tuple[Part | None, np.ndarray | None]:
-    """The object and its own UVs, or those that a copy of it was given."""
-    if not new_layer and source.type == "MESH" and source.data.uv_layers.active is not None:
-        return read_object(source, context.evaluated_depsgraph_get(), keep), None
-    with temporary_mesh_copy(context, source) as copy:
-        if not len(copy.data.polygons):
-            return None, None
-        new_uvs = unwrap(context, copy)
-        return read_object(copy, context.evaluated_depsgraph_get(), keep), new_uvs
-
-
 def _left_out(obj: bpy.types.Object, objects: Sequence[bpy.types.Object]) -> list[str]:
     """The note about an object without anything to read; none for a metaball whose shape is in another's of its family."""
     family = obj.name.split(".")[0]
@@ -238,9 +171,8 @@ def _left_out(obj: bpy.types.Object, objects: Sequence[bpy.types.Object]) -> lis
     return [f"'{obj.name}' has no faces or strokes and was left out."]
 
 
-def _reading(
-    context: bpy.types.Context, part: Part, names: tuple[str, ...], active: str, notes: tuple[str, ...], new_uvs: np.ndarray | None = None
-) -> Reading:
+def reading_of(context: bpy.types.Context, part: Part, names: tuple[str, ...], active: str, notes: tuple[str, ...]) -> Reading:
+    """The reading of objects by name, one of them active, that look like this. SceneError for vertices that are nowhere."""
     broken = int((~np.isfinite(part.vertices)).any(axis=1).sum())
     if broken:
         raise SceneError(f"{broken} vertices of {', '.join(names)} have coordinates that are not finite numbers.",
@@ -254,5 +186,6 @@ def _reading(
         part.colours,
         None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32),
         None if part.paint is None else geometry.Paint((part.paint.points - origin).astype(np.float32), part.paint.colours),
+        part.pieces,
     )
-    return Reading(sent, origin, names, uids, active, matrix, Place.of(context), Selection.of(context.view_layer), notes, new_uvs)
+    return Reading(sent, origin, names, uids, active, matrix, Place.of(context), Selection.of(context.view_layer), notes)

@@ -1,28 +1,28 @@
-"""Results -> datablocks: the refined or textured object beside the original.
+"""Results -> datablocks: the refined object beside the original (textured ones: see scene_textured).
 
-Nothing here keeps a datablock between calls: they are found again by session id, else by name. `apply_refined` and `apply_textured` either
-finish or leave nothing behind.
+Nothing here keeps a datablock between calls: they are found again by session id, else by name. `apply_refined` either finishes or leaves
+nothing behind.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bpy
 import numpy as np
 
-from . import geometry, protocol, scene_materials
-from .scene_materials import Attempt
-from .scene_read import Reading, SceneError, mesh_from, named_now
+from . import geometry, protocol
+from .scene_materials import Attempt, Images
+from .scene_read import Reading, named_now
 from .scene_show import MARK, hide, select_only, variants_of
 
 
 def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
     """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden.
 
-    In the scene and view layer of the job, as is `apply_textured`.
+    In the scene and view layer of the job.
     """
     source = reading.leader()
     reading = named_now(reading)
@@ -43,39 +43,9 @@ def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.D
             mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(uvs, dtype=np.float32).ravel())
         mesh.shade_smooth()
         mesh.update(calc_edges=True)
-        mesh.materials.append(scene_materials.new_material(name, done.maps, _mean_colour(done), "UVMap", attempt))
-        _finish(layer, obj, reading, provenance)
-        _select(layer, obj, selected)
-    return obj
-
-
-def apply_textured(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
-    """A copy of the original with the baked material. Vertices, faces and an existing UV layer are those of the original.
-
-    SceneError where the original was deleted while the engine worked.
-    """
-    source = reading.leader()
-    reading = named_now(reading)
-    if source is None:
-        raise SceneError(f"'{reading.active}' was deleted while it was textured.", "Undo that and try again.")
-    name = f"{reading.active} textured"
-    with reading.place.entered(context) as layer, Attempt() as attempt:
-        selected = reading.selection.holds(layer)
-        if source.type == "MESH":
-            obj = attempt.add(source.copy())
-            obj.data = attempt.add(source.data.copy())
-        else:
-            mesh = attempt.add(mesh_from(source, context.evaluated_depsgraph_get()))
-            obj = attempt.add(bpy.data.objects.new(name, mesh))
-        obj.name = obj.data.name = name
-        link_beside(context, obj, source)
-        if source.type != "MESH":
-            _copy_transform(obj, source)
-        uv_layer = _uv_layer(obj.data, reading)
-        material = scene_materials.new_material(name, done.maps, _mean_colour(done), uv_layer, attempt)
-        scene_materials.replace_materials(obj, material)
-        _finish(layer, obj, reading, provenance)
-        _select(layer, obj, selected)
+        mesh.materials.append(Images(done, attempt).material(0, name, "UVMap"))
+        mark(layer, obj, reading.objects(), provenance, list(reading.names))
+        select_results(layer, [obj], selected)
     return obj
 
 
@@ -97,7 +67,8 @@ def link_beside(context: bpy.types.Context, obj: bpy.types.Object, source: bpy.t
         collection.objects.link(obj)
 
 
-def _copy_transform(obj: bpy.types.Object, source: bpy.types.Object) -> None:
+def copy_transform(obj: bpy.types.Object, source: bpy.types.Object) -> None:
+    """The source's parent, location, rotation and scale."""
     obj.parent, obj.parent_type, obj.parent_bone = source.parent, source.parent_type, source.parent_bone
     obj.parent_vertices = source.parent_vertices
     obj.matrix_parent_inverse = source.matrix_parent_inverse
@@ -117,7 +88,7 @@ def _take_transform(context: bpy.types.Context, obj: bpy.types.Object, source: b
     if geometry.is_singular(wanted):
         return np.eye(4)
     if source is not None:
-        _copy_transform(obj, source)
+        copy_transform(obj, source)
         context.view_layer.update()
         if _close(obj.matrix_world, wanted):
             return np.array(obj.matrix_world, dtype=np.float64)
@@ -151,49 +122,29 @@ def _as_matrix(matrix: np.ndarray) -> Any:
     return Matrix(matrix.tolist())
 
 
-def _mean_colour(done: protocol.Done) -> np.ndarray | None:
-    """What the report says of the albedo, sRGB-encoded [3]; None where it says nothing that can be used."""
-    told = done.report.get("mean_colours")
-    colour = told.get("albedo") if isinstance(told, dict) else None
-    if not isinstance(colour, list) or len(colour) < 3 or not all(isinstance(value, float | int) for value in colour):
-        return None
-    return np.array(colour[:3], np.float64)
-
-
-def _uv_layer(mesh: bpy.types.Mesh, reading: Reading) -> str:
-    if reading.new_uvs is None:
-        layer = mesh.uv_layers.active
-    else:
-        layer = mesh.uv_layers.new(name="UVMap")
-        if len(reading.new_uvs) != len(mesh.loops):
-            raise SceneError(f"'{reading.active}' was edited while it was textured.", "Try again.")
-        layer.uv.foreach_set("vector", reading.new_uvs.ravel())
-    if layer is None:
-        raise SceneError(f"The UV layer of '{reading.active}' was removed while it was textured.", "Try again.")
-    layer.active = layer.active_render = True
-    return layer.name
-
-
-def _finish(layer: bpy.types.ViewLayer, obj: bpy.types.Object, reading: Reading, provenance: Mapping[str, Any]) -> None:
-    """Mark the result; its originals and earlier results are hidden."""
+def mark(
+    layer: bpy.types.ViewLayer, obj: bpy.types.Object, sources: Sequence[bpy.types.Object], provenance: Mapping[str, Any],
+    names: list[str] | None = None,
+) -> None:  # fmt: skip
+    """Mark the result of these originals, whose names are told where some of them are gone; they and earlier results are hidden."""
     for key in [key for key in obj.keys() if key.startswith(f"{MARK}_")]:  # noqa: SIM118  of the result that it is a copy of
         del obj[key]
-    obj[f"{MARK}_sources"] = json.dumps(list(reading.names))
+    obj[f"{MARK}_sources"] = json.dumps([source.name for source in sources] if names is None else names)
     for key, value in provenance.items():
         obj[f"{MARK}_{key}"] = value if isinstance(value, str | int | float) and not _too_long(value) else json.dumps(value)
-    sources = reading.objects()
     hide(layer, [*sources, *(variant for variant in variants_of(sources) if variant != obj)], hidden=True, render=True)
     obj.hide_render = False
 
 
-def _select(layer: bpy.types.ViewLayer, obj: bpy.types.Object, alone: bool) -> None:
-    """Show the result; select it alone, or leave the selection that the user has made meanwhile."""
-    if obj.name in layer.objects:
+def select_results(layer: bpy.types.ViewLayer, results: Sequence[bpy.types.Object], alone: bool) -> None:
+    """Show the results; select them alone, or leave the selection that the user has made meanwhile."""
+    there = [obj for obj in results if obj.name in layer.objects]
+    for obj in there:
         obj.hide_set(False, view_layer=layer)
-        if alone:
-            select_only(layer, [obj])
-        else:
+        if not alone:
             obj.select_set(False, view_layer=layer)
+    if alone and there:
+        select_only(layer, there)
 
 
 def _too_long(value: object) -> bool:

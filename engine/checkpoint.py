@@ -43,7 +43,10 @@ def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     described = {"format": FORMAT, "versions": versions(), "files": folder_contents(settings.model), **settings.to_dict()}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
     paint = (None, None) if sketch.paint is None else (sketch.paint.points, sketch.paint.colours)
-    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, *paint):
+    pieces = None if sketch.parts is None else sketch.parts.of_face
+    if sketch.parts is not None:
+        digest.update(repr(sketch.parts.pieces).encode())
+    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, pieces, *paint):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from engine.conventions import SceneNormalization
 from engine.errors import writing
 from engine.formats.files import write_atomically
 from engine.formats.gltf_write import vertex_normals
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Painted
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.surface_ops import to_image
@@ -31,25 +32,25 @@ PLAIN = (0.62, 0.62, 0.62)  # of a mesh without colours
 LABEL_HEIGHT = 22  # pixels
 
 
-def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, tile: int = 256) -> None:
+def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256) -> None:
     """`contact_sheet` as a PNG file, whole or absent. InputError or JobError where it cannot be written."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(contact_sheet(sketch, result, albedo, tile)).save(buffer, format="PNG")
+    Image.fromarray(contact_sheet(sketch, result, painted, tile)).save(buffer, format="PNG")
     with writing(Path(path)):
         write_atomically(Path(path), buffer.getvalue())
 
 
-def contact_sheet(sketch: Mesh, result: Mesh, albedo: np.ndarray | None = None, tile: int = 256) -> np.ndarray:
+def contact_sheet(sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256) -> np.ndarray:
     """uint8 [H, W, 3]: two labelled rows of six views of world-space meshes, framed alike.
 
-    albedo  the result's texture uint8 [S, S, 3] for its uvs; without one its vertex colours are shown
+    painted  the result's textures, by "albedo", for its uvs; without any its vertex colours are shown
     tile    side of one view in pixels
     """
     normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.vertices]))
     cameras = _framed(normalization, sketch, result)
-    rows = [_render(mesh, texture, normalization, cameras, tile) for mesh, texture in ((sketch, None), (result, albedo))]
+    rows = [_render(mesh, textures, normalization, cameras, tile) for mesh, textures in ((sketch, ()), (result, painted))]
     names = ("sketch", "refined" if _moved(sketch, result) else "textured")
     return _labelled([(row * 255).round().astype(np.uint8) for row in rows], names)
 
@@ -66,7 +67,7 @@ def _framed(normalization: SceneNormalization, *meshes: Mesh) -> Cameras:
     return orbit(AZIMUTHS, ELEVATION, DISTANCE, math.degrees(2 * math.atan(MARGIN * reach)))
 
 
-def _render(mesh: Mesh, texture: np.ndarray | None, normalization: SceneNormalization, cameras: Cameras, tile: int) -> np.ndarray:
+def _render(mesh: Mesh, painted: Sequence[Painted], normalization: SceneNormalization, cameras: Cameras, tile: int) -> np.ndarray:
     """float [B, tile, tile, 3], sRGB, over white."""
     rasterizer = select_rasterizer(torch.device("cpu"))
     vertices = torch.from_numpy(normalization.to_engine(mesh.vertices))
@@ -77,7 +78,7 @@ def _render(mesh: Mesh, texture: np.ndarray | None, normalization: SceneNormaliz
         position = camera.clip(vertices)
         rast, _ = rasterizer.rasterize(position, faces, (tile * SUPERSAMPLE, tile * SUPERSAMPLE))
         covered = (rast[..., 3:] > 0).float()
-        light = srgb_to_linear(_albedo(mesh, texture, rasterizer, rast)) * _shade(mesh, rasterizer, rast, camera, faces)
+        light = srgb_to_linear(_albedo(mesh, painted, rasterizer, rast)) * _shade(mesh, rasterizer, rast, camera, faces)
         blended = rasterizer.antialias(torch.cat([light * covered, covered], dim=-1).contiguous(), rast, position, faces)
         image = to_image(blended, SUPERSAMPLE)[0].permute(1, 2, 0)
         pictures.append(linear_to_srgb((image[..., :3] + 1 - image[..., 3:]).clamp(0, 1)).numpy())
@@ -94,13 +95,20 @@ def _shade(mesh: Mesh, rasterizer: Rasterizer, rast: Tensor, camera: Cameras, fa
     return AMBIENT + (1 - AMBIENT) * (facing @ lamp)[..., None].clamp(min=0)
 
 
-def _albedo(mesh: Mesh, texture: np.ndarray | None, rasterizer: Rasterizer, rast: Tensor) -> Tensor:
-    """sRGB [1, H, W, 3] from the texture where there is one, else the artist's colours, else grey."""
-    if texture is not None and mesh.uvs is not None:
+def _albedo(mesh: Mesh, painted: Sequence[Painted], rasterizer: Rasterizer, rast: Tensor) -> Tensor:
+    """sRGB [1, H, W, 3] from the textures where there are any, else the artist's colours, else grey."""
+    if painted and mesh.uvs is not None:
         corners = torch.arange(3 * len(mesh.faces), dtype=torch.int32).view(-1, 3)
         uvs, _ = rasterizer.interpolate(torch.from_numpy(mesh.uvs.reshape(-1, 2).astype(np.float32)), rast, corners)
-        upright = torch.from_numpy(np.ascontiguousarray(texture[::-1, :, :3])).float().div(255)[None]
-        return rasterizer.texture(upright, uvs.contiguous())
+        which = torch.zeros(len(mesh.faces) + 1, dtype=torch.int64)  # of a pixel's face, counted from 1
+        for index, one in enumerate(painted):
+            which[torch.from_numpy(one.faces) + 1] = index
+        of_pixel = which[rast[..., 3].long()]
+        seen = torch.zeros(*rast.shape[:3], 3)
+        for index, one in enumerate(painted):
+            upright = torch.from_numpy(np.ascontiguousarray(one.maps["albedo"][::-1, :, :3])).float().div(255)[None]
+            seen = torch.where((of_pixel == index)[..., None], rasterizer.texture(upright, uvs.contiguous()), seen)
+        return seen
     plain = torch.tensor(PLAIN).expand(*rast.shape[:3], 3)
     faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))
     if mesh.paint is not None:

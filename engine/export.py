@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,45 +10,29 @@ from torch import Tensor
 
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
-from engine.reporting import OnStep, unwatched
 from engine.sketch.strokes import face_normals
-from engine.texture.atlas import decimate, unwrap, usable_uvs
-from engine.texture.bake import bake, rasterize_layout
+from engine.texture.atlas import decimate, unwrap
+from engine.texture.bake import bake
 from engine.texture.detail import Colours
 from engine.texture.field import surface_samples
+from engine.texture.watcher import NOBODY, PADDING, Watcher
 
 LEAST_SHARE = 0.002
 """A loose component with less than this share of the whole surface's area is a floater and is removed."""
 STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
 """So is one of less than this share that nowhere comes nearer to the sketch than this (engine units)."""
-PADDING = 6  # texels around every chart
 SMOOTHING = 3  # rounds of Taubin smoothing
 CREASE = 30.0  # degrees between faces; edges that bend more are the artist's and stay
-OVERLAP_WORTH_SAYING = 0.05
 
 
-def planned_seconds(faces: int, texture_size: int, keeps_layout: bool = False) -> dict[str, float]:
+def planned_seconds(faces: int, texture_size: int, images: int = 1, keeps_layout: bool = False) -> dict[str, float]:
     """What the parts of the export take on two quiet cores; only their proportions matter.
 
-    faces         of the result; keeps_layout: they have uvs already, and nothing is cleaned
+    faces         of the result; images: how many of them are baked; keeps_layout: they have uvs already, and nothing is cleaned
     """
-    cost = {"clean": 0.1 + faces / 1e6, "decimate": 0.1 + faces / 5e5, "unwrap": 0.5 + faces / 12e3, "bake": 0.3 + texture_size**2 / 1.5e6}
+    bake = images * (0.3 + texture_size**2 / 1.5e6)
+    cost = {"clean": 0.1 + faces / 1e6, "decimate": 0.1 + faces / 5e5, "unwrap": 0.5 + faces / 12e3, "bake": bake}
     return {part: seconds for part, seconds in cost.items() if not keeps_layout or part == "bake"}
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Who hears of the export.
-
-    part  opens a part of it by name (`planned_seconds`) and gives the on_step that hears of its progress
-    note  is told what the user should know
-    """
-
-    part: Callable[[str], OnStep] = lambda name: unwatched
-    note: Callable[[str], None] = lambda text: None
-
-
-NOBODY = Watcher()
 
 
 def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: SceneNormalization, face_budget: int, texture_size: int,
@@ -76,25 +59,6 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     colours = _field_colours(field, mesh.vertices)
     world = Mesh(normalization.to_world(mesh.vertices), mesh.faces, colours)
     return _textured(world, field, normalization, texture_size, watcher)
-
-
-def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,
-                   watcher: Watcher = NOBODY) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
-    """The sketch as it came - the same vertices, faces, colours and uvs, byte for byte - and maps for its uvs.
-
-    A mesh without a usable uv layout (none, not finite, without area) gets one; a layout whose faces overlap is kept, the last face
-    wins, and a note says so.
-    """
-    if not usable_uvs(sketch.uvs):
-        if sketch.uvs is not None:
-            watcher.note("The mesh's UV layer has no area or is not finite; a new one was unwrapped.")
-        return _textured(Mesh(sketch.vertices, sketch.faces, sketch.colours), field, normalization, texture_size, watcher)
-    on_step = watcher.part("bake")
-    overlap = rasterize_layout(sketch.uvs, min(texture_size, 512)).overlap()
-    if overlap > OVERLAP_WORTH_SAYING:
-        share = f"About {100 * overlap:.0f} % of the UV layout lies upon other faces (mirrored or tiled)"
-        watcher.note(f"{share}: the last one's colour is kept.")
-    return sketch, {"albedo": bake(sketch, field, normalization, texture_size, PADDING, on_step)}
 
 
 def _textured(mesh: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,

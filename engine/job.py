@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
-from engine.export import Watcher, finish, finish_texture
+from engine.export import finish
 from engine.export import planned_seconds as planned_export
 from engine.fit import fit_to_sketch
 from engine.guidance.methods import method_named
@@ -36,7 +36,7 @@ from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.reporting import OnStep, Reporter, StageTimer, unwatched
-from engine.results import JobResult, versions
+from engine.results import ImageSet, JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
 from engine.sketch.sdf import sketch_planes
@@ -46,6 +46,9 @@ from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points
 from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
+from engine.texture.finish import finish_texture, planned_sets, told
+from engine.texture.watcher import Watcher
+from engine.texture_sets import TextureSet
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
@@ -72,12 +75,13 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     controls = control_entries(settings.control)
-    timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch))
+    sets = planned_sets(sketch.checked(), settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
+    timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch, sets))
     with Checkpoint(path, job, reporter.note) as checkpoint:
         timer.start(Stage.CHECK)
         mesh, mended = check_sketch(sketch)
-        mesh, told = colours_kept(mesh, settings.keep_colours)
-        _tell(reporter, [*mended, *told])
+        mesh, colours_told = colours_kept(mesh, settings.keep_colours)
+        _tell(reporter, [*mended, *colours_told, *told(sketch, sets, settings.uv_layout)])
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
@@ -113,14 +117,16 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         _finish(distillation, settings.seed, timer, stream, checkpoint, known, int(saved.get("finished", 0)))
 
         timer.start(Stage.EXPORT)
-        mesh, maps = _exported(distillation.subject, sketch, local, normalization, settings, Watcher(timer.part, reporter.note))
+        watcher = Watcher(timer.part, reporter.note)
+        mesh, images = _exported(distillation.subject, sketch, local, normalization, settings, watcher, sets)
         result = normalization.to_engine(mesh.vertices), mesh.faces
         found = _moved(*result, local, settings, timer.part("compare"))
         solid = _compared(Soundness.of(*result), Soundness(*known["solid"]), reporter) if known else {}
         timer.step(1, 1)
         timer.close()
         figures = {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
-        return JobResult(mesh, maps, {**figures, **solid, **_report(settings, prompts, device, timer, mended)}, checkpoint.remove)
+        report = {**figures, **solid, **_report(settings, prompts, device, timer, mended)}
+        return JobResult(mesh, images, report, checkpoint.remove)
 
 
 def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
@@ -128,12 +134,15 @@ def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
         reporter.note(note)
 
 
-def planned_seconds(mode: str, numbers: Hyperparameters, sketch: Mesh) -> dict[Stage, float | dict[str, float]]:
+def planned_seconds(
+    mode: str, numbers: Hyperparameters, sketch: Mesh, sets: Sequence[TextureSet] = ()
+) -> dict[Stage, float | dict[str, float]]:
     """What each stage of a job takes on two quiet cores; only their proportions matter, see `StageTimer`."""
     step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
     finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(PHASES)}
     faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
-    export = planned_export(faces, numbers.texture_size, keeps_layout=mode == "texture" and sketch.uvs is not None)
+    images = sum(len(one.tiles) for one in sets) or 1
+    export = planned_export(faces, numbers.texture_size, images, keeps_layout=bool(sets) and all(one.laid for one in sets))
     shape = {Stage.SDF: 0.5 + numbers.grid**3 / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
     return {
         Stage.CHECK: 0.1 + len(sketch.faces) / 1e6,
@@ -302,14 +311,15 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def _exported(
-    subject: Subject, sketch: Mesh, local: Mesh, normalization: SceneNormalization, settings: JobSettings, watcher: Watcher
-) -> tuple[Mesh, dict[str, np.ndarray]]:
-    """The finished mesh, in world space, and its maps. JobError where there is nothing to finish."""
+    subject: Subject, sketch: Mesh, local: Mesh, normalization: SceneNormalization, settings: JobSettings, watcher: Watcher,
+    sets: Sequence[TextureSet],
+) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
+    """The finished mesh, in world space, and its images. JobError where there is nothing to finish."""
     numbers = settings.resolve()
     if not is_finite(subject.state_dict()):
         raise JobError("not_finite", "The optimized surface or its colours are not finite.", "Choose another seed, model or device.")
     if settings.mode == "texture":
-        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher)
+        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets)
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:
@@ -317,8 +327,9 @@ def _exported(
             "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
         )
     colours = crisp_colours(subject, local, numbers, settings.adherence)
-    crisp = numbers.isosurface == "dual"
-    return finish(vertices, faces, colours, normalization, numbers.faces, numbers.texture_size, watcher, crisp=crisp, sketch=local)
+    crisp, budget = numbers.isosurface == "dual", numbers.faces
+    mesh, maps = finish(vertices, faces, colours, normalization, budget, numbers.texture_size, watcher, crisp=crisp, sketch=local)
+    return mesh, (ImageSet.whole(mesh, maps),)
 
 
 def _moved(vertices: np.ndarray, faces: np.ndarray, local: Mesh, settings: JobSettings, on_step: OnStep) -> Deviation:

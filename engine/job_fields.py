@@ -64,6 +64,16 @@ FINISH_STARTS = (
     Choice("noised", "Noised", "Noise is added, other noise in each view"),
     Choice("inverted", "Inverted", "Inverted under the source prompt; for models that predict noise or velocity"),
 )
+UV_LAYOUTS = (
+    Choice("keep", "Keep", "The object's own; texels that several faces share get the mean of their colours"),
+    Choice("apart", "New Where Shared", "Parts whose faces lie upon each other get a new layer, the others keep theirs"),
+    Choice("new", "New", "Every part gets a new layer"),
+)
+TEXTURE_SETS = (
+    Choice("auto", "As the UVs Fit", "One a material; apart where objects lie upon each other, together where an object's fit"),
+    Choice("material", "By Material", "One image for each material"),
+    Choice("object", "By Object", "One image for each object"),
+)
 
 FACES = Spec("Faces", "Largest number of triangles of the result", 50, 5_000_000, Unit.TRIANGLES, section=OUTPUT)
 TEXTURE_SIZE = Spec("Texture Size", "Width and height of the texture", 16, 8192, Unit.TEXELS, offered=(256, 512, 1024, 2048, 4096, 8192),
@@ -217,6 +227,13 @@ class JobSettings:
     thickness: Annotated[float | None, THICKNESS] = None
     faces: Annotated[int | None, FACES] = None
     texture_size: Annotated[int | None, TEXTURE_SIZE] = None
+    uv_layout: Annotated[
+        str, Spec("UV Layout", "Which UVs a texture is painted for; without any, a part always gets a new layer", choices=UV_LAYOUTS,
+                  section=OUTPUT)
+    ] = "keep"  # fmt: skip
+    texture_sets: Annotated[
+        str, Spec("Texture Sets", "Which parts of a textured model share an image", choices=TEXTURE_SETS, section=OUTPUT)
+    ] = "auto"
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict

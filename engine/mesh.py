@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.errors import InputError
+from engine.texture_sets import Piece
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,18 @@ class Paint:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What the artist's model is made of, for whoever paints its parts apart.
+
+    of_face  int32 [F], which of the pieces each face belongs to
+    pieces   objects and their materials
+    """
+
+    of_face: np.ndarray
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh with optional colours and per-corner texture coordinates.
 
@@ -31,6 +44,7 @@ class Mesh:
     colours   float32 [V, 3], sRGB-encoded 0..1, a row of NaN where nobody chose a colour, or None where nobody chose any
     uvs       float32 [F, 3, 2], one pair a face corner, v up, or None
     paint     what the colours are between the vertices, where that is more than their interpolation, or None
+    parts     what it is made of, or None for one piece
     origin    where the vertices' (0, 0, 0) lies in the world, in double precision: single would blur a mesh far from the world's centre
     """
 
@@ -39,6 +53,7 @@ class Mesh:
     colours: np.ndarray | None = None
     uvs: np.ndarray | None = None
     paint: Paint | None = None
+    parts: Parts | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
@@ -66,6 +81,7 @@ class Mesh:
                 "The file or message is damaged: export the object again.",
             )
         layers = [("colours", self.colours, len(self.vertices)), ("uvs", self.uvs, len(self.faces))]
+        layers += [] if self.parts is None else [("pieces", self.parts.of_face, len(self.faces))]
         layers += [] if self.paint is None else [("painted colours", self.paint.colours, len(self.paint.points))]
         for name, array, length in layers:
             if array is not None and len(array) != length:
@@ -74,8 +90,29 @@ class Mesh:
                     f"The mesh has {len(array)} {name}, expected {length}.",
                     "Remove that layer from the object and try again.",
                 )
+        if self.parts is not None and not set(np.unique(self.parts.of_face)) <= set(range(len(self.parts.pieces))):
+            raise InputError("sketch_layers", f"Faces must belong to one of {len(self.parts.pieces)} pieces.", "The message is damaged.")
         return self
+
+    def of_faces(self, chosen: np.ndarray) -> Mesh:
+        """The same vertices with some of the faces: bool [F] or their indices, in that order."""
+        parts = None if self.parts is None else replace(self.parts, of_face=self.parts.of_face[chosen])
+        return replace(self, faces=self.faces[chosen], uvs=None if self.uvs is None else self.uvs[chosen], parts=parts)
 
     def corner_vertices(self) -> np.ndarray:
         """float32 [F, 3, 3]: the positions of each face's corners."""
         return self.vertices[self.faces]
+
+
+@dataclass(frozen=True)
+class Painted:
+    """Faces that show one material.
+
+    name    of the material
+    faces   indices of the mesh's faces
+    maps    uint8 [H, W, 3] sRGB "albedo", [H, W] or [H, W, 1] "roughness" and "metallic", [H, W, 3] tangent-space "normal"
+    """
+
+    name: str
+    faces: np.ndarray
+    maps: dict[str, np.ndarray]

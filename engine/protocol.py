@@ -24,11 +24,11 @@ import numpy as np
 
 from .errors import SketchbridgeError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAGIC = b"SKBR"
 MAX_HEADER_BYTES = 1 << 20
 MAX_PAYLOAD_BYTES = 1 << 30
-MAX_ARRAYS = 32
+MAX_ARRAYS = 4096
 DTYPES = ("<f4", "<i4", "|u1")
 MAX_INTEGER = (1 << 63) - 1
 """Of every number in a header: what fits a signed 64-bit integer, and therefore a float too."""
@@ -123,6 +123,7 @@ class Submit:
     Space is the host's (engine.conventions): right-handed, +Z up, any origin and scale; all answers are in the same.
     Colours sRGB-encoded 0..1, a row of NaN where nobody chose one; uvs per face corner, v up.
     Paint is what the colours are at points on the surface, where that is more than what the vertices say between them.
+    `about` lists under "pieces" what the sketch is made of, {"object", "material"} each; piece_of_face says which each face is of.
     """
 
     job: str
@@ -133,6 +134,8 @@ class Submit:
     uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
     paint_points: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
     paint_colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
+    piece_of_face: np.ndarray | None = field(default=None, metadata=_array("<i4", None, required=False))
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ class Note:
 class Done:
     """Engine: the result. `maps` are PNG files by name ("albedo", "roughness", ...), so that the host need not compress them.
 
-    The report's "mean_colours" has the mean of each channel of each map, in 0..1.
+    Of several texture sets or tiles the names are those of `texture_sets.map_name`; the report's "images" lists the sets with their
+    names, pieces and tiles. Its "mean_colours" has the mean of each channel of each map, in 0..1.
     """
 
     job: str

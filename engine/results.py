@@ -14,7 +14,39 @@ import numpy as np
 
 from engine.errors import InputError, writing
 from engine.formats import files
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Painted
+from engine.texture_sets import FIRST_TILE
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of some faces of a mesh.
+
+    name     of their material
+    faces    indices int64 [N] of the mesh's faces
+    tiles    UDIM number -> maps, uint8 [H, W, 3], row 0 at the top: "albedo" (sRGB); {1001: ...} for a layout in one square
+    of_face  int [N], the tile of each of the faces
+    pieces   indices of the mesh's pieces that the faces are (engine.mesh.Parts)
+    """
+
+    name: str
+    faces: np.ndarray
+    tiles: dict[int, dict[str, np.ndarray]]
+    of_face: np.ndarray
+    pieces: tuple[int, ...] = (0,)
+
+    @classmethod
+    def whole(cls, mesh: Mesh, maps: dict[str, np.ndarray], name: str = "") -> ImageSet:
+        """One image for all of a mesh."""
+        return cls(name, np.arange(len(mesh.faces)), {FIRST_TILE: maps}, np.full(len(mesh.faces), FIRST_TILE))
+
+    def painted(self) -> list[Painted]:
+        """A material for each tile."""
+        found = []
+        for number, maps in self.tiles.items():
+            name = self.name if len(self.tiles) == 1 else f"{self.name} {number}"
+            found.append(Painted(name, self.faces[self.of_face == number], maps))
+        return found
 
 
 @dataclass(frozen=True)
@@ -22,15 +54,20 @@ class JobResult:
     """The finished object.
 
     mesh    world space, with per-corner uvs; in texture mode exactly the mesh that came in (plus uvs where it had none)
-    maps    textures, uint8 [H, W, 3], row 0 at the top: "albedo" (sRGB)
+    images  of each texture set; a refined mesh has one
     delivered  to be called once the result is where it belongs: nothing needs to be kept for another try
     report  JSON-able: deviation_mean_percent, deviation_p95_percent, stage_seconds, prompt, seed, model, preset, versions, notes ...
     """
 
     mesh: Mesh
-    maps: dict[str, np.ndarray]
+    images: tuple[ImageSet, ...]
     report: dict[str, Any] = field(default_factory=dict)
     delivered: Callable[[], None] = field(default=lambda: None, compare=False)
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """The maps of the first image."""
+        return next(iter(self.images[0].tiles.values()))
 
 
 def versions() -> dict[str, str]:
@@ -63,8 +100,9 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> li
 
     paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
     placed = dataclasses.replace(result.mesh, origin=sketch.origin)
-    save_glb(paths[0], placed, result.maps, name, extras=result.report)
-    write_contact_sheet(paths[1], sketch, result.mesh, result.maps["albedo"])
+    painted = [one for images in result.images for one in images.painted()]
+    save_glb(paths[0], placed, painted, name, extras=result.report)
+    write_contact_sheet(paths[1], sketch, result.mesh, painted)
     with writing(paths[2]):
         files.write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())
     return paths

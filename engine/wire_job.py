@@ -10,22 +10,23 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine import protocol
-from engine.errors import Cancelled, SketchbridgeError
+from engine.errors import Cancelled, InputError, SketchbridgeError
 from engine.formats.png import encode_png
 from engine.memory import out_of_memory
-from engine.mesh import Mesh, Paint
+from engine.mesh import Mesh, Paint, Parts
 from engine.protocol import Message
+from engine.texture_sets import Piece, map_name
 
 if TYPE_CHECKING:
-    from engine.job import JobResult
     from engine.job_fields import JobSettings
     from engine.reporting import Reporter
+    from engine.results import ImageSet, JobResult
 
 _MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
 
@@ -95,10 +96,19 @@ def _mean_colour(image: np.ndarray) -> list[float]:
 
 
 def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
-    maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in result.maps.items()}
+    images = {name: image for index, one in enumerate(result.images) for name, image in _named(index, one, len(result.images))}
+    maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in images.items()}
     uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
-    report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in result.maps.items()}}
+    report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in images.items()}}
+    report["images"] = [{"name": one.name, "pieces": list(one.pieces), "tiles": list(one.tiles)} for one in result.images]
     return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+
+
+def _named(index: int, images: ImageSet, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Every map of one of `count` texture sets by its name on the wire (engine.protocol.Done)."""
+    for tile, maps in images.tiles.items():
+        for kind, image in maps.items():
+            yield map_name(index, tile, kind) if count > 1 or len(images.tiles) > 1 else kind, image
 
 
 def _failure(submit: protocol.Submit, error: Exception) -> Message:
@@ -123,7 +133,18 @@ def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResul
     paint = None
     if submit.paint_points is not None and submit.paint_colours is not None:
         paint = Paint(submit.paint_points, submit.paint_colours)
-    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint), settings, reporter)
+    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, _parts(submit)), settings, reporter)
+
+
+def _parts(submit: protocol.Submit) -> Parts | None:
+    """What the sketch is made of; None where the host did not say. InputError for a list that is none."""
+    if submit.piece_of_face is None:
+        return None
+    try:
+        pieces = tuple(Piece(str(entry["object"]), str(entry["material"])) for entry in submit.about["pieces"])
+    except (KeyError, TypeError) as error:
+        raise InputError("sketch_layers", "The message does not say what the sketch's pieces are.", "The message is damaged.") from error
+    return Parts(submit.piece_of_face, pieces)
 
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:

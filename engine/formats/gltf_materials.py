@@ -45,6 +45,13 @@ class Materials:
             vertex = None  # all white, which changes nothing
         return appearance if chosen or vertex is not None else None
 
+    def name(self, index: int) -> str:
+        """A material's name, or its number where it has none."""
+        try:
+            return str(self._document.json["materials"][index].get("name") or f"Material {index}")
+        except _OF_TABLES:
+            return f"Material {index}"
+
     def _appearance(self, table: dict[str, Any], index: int | None, arrays: dict[str, np.ndarray]) -> tuple[Appearance, bool]:
         """What a material says without vertex colours, and whether somebody chose it."""
         pbr, specular = table.get("pbrMetallicRoughness", {}), table.get("extensions", {}).get(_SPECULAR)

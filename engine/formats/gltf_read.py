@@ -97,7 +97,7 @@ class _Scene:
         weights = node.get("weights", mesh.get("weights", []))
         joints = self._joints(node["skin"], placed) if "skin" in node else None
         parts = [self._part(primitive, weights, joints) for primitive in mesh["primitives"]]
-        known = [part for part in parts if part is not None]
+        known = [replace(part, object_name=str(node.get("name") or mesh.get("name") or "")) for part in parts if part is not None]
         matrices = [np.eye(4)] if joints is not None else [matrix @ own for own in self._instances(node)]  # a skin ignores its node
         placed_parts = []
         for own in matrices:
@@ -158,7 +158,9 @@ class _Scene:
             uvs = arrays["TEXCOORD_0"][:, :2].astype(np.float32)
             uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1)
         material = primitive.get("material")
-        return Part(0, vertices, faces, self._materials.of(material, arrays), uvs, -1 if material is None else material)
+        name = "" if material is None else self._materials.name(material)
+        appearance = self._materials.of(material, arrays)
+        return Part(0, vertices, faces, appearance, uvs, -1 if material is None else material, material_name=name)
 
     def _arrays(self, primitive: dict[str, Any]) -> dict[str, np.ndarray]:
         """The vertex arrays of a primitive by attribute, and its "indices"."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from engine.conventions import gltf_from_world, srgb_to_linear
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Painted
 
 _FLOAT, _UINT, _USHORT = 5126, 5125, 5123
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
@@ -24,40 +25,80 @@ UNKNOWN_GREY = 0.6
 
 
 def glb_bytes(
-    mesh: Mesh, maps: dict[str, np.ndarray], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]
+    mesh: Mesh, painted: Sequence[Painted], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]
 ) -> bytes:
     """The whole .glb file.
 
-    mesh      world space; vertices are doubled where their corners' uvs differ, faces keep their order and corners
-    maps      uint8 [H, W, 3] sRGB "albedo", [H, W] or [H, W, 1] "roughness" and "metallic", [H, W, 3] tangent-space "normal"
-    extras    JSON-able, stored on the node (Blender shows them as custom properties)
+    mesh      world space; vertices are doubled where their corners' uvs differ, faces of one material keep their order and corners; each of
+              its objects becomes one of the file
+    painted   a material each; every face is in one of them
+    extras    JSON-able, stored on the objects (Blender shows them as custom properties)
     smooth    write area-weighted vertex normals; otherwise viewers shade flat
     factors   "roughness" and "metallic" constants where there is no map
     """
     writer = _Writer()
-    source, faces, uvs = split_seams(mesh)
+    materials = [_material(writer, one.maps, one.name, factors) for one in painted]
+    normals = vertex_normals(mesh.vertices, mesh.faces) if smooth else None
+    material = np.zeros(len(mesh.faces), dtype=np.int64)
+    for index, one in enumerate(painted):
+        material[one.faces] = index
+    coloured = not any("albedo" in one.maps for one in painted)  # a base colour texture would be multiplied by vertex colours
+    nodes, meshes = [], []
+    for own, faces in _objects(mesh, name):
+        primitives = _primitives(writer, mesh, normals, faces, material[faces], coloured)
+        nodes.append({"name": own, "mesh": len(meshes), **_placed(mesh), **({"extras": extras} if extras else {})})
+        meshes.append({"name": own, "primitives": primitives})
+    document = {
+        "asset": {"version": "2.0", "generator": "Sketchbridge"},
+        "scene": 0,
+        "scenes": [{"nodes": list(range(len(nodes)))}],
+        "nodes": nodes,
+        "meshes": meshes,
+        "materials": materials,
+        **writer.tables(),
+    }
+    return _container(document, bytes(writer.payload))
+
+
+def _objects(mesh: Mesh, name: str) -> list[tuple[str, np.ndarray]]:
+    """(name, indices of its faces) of each object of a mesh; all under this name where there is but one."""
+    every = np.arange(len(mesh.faces))
+    if mesh.parts is None:
+        return [(name, every)]
+    names = list(dict.fromkeys(piece.object for piece in mesh.parts.pieces))
+    of_piece = np.array([names.index(piece.object) for piece in mesh.parts.pieces])
+    of_face = of_piece[mesh.parts.of_face]
+    found = [(own, np.flatnonzero(of_face == index)) for index, own in enumerate(names)]
+    found = [(own, faces) for own, faces in found if len(faces)]
+    return found if len(found) > 1 else [(name, every)]
+
+
+def _primitives(writer: _Writer, mesh: Mesh, normals: np.ndarray | None, faces: np.ndarray, material: np.ndarray,
+                coloured: bool) -> list[dict[str, Any]]:  # fmt: skip
+    """One object's faces [N], a primitive for each of their materials [N]; all of them share their vertices."""
+    source, corners, uvs = split_seams(mesh if len(faces) == len(mesh.faces) else mesh.of_faces(faces))
+    if len(faces) < len(mesh.faces) and uvs is None:
+        source, local = np.unique(corners, return_inverse=True)
+        corners = local.reshape(-1, 3).astype(np.int32)
     attributes = {"POSITION": writer.array(gltf_from_world(mesh.vertices)[source], "VEC3", _ARRAY_BUFFER, bounds=True)}
-    if smooth:
-        attributes["NORMAL"] = writer.array(gltf_from_world(vertex_normals(mesh.vertices, mesh.faces))[source], "VEC3", _ARRAY_BUFFER)
+    if normals is not None:
+        attributes["NORMAL"] = writer.array(gltf_from_world(normals)[source], "VEC3", _ARRAY_BUFFER)
     if uvs is not None:
         attributes["TEXCOORD_0"] = writer.array(np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=-1), "VEC2", _ARRAY_BUFFER)
-    if mesh.colours is not None and "albedo" not in maps:  # a base colour texture would be multiplied by vertex colours
+    if mesh.colours is not None and coloured:
         linear = srgb_to_linear(np.nan_to_num(mesh.colours, nan=UNKNOWN_GREY))[source]
         rgba = np.concatenate([linear, np.ones((len(linear), 1))], axis=1)
         attributes["COLOR_0"] = writer.array(np.rint(rgba * 65535).astype(np.uint16), "VEC4", _ARRAY_BUFFER, normalized=True)
     index_type = np.uint16 if len(source) < 65535 else np.uint32
-    indices = writer.array(faces.astype(index_type).reshape(-1), "SCALAR", _ELEMENT_BUFFER)
-    material = _material(writer, maps, name, factors)
-    document = {
-        "asset": {"version": "2.0", "generator": "Sketchbridge"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": name, "mesh": 0, **_placed(mesh), **({"extras": extras} if extras else {})}],
-        "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0, "mode": 4}]}],
-        "materials": [material],
-        **writer.tables(),
-    }
-    return _container(document, bytes(writer.payload))
+    return [
+        {
+            "attributes": attributes,
+            "indices": writer.array(corners[material == index].astype(index_type).reshape(-1), "SCALAR", _ELEMENT_BUFFER),
+            "material": int(index),
+            "mode": 4,
+        }
+        for index in np.unique(material)
+    ]
 
 
 def _placed(mesh: Mesh) -> dict[str, list[float]]:

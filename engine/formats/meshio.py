@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from engine.formats.parts import Part, appearance_from
 from engine.formats.ply_read import read_ply
 from engine.formats.stl_read import read_stl
 from engine.job_fields import COLOURS_OF_ALL
-from engine.mesh import Mesh, Paint
+from engine.mesh import Mesh, Paint, Painted, Parts
 from engine.surface_samples import sample_surface
+from engine.texture_sets import Piece
 
 _READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
 LARGEST_MESH = 20_000_000
@@ -33,8 +33,6 @@ PAINT_POINTS = 200_000
 FAR = 100.0
 """A mesh this many times its own size away from the origin is centred: single precision would blur it."""
 SAME_SHADE = 2 / 255
-OVERLAP_CELLS, OVERLAP_SHARE = 256, 0.1
-"""Two materials lie upon each other where they share this share of the cells, of so many a side, that either covers in uv space."""
 LYING = 2.0
 """A mesh that is this many times as deep as it is wide and high may lie on its side."""
 
@@ -52,7 +50,7 @@ def load_mesh(
 
     notes    gets one line for everything that was left out, assumed or mended
     up       the axis that points up in the file, of `engine.formats.UP_AXES`; default: the format's own (UP_OF_TYPE)
-    texture  the mesh itself is to be textured: transparent faces stay, and a uv layout that cannot hold one texture for all is dropped
+    texture  the mesh itself is to be textured: transparent faces stay
     colours  whose colours count, of `engine.job_fields.KEEP_COLOURS`
 
     InputError for a missing, empty, broken or unsupported file and for one without triangles.
@@ -119,16 +117,15 @@ def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[s
     places, origin = _centred(world_from_file(np.concatenate([part.vertices for part in parts]), up))
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts])
     corners = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])
-    samples = functools.cache(lambda: _Samples.of(parts, places, offsets))
-    uvs = _uvs(parts, samples, texture, notes)
+    uvs = _uvs(parts)
     vertices = places.astype(np.float32)
     first, inverse = _coincident(vertices, np.concatenate([np.full(len(part.vertices), part.owner) for part in parts]))
     colours, agree = _vertex_colours(parts, inverse, len(first))
     paint = None
     if colours is not None and not (agree and all(part.appearance is None or part.appearance.image is None for part in parts)):
-        paint = samples().paint()
+        paint = _Samples.of(parts, places, offsets).paint()
     faces = inverse[corners].astype(np.int32)
-    return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, origin)
+    return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, _pieces(parts, path.stem), origin)
 
 
 def _leave_out_hidden(parts: list[Part], notes: list[str]) -> None:
@@ -183,40 +180,37 @@ class _Samples:
         seen = ~(colours[:, 3] < cutoff)
         return Paint(self.points[seen].astype(np.float32), linear_to_srgb(colours[seen, :3]).astype(np.float32))
 
-    def share_a_layout(self) -> bool:
-        """Whether parts of different materials lie upon each other in uv space, tiles folded into one."""
-        keys = [(part.material, -1 if part.material >= 0 else part.owner) for part in self.parts]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        if len(numbers) < 2:
-            return False
-        cells = np.zeros((len(self.points), 2), dtype=np.int64)
-        for index, part in enumerate(self.parts):
-            here = self.owners == index
-            if part.uvs is None:
-                continue
-            uvs = np.einsum("nk,nkd->nd", self.weights[here], np.nan_to_num(part.uvs[self.corners[here]].astype(np.float64)))
-            cells[here] = np.floor(np.mod(uvs, 1) * OVERLAP_CELLS).clip(0, OVERLAP_CELLS - 1)
-        of_material = np.array([numbers[key] for key in keys])[self.owners]
-        cell = cells[:, 0] * OVERLAP_CELLS + cells[:, 1]
-        taken = np.unique(np.stack([cell, of_material], axis=-1), axis=0)[:, 0]
-        _, times = np.unique(taken, return_counts=True)
-        return bool((times > 1).mean() > OVERLAP_SHARE)
 
-
-def _uvs(parts: list[Part], samples: Callable[[], _Samples], texture: bool, notes: list[str]) -> np.ndarray | None:
-    """One pair a face corner, float32 [F, 3, 2], NaN in parts without; None without any layout, or one that one texture could not use."""
-    lacking = sum(part.uvs is None for part in parts)
-    if lacking == len(parts):
-        return None
-    if lacking and texture:
-        notes.append(f"{lacking} of the file's {len(parts)} parts have no UV layout: all get a new one.")
-        return None
-    if texture and len(parts) > 1 and samples().share_a_layout():
-        notes.append("Parts with materials of their own lie upon each other in the UV layout (or in UDIM tiles) and would paint over each"
-                     " other in one texture: all get a new layout. To keep theirs, export and texture them one by one.")  # fmt: skip
+def _uvs(parts: list[Part]) -> np.ndarray | None:
+    """One pair a face corner, float32 [F, 3, 2], NaN in parts without; None without any layout."""
+    if all(part.uvs is None for part in parts):
         return None
     laid = [np.full((len(part.faces), 3, 2), np.nan) if part.uvs is None else part.uvs[part.faces] for part in parts]
     return np.concatenate(laid).astype(np.float32)
+
+
+def _pieces(parts: list[Part], stem: str) -> Parts:
+    """What each face belongs to: names are the file's, made different where the file has one twice, the file's own where it has none."""
+    objects = _distinct({part.owner: part.object_name or stem for part in parts})
+    materials = _distinct({part.material: part.material_name for part in parts if part.material_name})
+    pieces = [Piece(objects[part.owner], materials.get(part.material, "")) for part in parts]
+    numbers = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    of_face = np.repeat([numbers[piece] for piece in pieces], [len(part.faces) for part in parts])
+    return Parts(of_face.astype(np.int32), tuple(numbers))
+
+
+def _distinct(names: dict[int, str]) -> dict[int, str]:
+    """The names without repetitions: 'Ball', 'Ball.001'."""
+    taken: set[str] = set()
+    found = {}
+    for key, name in names.items():
+        number, own = 0, name
+        while own in taken:
+            number += 1
+            own = f"{name}.{number:03d}"
+        taken.add(own)
+        found[key] = own
+    return found
 
 
 def _vertex_colours(parts: list[Part], inverse: np.ndarray, count: int) -> tuple[np.ndarray | None, bool]:
@@ -252,15 +246,16 @@ def _coincident(vertices: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, n
     return first[order], rank[inverse.reshape(-1)]
 
 
-def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | None = None, name: str = "mesh",
+def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | Sequence[Painted] | None = None, name: str = "mesh",
              extras: dict[str, Any] | None = None, *, smooth: bool = True, factors: dict[str, float] | None = None) -> None:  # fmt: skip
     """Write a world-space mesh and its maps as binary glTF that Blender reads into a Principled BSDF.
 
-    Faces keep their order and corners exactly; vertices are doubled where uvs split. Vertex colours are written only where there is no
-    albedo map. `extras` (JSON-able: seed, prompt, versions ...) become the object's custom properties. `smooth` and `factors` as in
-    `engine.formats.gltf_write.glb_bytes`. The file appears whole or not at all. InputError for a folder that cannot be written, JobError
-    for a full disk.
+    maps: of all faces, or materials each with its own. Faces of one material keep their order and corners exactly; vertices are doubled
+    where uvs split. Vertex colours are written only where there is no albedo map. `extras` (JSON-able: seed, prompt, versions ...) become
+    the objects' custom properties. `smooth` and `factors` as in `engine.formats.gltf_write.glb_bytes`. The file appears whole or not at
+    all. InputError for a folder that cannot be written, JobError for a full disk.
     """
-    data = glb_bytes(mesh, maps or {}, name, extras or {}, smooth=smooth, factors=factors or {})
+    painted = [Painted(name, np.arange(len(mesh.faces)), maps or {})] if maps is None or isinstance(maps, dict) else maps
+    data = glb_bytes(mesh, painted, name, extras or {}, smooth=smooth, factors=factors or {})
     with writing(Path(path)):
         write_atomically(Path(path), data)

@@ -26,6 +26,7 @@ class _Object:
     polygons: list[list[int]] = field(default_factory=list)
     uvs: list[list[int]] = field(default_factory=list)
     materials: list[int] = field(default_factory=list)
+    name: str = ""
 
 
 @dataclass
@@ -51,6 +52,7 @@ def read_obj(path: Path, notes: list[str]) -> list[Part]:
     vertex_colours = _vertex_colours(held)
     coordinates = np.array(held.texture, dtype=np.float32).reshape(-1, 2)
     library = _Library(path, held, notes)
+    names = list(held.materials)
     parts = []
     for owner, entry in enumerate(held.objects):
         faces, uvs, materials = _triangulated(entry, points)
@@ -58,6 +60,7 @@ def read_obj(path: Path, notes: list[str]) -> list[Part]:
             chosen = materials == material
             part, used = _part(points, coordinates, faces[chosen], uvs[chosen])
             part.owner, part.material = owner, material
+            part.object_name, part.material_name = entry.name, names[material]
             part.appearance = library.appearance(material, None if vertex_colours is None else vertex_colours[used], part.uvs)
             parts.append(part)
     library.tell()
@@ -80,7 +83,7 @@ def _parse(path: Path) -> _File:
                 case "f":
                     _add_face(held, words[1:], material)
                 case "o":
-                    held.objects.append(_Object())
+                    held.objects.append(_Object(name=" ".join(words[1:])))
                 case "usemtl":
                     material = held.materials.setdefault(line.split(None, 1)[1].strip() if len(words) > 1 else "", len(held.materials))
                 case "mtllib" if len(words) > 1:

@@ -82,7 +82,9 @@ class Part:
     faces: np.ndarray  # int64 [F, 3]
     appearance: Appearance | None = None
     uvs: np.ndarray | None = None  # float32 [V, 2], v up
-    material: int = -1  # parts that share a material share its textures' layout
+    material: int = -1  # its number in the file, -1 without one
+    object_name: str = ""
+    material_name: str = ""
 
 
 def corrupt(name: str, why: str) -> InputError:

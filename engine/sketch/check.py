@@ -153,8 +153,7 @@ def _without_bad_faces(mesh: Mesh, mended: list[str]) -> Mesh:
         mended.append(f"{int(again.sum())} faces that were drawn twice were dropped.")
     if not (flat | again).any():
         return mesh
-    keep = ~(flat | again)
-    return replace(mesh, faces=mesh.faces[keep], uvs=None if mesh.uvs is None else mesh.uvs[keep])
+    return mesh.of_faces(~(flat | again))
 
 
 def _without_loose_vertices(mesh: Mesh, mended: list[str]) -> Mesh:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeGuard
 
 import numpy as np
 
@@ -50,13 +49,6 @@ def grid_layout(faces: int, resolution: int, padding: int) -> np.ndarray:
     cell = index // 2
     origin = np.stack([cell % side, cell // side], axis=-1) / side
     return (origin[:, None] + np.where((index % 2 == 0)[:, None, None], first, second)).astype(np.float32)
-
-
-def usable_uvs(uvs: np.ndarray | None) -> TypeGuard[np.ndarray]:
-    """Whether a layout can hold a texture: finite and with some area."""
-    from engine.texture.bake import signed_areas
-
-    return uvs is not None and bool(np.isfinite(uvs).all()) and float(np.abs(signed_areas(uvs.astype(np.float64))).sum()) > 1e-8
 
 
 def decimate(mesh: Mesh, faces: int) -> Mesh:

@@ -16,6 +16,7 @@ from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
 from engine.texture.detail import Colours
+from engine.texture_sets import covered, folded, times_covered
 
 BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
@@ -61,16 +62,17 @@ def colour_channel(field: Colours) -> Channel:
 
 def bake_channels(
     mesh: Mesh, channels: Mapping[str, Channel], normalization: SceneNormalization, size: int, padding: int = 6,
-    on_step: OnStep = unwatched, dtype: type[np.generic] = np.uint8,
+    on_step: OnStep = unwatched, dtype: type[np.generic] = np.uint8, shared: bool = False,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Maps [size, size, C] by name, row 0 at the top.
 
-    mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins
+    mesh       world space, with uvs; uvs outside of 0..1 wrap; where faces overlap in uv space the last one wins, unless `shared`
     channels   what each map shows
     normalization  takes the mesh into the channels' engine space
     padding    texels that continue every chart; beyond them the charts' colours run on (`fill_gaps`), so that no mipmap mixes in another
     on_step    told of the rows that are done
     dtype      np.uint8 or np.uint16, scaled to the whole range, or np.float32
+    shared     texels that several faces cover get the mean of what each of them shows
     Memory: about 30 bytes a texel and what the maps themselves take.
     """
     if mesh.uvs is None:
@@ -78,8 +80,9 @@ def bake_channels(
     if size < 1:
         raise ValueError(f"A texture needs at least one texel a side, got {size}.")
     layout = rasterize_layout(mesh.uvs, size, on_step)
+    means = _means(mesh, channels, normalization, size) if shared else _Means(np.zeros(0, np.int64), {})
     rows, columns = _pad(layout.owners, padding)
-    return _paint(mesh, layout, rows, columns, channels, normalization, on_step, dtype)
+    return _paint(mesh, layout, rows, columns, channels, normalization, on_step, dtype, means)
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,6 @@ class Layout:
     owners: np.ndarray
     corners: np.ndarray
     faces: np.ndarray
-
-    def overlap(self) -> float:
-        """Share of the faces' uv area that lies upon other faces, 0..1; an estimate to a few percent, before padding."""
-        area = np.abs(signed_areas(self.corners[np.unique(self.faces, return_index=True)[1]])).sum() * self.owners.size
-        covered = np.count_nonzero(self.owners >= 0)
-        return float(max(0.0, 1 - covered / area)) if area > 0 else 0.0
 
 
 def rasterize_layout(uvs: np.ndarray, size: int, on_step: OnStep = unwatched) -> Layout:
@@ -191,7 +188,8 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, channels: Mapping[str, Channel],
-           normalization: SceneNormalization, on_step: OnStep, dtype: type[np.generic]) -> dict[str, np.ndarray]:  # fmt: skip
+           normalization: SceneNormalization, on_step: OnStep, dtype: type[np.generic],
+           means: _Means) -> dict[str, np.ndarray]:  # fmt: skip
     """Fill every owned texel of every map, then the gaps between charts; flips to row 0 at the top."""
     owners, size = layout.owners, len(layout.owners)
     maps: dict[str, np.ndarray] = {}
@@ -201,10 +199,51 @@ def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, ch
         on_step(size + start * size // max(len(texels), 1), 2 * size)
         chunk = texels[start : start + CHUNK_TEXELS]
         places = _places(layout, chunk, rows, columns, corners)
+        source = rows.reshape(-1)[chunk].astype(np.int64) * size + columns.reshape(-1)[chunk]
         for name, channel in channels.items():
-            values = encoded(channel(places), dtype)
+            values = encoded(means.instead(name, source, channel(places)), dtype)
             maps.setdefault(name, np.zeros((size * size, values.shape[1]), dtype))[chunk] = values
     return {name: np.ascontiguousarray(fill_gaps(image.reshape(size, size, -1), owners >= 0)[::-1]) for name, image in maps.items()}
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What texels show that several faces cover: texels int64 [T], ascending, row by row from the bottom, and each map's means [T, C]."""
+
+    texels: np.ndarray
+    of: Mapping[str, np.ndarray]
+
+    def instead(self, name: str, source: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """A map's values [N, C] with the means in place of those of texels that show or continue such a one: source [N]."""
+        if len(self.texels) == 0:
+            return values
+        at = np.searchsorted(self.texels, source).clip(max=len(self.texels) - 1)
+        shared = self.texels[at] == source
+        values = np.array(values)
+        values[shared] = self.of[name][at[shared]]
+        return values
+
+
+def _means(mesh: Mesh, channels: Mapping[str, Channel], normalization: SceneNormalization, size: int) -> _Means:
+    """The means of all texels of a layout that more than one face covers."""
+    assert mesh.uvs is not None
+    uvs, times = mesh.uvs.astype(np.float64), times_covered(mesh.uvs, size)
+    texels = np.flatnonzero(times > 1)
+    corners = normalization.to_engine(mesh.corner_vertices().reshape(-1, 3)).reshape(-1, 3, 3)
+    sums: dict[str, np.ndarray] = {}
+    for face, row, column in covered(mesh.uvs, size):
+        texel = folded(row, column, size)
+        several = np.flatnonzero(times[texel] > 1)
+        for part in np.array_split(several, len(several) // CHUNK_TEXELS + 1) if len(several) else ():
+            centre = (np.stack([column[part], row[part]], axis=-1) + 0.5) / size
+            weights = _barycentric(uvs[face[part]], centre, EXTRAPOLATION / size)
+            points = np.einsum("nk,nkd->nd", weights, corners[face[part]])
+            places = Places(points.astype(np.float32), face[part], weights)
+            at = np.searchsorted(texels, texel[part])
+            for name, channel in channels.items():
+                values = channel(places)
+                np.add.at(sums.setdefault(name, np.zeros((len(texels), values.shape[1]))), at, values)
+    return _Means(texels, {name: total / times[texels, None] for name, total in sums.items()})
 
 
 def _places(layout: Layout, chunk: np.ndarray, rows: np.ndarray, columns: np.ndarray, corners: np.ndarray) -> Places:

@@ -59,7 +59,7 @@ def test_without_uvs_the_copy_is_unwrapped_and_the_original_is_not(scene: Module
 def test_modifiers_stay_on_the_copy(scene: ModuleType) -> None:
     cube = with_uvs(add_cube())
     cube.modifiers.new("Subdivision", "SUBSURF").levels = 2
-    reading = part(scene, "scene_read").read_texture_target(bpy.context)
+    reading = part(scene, "scene_targets").read_targets(bpy.context)
     assert len(reading.part.faces) == 6 * 16 * 2 and reading.part.uvs is not None  # what is seen is what is baked
     before = mesh_bytes(cube.data)
     bpy.ops.sketchbridge.texture()
@@ -73,7 +73,7 @@ def test_uvs_of_triangles_are_those_of_their_corners(scene: ModuleType) -> None:
     layer.uv.foreach_set("vector", corners.ravel())
     obj.scale = (1, 1, -1)  # mirrored: the corners of each triangle are sent the other way round
     bpy.context.view_layer.update()
-    reading = part(scene, "scene_read").read_texture_target(bpy.context)
+    reading = part(scene, "scene_targets").read_targets(bpy.context)
     positions = reading.part.vertices + reading.origin
     np.testing.assert_allclose(reading.part.uvs, positions[reading.part.faces][..., :2], atol=1e-6)
 
@@ -97,19 +97,6 @@ def test_text_becomes_a_textured_mesh(scene: ModuleType) -> None:
     assert bpy.ops.sketchbridge.texture() == {"FINISHED"}
     assert result().type == "MESH" and len(result().data.polygons) and tuple(result().location) == (1, 2, 3)
     assert text.hide_get() and len(bpy.data.meshes) == 1 and len(bpy.data.curves) == 1
-
-
-def test_several_selected_objects_are_refused(scene: ModuleType) -> None:
-    first, second = add_cube("First"), add_cube("Second")
-    select(first, second)
-    before = helpers.fingerprint()
-    try:
-        bpy.ops.sketchbridge.texture()
-    except RuntimeError as error:
-        assert "one object at a time" in str(error)
-    else:
-        raise AssertionError("two objects were accepted")
-    assert helpers.fingerprint() == before
 
 
 def test_an_object_that_is_edited_meanwhile_is_left_alone(scene: ModuleType) -> None:
@@ -147,7 +134,7 @@ def test_overlapping_uvs_are_told_before_the_work(scene: ModuleType) -> None:
     stacked(scene)
     jobs = part(scene, "jobs")
     (warning,) = jobs.warnings(bpy.context)
-    assert warning.startswith("About 83 % of the UV layout lies upon other faces") and "new UV layer" in warning
+    assert warning.startswith("About 83 % of the UV layout of 'Sketch' lies upon other faces") and "new UV layer" in warning
     assert jobs.begin(bpy.context, "texture") is None
     assert jobs.running.session.notes == [warning]  # before the engine has said a word
     jobs.run_blocking(bpy.context)
@@ -158,9 +145,9 @@ def test_overlapping_uvs_are_told_before_the_work(scene: ModuleType) -> None:
 def test_a_new_uv_layer_is_made_where_it_is_asked_for(scene: ModuleType) -> None:
     cube = stacked(scene)
     before = mesh_bytes(cube.data)
-    bpy.ops.sketchbridge.texture(new_uv_layer=True)
+    bpy.ops.sketchbridge.texture(uv_layout="new")
     made = mesh_bytes(result().data)
     uvs = np.frombuffer(made.pop("uv UVMap"), np.float32).reshape(-1, 2)
     assert made == before == mesh_bytes(cube.data) and cube.data.uv_layers.keys() == ["Stacked"]
-    assert part(scene, "geometry").uv_overlap(uvs.reshape(-1, 4, 2)[:, :3]) < 0.02
+    assert part(scene, "texture_sets").shared_part(uvs.reshape(-1, 4, 2)[:, :3]) < 0.02
     assert result().data.uv_layers.active.name == "UVMap"

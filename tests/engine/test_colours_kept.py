@@ -60,18 +60,6 @@ def test_a_leaf_is_green_and_not_the_black_of_its_transparent_texels() -> None:
 
 
 @pytest.mark.slow
-def test_three_parts_with_a_layout_of_their_own_each_keep_their_colour() -> None:
-    result, notes = result_of("three_full_uv_parts.glb", "texture")
-    assert any("paint over each other" in note for note in notes)
-    centres, colours = seen(result)
-    for low, high, channel in ((-2, -0.8, 0), (-0.4, 0.4, 1), (0.8, 2, 2)):
-        part = np.median(colours[(centres[:, 0] > low) & (centres[:, 0] < high)], axis=0)
-        assert part.argmax() == channel and part[channel] > 0.7 and np.delete(part, channel).max() < 0.25, part
-    before = load_mesh(MESHES / "three_full_uv_parts.glb", texture=True)
-    assert np.array_equal(result.mesh.vertices, before.vertices) and np.array_equal(result.mesh.faces, before.faces)
-
-
-@pytest.mark.slow
 def test_a_sketch_without_chosen_colours_leaves_them_to_the_prompt() -> None:
     """Blender's untouched grey and no material at all are one and the same job: nothing is held against the prompt."""
     plain, notes = result_of("no_material.glb", "texture", overrides={**SMALL, "stage1_steps": 3})

@@ -10,14 +10,15 @@ import trimesh
 from engine.contact_sheet import contact_sheet, write_contact_sheet
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
-from engine.export import Watcher, finish, finish_texture, planned_seconds, remove_loose_parts, smooth
+from engine.export import finish, planned_seconds, remove_loose_parts, smooth
 from engine.formats.meshio import load_mesh, save_glb
 from engine.formats.textures import sample_image
-from engine.mesh import Mesh
+from engine.mesh import Mesh, Painted
 from engine.protocol import Stage
 from engine.reporting import QuietReporter, StageTimer
 from engine.texture.atlas import grid_layout, is_closed
 from engine.texture.field import ColourField
+from engine.texture.watcher import Watcher
 
 PLACEMENT = SceneNormalization((10.0, -4.0, 2.0), 0.05)
 
@@ -151,39 +152,6 @@ def test_smoothing_takes_noise_away_and_leaves_the_volume() -> None:
     assert smooth(mesh, 0) is mesh.vertices
 
 
-def test_texture_mode_gives_back_the_very_mesh() -> None:
-    shape = ball(14.0, PLACEMENT.centre)
-    sketch = Mesh(shape.vertices, shape.faces, np.full_like(shape.vertices, 0.5), grid_layout(len(shape.faces), 256, 4))
-    before = [array.tobytes() for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs) if array is not None]
-    reporter = QuietReporter()
-    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 256, Watcher(note=reporter.note))
-    after = [array.tobytes() for array in (mesh.vertices, mesh.faces, mesh.colours, mesh.uvs) if array is not None]
-    assert before == after and reporter.notes == []
-    assert mesh.uvs is not None
-    middle = sample_image(maps["albedo"], mesh.uvs.mean(axis=1).astype(np.float64)) / 255
-    assert np.abs(middle - truth(mesh.corner_vertices().mean(axis=1))).max() < 0.02
-
-
-def test_texture_mode_unwraps_where_there_is_nothing_to_bake_into() -> None:
-    shape = ball(14.0, PLACEMENT.centre)
-    reporter = QuietReporter()
-    sketch = Mesh(shape.vertices, shape.faces, None, np.zeros((1280, 3, 2), np.float32))
-    mesh, maps = finish_texture(sketch, painted_field(), PLACEMENT, 128, Watcher(note=reporter.note))
-    assert "no area" in reporter.notes[0]
-    assert mesh.vertices is shape.vertices and mesh.faces is shape.faces
-    assert mesh.uvs is not None and np.ptp(mesh.uvs) > 0.5 and maps["albedo"].std() > 10
-
-
-def test_texture_mode_reports_overlapping_uvs() -> None:
-    shape = ball(14.0, PLACEMENT.centre)
-    uvs = grid_layout(640, 128, 1)
-    reporter = QuietReporter()
-    finish_texture(
-        Mesh(shape.vertices, shape.faces, None, np.concatenate([uvs, uvs])), painted_field(), PLACEMENT, 128, Watcher(note=reporter.note)
-    )
-    assert len(reporter.notes) == 1 and "upon other faces" in reporter.notes[0]
-
-
 def test_the_written_file_shows_the_texture(tmp_path) -> None:
     """finish -> GLB -> read again: colours sampled from the file's own texture at its own uvs are the field's."""
     source = ball(0.7, subdivisions=3)
@@ -201,7 +169,8 @@ def test_contact_sheet_shows_both_in_their_colours(tmp_path) -> None:
     shape = ball(1.0, (5, 5, 5), 2)
     green, blue = (np.tile(np.array(colour, np.float32), (len(shape.vertices), 1)) for colour in ((0, 1, 0), (0, 0, 1)))
     result = Mesh(shape.vertices * np.float32(1.01), shape.faces, blue, grid_layout(len(shape.faces), 64, 1))
-    sheet = contact_sheet(Mesh(shape.vertices, shape.faces, green), result, np.full((64, 64, 3), (255, 0, 0), np.uint8), tile=64)
+    red = {"albedo": np.full((64, 64, 3), (255, 0, 0), np.uint8)}
+    sheet = contact_sheet(Mesh(shape.vertices, shape.faces, green), result, [Painted("red", np.arange(len(shape.faces)), red)], tile=64)
     assert sheet.shape == (2 * (64 + 22), 6 * 64, 3) and sheet.dtype == np.uint8
     for view in range(6):
         above, below = sheet[22 + 32, 64 * view + 32].astype(int), sheet[86 + 22 + 32, 64 * view + 32].astype(int)

@@ -11,7 +11,7 @@ import trimesh
 from engine.errors import Cancelled
 from engine.mesh import Mesh
 from engine.texture import atlas
-from engine.texture.atlas import decimate, grid_layout, is_closed, unwrap, usable_uvs
+from engine.texture.atlas import decimate, grid_layout, is_closed, unwrap
 from engine.texture.bake import rasterize_layout, signed_areas
 
 
@@ -117,14 +117,6 @@ def test_messy_faces_do_not_break_unwrapping() -> None:
     faces = np.array([[0, 1, 2], [0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 0, 1], [0, 4, 5], [2, 2, 2]], np.int32)
     uvs = unwrap(Mesh(vertices, faces), 128, 2)
     assert uvs.shape == (7, 3, 2) and np.isfinite(uvs).all()
-
-
-def test_usable_uvs() -> None:
-    good = grid_layout(3, 64, 1)
-    assert usable_uvs(good)
-    assert not usable_uvs(None)
-    assert not usable_uvs(np.zeros((3, 3, 2), np.float32))
-    assert not usable_uvs(np.where(good > 0.5, np.nan, good))
 
 
 @pytest.mark.parametrize("target", [2000, 400, 60])

@@ -93,14 +93,3 @@ def test_singular_and_mirrored_matrices() -> None:
     assert geometry.is_singular(np.diag([1.0, 0, 1, 1])) and geometry.is_singular(np.full((4, 4), np.nan))
     assert not geometry.is_singular(np.diag([1e-4, 1e-4, -1e-4, 1]))
     assert geometry.is_mirrored(np.diag([1.0, -1, 1, 1])) and not geometry.is_mirrored(np.diag([-1.0, -1, 1, 1]))
-
-
-def test_how_much_of_a_uv_layout_lies_upon_itself() -> None:
-    square = np.array([[[0, 0], [0.5, 0], [0.5, 0.5]], [[0, 0], [0.5, 0.5], [0, 0.5]]])
-    beside, above = np.add(square, [0.5, 0]), np.add(square, [0, 0.5])
-    assert geometry.uv_overlap(square) == pytest.approx(0, abs=1e-9)
-    assert geometry.uv_overlap(np.concatenate([square, beside, above])) == pytest.approx(0, abs=1e-9)
-    assert geometry.uv_overlap(np.concatenate([square, square[:, ::-1]])) == pytest.approx(0.5, abs=1e-9)
-    assert geometry.uv_overlap(np.concatenate([square, np.add(square, [3, 7])])) == pytest.approx(0.5, abs=1e-6)  # another UDIM tile
-    assert geometry.uv_overlap(np.concatenate([square, np.add(square, [0.25, 0])])) == pytest.approx(0.25, abs=1e-6)
-    assert geometry.uv_overlap(np.zeros((3, 3, 2))) == 0.0

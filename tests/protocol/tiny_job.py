@@ -18,7 +18,8 @@ from engine.errors import InputError
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
-from engine.results import JobResult
+from engine.results import ImageSet, JobResult
+from engine.texture_sets import plan
 
 
 def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
@@ -56,7 +57,16 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResul
         "pid": os.getpid(),
         "torch": "torch" in sys.modules,
     }
-    return JobResult(Mesh(vertices, sketch.faces, None, uvs), maps, report, delivered)
+    mesh = Mesh(vertices, sketch.faces, None, uvs, parts=sketch.parts)
+    return JobResult(mesh, images_of(mesh, maps), report, delivered)
+
+
+def images_of(mesh: Mesh, maps: dict[str, np.ndarray]) -> tuple[ImageSet, ...]:
+    """The same maps for each texture set and tile of the mesh."""
+    if mesh.parts is None:
+        return (ImageSet.whole(mesh, maps),)
+    sets = plan(mesh.parts.pieces, mesh.parts.of_face, mesh.uvs)
+    return tuple(ImageSet(one.name, np.zeros(0, int), dict.fromkeys(one.tiles, maps), np.zeros(0, int), one.pieces) for one in sets)
 
 
 def delivered() -> None:

@@ -1,0 +1,182 @@
+"""The selected objects that are to be textured: their faces, pieces and UVs. What has no usable layout, or is to get a new one, is
+unwrapped on a copy; the file stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import bpy
+import numpy as np
+
+from . import geometry
+from .geometry import Part
+from .job_fields import COLOURS_OF_ALL
+from .scene_objects import MESH_LIKE, read_object, read_uvs
+from .scene_read import Reading, SceneError, chosen_objects, reading_of, shown, temporary_mesh_copy
+from .texture_sets import SHARED_WORTH_SAYING, Piece, TextureSet, plan
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What a reading of objects to texture holds beside their faces; entry by entry for its objects.
+
+    pieces    of all of them
+    of_slot   the piece of each material slot, -1 for one without faces
+    new_uvs   float32 [corners, 2] of the object's own mesh where it gets a new layer, else None
+    """
+
+    pieces: tuple[Piece, ...]
+    of_slot: tuple[tuple[int, ...], ...]
+    new_uvs: tuple[np.ndarray | None, ...]
+
+
+def read_targets(
+    context: bpy.types.Context, result_itself: bool = False, layout: str = "keep", grouping: str = "auto", keep: str = COLOURS_OF_ALL
+) -> Reading:
+    """The selected objects with the UVs of their corners. SceneError where none has faces.
+
+    layout, grouping, keep  a job's `uv_layout`, `texture_sets` and `keep_colours`
+    For a textured result what it was made from, unless `result_itself`.
+    """
+    objects, notes = _with_surface(chosen_objects(context, "texture", result_itself))
+    with shown(context, objects):
+        depsgraph = context.evaluated_depsgraph_get()
+        parts = [read_object(obj, depsgraph, keep) for obj in objects]
+        there = [(obj, part) for obj, part in zip(objects, parts, strict=True) if part is not None and part.pieces is not None]
+        notes += [f"'{obj.name}' has no faces and was left out." for obj in objects if obj not in [one for one, _ in there]]
+        if not there:
+            raise SceneError(f"'{objects[0].name}' has no faces to texture.", "Select a mesh with faces.")
+        objects, parts = [obj for obj, _ in there], [part for _, part in there]
+        pieces, of_slot = _pieces(objects)
+        numbered = [_numbered(part, slots) for part, slots in zip(parts, of_slot, strict=True)]
+        anew = _to_unwrap(_sets(pieces, numbered, grouping), layout)
+        new_uvs: list[np.ndarray | None] = [None] * len(objects)
+        for index, obj in enumerate(objects):
+            slots = [slot for slot, piece in enumerate(of_slot[index]) if piece in anew]
+            if slots or obj.type != "MESH":
+                numbered[index], new_uvs[index] = _unwrapped(context, obj, slots, of_slot[index], keep)
+    notes += [note for one in _sets(pieces, numbered, grouping) if (note := one.note) is not None]
+    notes += _shared_meshes(objects)
+    names = tuple(obj.name for obj in objects)
+    reading = reading_of(context, geometry.join(numbered), names, _leader(context, names), tuple(notes))
+    return replace(reading, targets=Targets(pieces, of_slot, tuple(new_uvs)))
+
+
+def uv_notes(context: bpy.types.Context, result_itself: bool, grouping: str) -> tuple[str, ...]:
+    """What is to be said of the UVs of the selected meshes that have some, before a job; nothing is unwrapped."""
+    objects, _ = _with_surface(chosen_objects(context, "texture", result_itself))
+    objects = [obj for obj in objects if obj.type == "MESH" and obj.data.uv_layers.active is not None]
+    with shown(context, objects):
+        depsgraph = context.evaluated_depsgraph_get()
+        read = {obj: part for obj in objects if (part := read_object(obj, depsgraph)) is not None and part.pieces is not None}
+    if not read:
+        return ()
+    pieces, of_slot = _pieces(list(read))
+    parts = [_numbered(part, slots) for part, slots in zip(read.values(), of_slot, strict=True)]
+    return tuple(note for one in _sets(pieces, parts, grouping) if (note := one.note) is not None)
+
+
+def _with_surface(objects: list[bpy.types.Object]) -> tuple[list[bpy.types.Object], list[str]]:
+    """Those that can have faces, and notes of the others. SceneError where none can."""
+    with_surface = [obj for obj in objects if obj.type in MESH_LIKE]
+    others = [obj for obj in objects if obj.type not in MESH_LIKE]
+    if not with_surface:
+        kind = others[0].type.replace("_", " ").lower()
+        raise SceneError(f"'{others[0].name}' is of type {kind}, which has no surface to texture.", "Convert it to a mesh first.")
+    return with_surface, [f"'{obj.name}' has no surface and was left out." for obj in others]
+
+
+def _pieces(objects: Sequence[bpy.types.Object]) -> tuple[tuple[Piece, ...], tuple[tuple[int, ...], ...]]:
+    """The pieces of objects, and for each object the piece of each of its material slots, at least one."""
+    pieces: dict[Piece, int] = {}
+    of_slot = []
+    for obj in objects:
+        materials = [slot.material for slot in obj.material_slots] or [None]
+        own = [Piece(obj.name, "" if material is None else material.name) for material in materials]
+        of_slot.append(tuple(pieces.setdefault(piece, len(pieces)) for piece in own))
+    return tuple(pieces), tuple(of_slot)
+
+
+def _numbered(part: Part, of_slot: tuple[int, ...]) -> Part:
+    """The part with pieces in place of slots, and a row of NaN for each UV that it lacks."""
+    assert part.pieces is not None
+    uvs = np.full((len(part.faces), 3, 2), np.nan, np.float32) if part.uvs is None else part.uvs
+    return replace(part, uvs=uvs, pieces=np.array(of_slot, np.int32)[np.minimum(part.pieces, len(of_slot) - 1)])
+
+
+def _sets(pieces: tuple[Piece, ...], parts: Sequence[Part], grouping: str) -> list[TextureSet]:
+    of_face = np.concatenate([part.pieces for part in parts if part.pieces is not None])
+    return plan(pieces, of_face, np.concatenate([part.uvs for part in parts if part.uvs is not None]), grouping)
+
+
+def _to_unwrap(sets: Sequence[TextureSet], layout: str) -> set[int]:
+    """The pieces that get a new layout: those without a usable one, and those that the setting says."""
+    least = {"new": 0.0, "apart": SHARED_WORTH_SAYING}.get(layout, 2.0)
+    return {piece for one in sets if not one.laid or one.shared >= least for piece in one.pieces}
+
+
+def _unwrapped(
+    context: bpy.types.Context, source: bpy.types.Object, slots: Sequence[int], of_slot: tuple[int, ...], keep: str
+) -> tuple[Part, np.ndarray]:
+    """An object with the UVs that a copy of it was given for the faces of these slots, all of them where it is no mesh; and those UVs."""
+    with temporary_mesh_copy(context, source) as copy:
+        whole = source.type != "MESH" or set(slots) == set(range(len(of_slot)))
+        new_uvs = unwrap(context, copy, None if whole else slots)
+        part = read_object(copy, context.evaluated_depsgraph_get(), keep)
+    if part is None or part.uvs is None:
+        raise SceneError(f"'{source.name}' could not be unwrapped.", "Give it UVs (UV > Unwrap) and try again.")
+    return _numbered(part, of_slot), new_uvs
+
+
+def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[int] | None = None) -> np.ndarray:
+    """Give the mesh object a new UV layer and return its UVs, float32 [corners, 2]: by Blender's Smart UV Project for the faces of these
+    material slots, or for all of them, and the rest as in the layer that was active."""
+    layer, mesh = context.view_layer, obj.data
+    for other in layer.objects:
+        other.select_set(False)
+    obj.hide_set(False)
+    obj.select_set(True)
+    layer.objects.active = obj
+    added = mesh.uv_layers.new(name="UVMap")
+    if added is None:
+        raise SceneError(f"'{obj.name}' has as many UV layers as Blender allows.", "Remove one that is not needed.")
+    mesh.uv_layers.active = added
+    chosen = np.ones(len(mesh.polygons), bool) if slots is None else np.isin(_slots_of(mesh, len(obj.material_slots)), slots)
+    modes, context.tool_settings.mesh_select_mode = tuple(context.tool_settings.mesh_select_mode), (False, False, True)
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        bpy.ops.mesh.reveal(select=False)
+        bpy.ops.mesh.select_all(action="DESELECT")
+        bpy.ops.object.mode_set(mode="OBJECT")
+        mesh.polygons.foreach_set("select", chosen)
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.uv.smart_project(angle_limit=1.15, island_margin=0.01)
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+        context.tool_settings.mesh_select_mode = modes
+    return read_uvs(mesh)
+
+
+def _slots_of(mesh: bpy.types.Mesh, count: int) -> np.ndarray:
+    """The material slot of each polygon, one of `count`."""
+    slots = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", slots)
+    return np.clip(slots, 0, max(count - 1, 0))
+
+
+def _shared_meshes(objects: Sequence[bpy.types.Object]) -> list[str]:
+    """Notes about objects that have a mesh together with others: their results do not."""
+    notes = []
+    for obj in objects:
+        if obj.type == "MESH" and obj.data.users > 1:
+            others = [one.name for one in bpy.data.objects if one != obj and one.data == obj.data]
+            if others:
+                notes.append(f"'{obj.name}' shares its mesh with '{others[0]}': the result has a mesh of its own, the others keep theirs.")
+    return notes
+
+
+def _leader(context: bpy.types.Context, names: Sequence[str]) -> str:
+    active = context.view_layer.objects.active
+    return active.name if active is not None and active.name in names else names[0]

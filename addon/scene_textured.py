@@ -1,0 +1,102 @@
+"""A finished texture job -> copies of its objects with the painted materials. Vertices, faces and existing UV layers are the originals'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bpy
+import numpy as np
+
+from . import protocol
+from .scene_materials import Attempt, Images
+from .scene_read import Reading, SceneError, mesh_from, named_now
+from .scene_write import copy_transform, link_beside, mark, select_results
+
+
+def apply_textured(
+    context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]
+) -> list[bpy.types.Object]:
+    """A copy of each original with its materials, in the reading's order; all of them, or none and the error.
+
+    In the scene and view layer of the job. SceneError where an original was deleted or edited while the engine worked.
+    """
+    reading = named_now(reading)
+    sources = reading.objects()
+    if len(sources) < len(reading.names):
+        there = {source.name for source in sources}
+        lost = next(name for name in reading.names if name not in there)
+        raise SceneError(f"'{lost}' was deleted while it was textured.", "Undo that and try again.")
+    with reading.place.entered(context) as layer, Attempt() as attempt:
+        selected = reading.selection.holds(layer)
+        images = Images(done, attempt)
+        made = [_textured(context, reading, index, source, images, attempt) for index, source in enumerate(sources)]
+        copies = dict(zip(sources, made, strict=True))
+        for source, obj in copies.items():
+            if source.parent in copies:
+                inverse = obj.matrix_parent_inverse.copy()
+                obj.parent = copies[source.parent]
+                obj.matrix_parent_inverse = inverse
+            mark(layer, obj, [source], provenance)
+        select_results(layer, made, selected)
+    return made
+
+
+def _textured(
+    context: bpy.types.Context, reading: Reading, index: int, source: bpy.types.Object, images: Images, attempt: Attempt
+) -> bpy.types.Object:
+    """The copy of one object."""
+    name = f"{source.name} textured"
+    if source.type == "MESH":
+        obj = attempt.add(source.copy())
+        obj.data = attempt.add(source.data.copy())
+    else:
+        mesh = attempt.add(mesh_from(source, context.evaluated_depsgraph_get()))
+        obj = attempt.add(bpy.data.objects.new(name, mesh))
+    obj.name = obj.data.name = name
+    link_beside(context, obj, source)
+    if source.type != "MESH":
+        copy_transform(obj, source)
+    assert reading.targets is not None
+    layer = _uv_layer(obj.data, source.name, reading.targets.new_uvs[index])
+    of_slot = reading.targets.of_slot[index]
+    wanted = [images.of_piece(piece) for piece in of_slot]
+    if len(set(wanted)) == 1:
+        _one_material(obj, images.material(wanted[0], name, layer))
+    else:
+        _a_material_a_slot(obj, [images.material(number, name, layer) for number in wanted])
+    return obj
+
+
+def _uv_layer(mesh: bpy.types.Mesh, name: str, new_uvs: np.ndarray | None) -> str:
+    """The layer that the images are for, active everywhere: the one that was, or a new one with these UVs."""
+    if new_uvs is None:
+        layer = mesh.uv_layers.active
+    else:
+        layer = mesh.uv_layers.new(name="UVMap")
+        if len(new_uvs) != len(mesh.loops):
+            raise SceneError(f"'{name}' was edited while it was textured.", "Try again.")
+        if layer is not None:
+            layer.uv.foreach_set("vector", new_uvs.ravel())
+    if layer is None:
+        raise SceneError(f"The UV layer of '{name}' was removed while it was textured.", "Try again.")
+    layer.active = layer.active_render = True
+    return layer.name
+
+
+def _one_material(obj: bpy.types.Object, material: bpy.types.Material) -> None:
+    """The one material on every face."""
+    for slot in obj.material_slots:
+        slot.link = "DATA"
+    obj.data.materials.clear()
+    obj.data.materials.append(material)
+    obj.data.polygons.foreach_set("material_index", np.zeros(len(obj.data.polygons), np.int32))
+    obj.data.update()
+
+
+def _a_material_a_slot(obj: bpy.types.Object, materials: list[bpy.types.Material]) -> None:
+    """Each slot's material; the faces keep their slots."""
+    for slot, material in zip(obj.material_slots, materials, strict=True):
+        slot.link = "DATA"
+        slot.material = material
+    obj.data.update()

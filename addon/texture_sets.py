@@ -1,0 +1,1 @@
+../engine/texture_sets.py
