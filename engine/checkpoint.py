@@ -46,7 +46,8 @@ def fingerprint(sketch: Mesh, settings: JobSettings) -> str:
     pieces = None if sketch.parts is None else sketch.parts.of_face
     if sketch.parts is not None:
         digest.update(repr(sketch.parts.pieces).encode())
-    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, pieces, *paint):
+    mask = (None, None) if sketch.mask is None else (sketch.mask.corners, sketch.mask.image)
+    for array in (sketch.vertices, sketch.faces, sketch.colours, sketch.uvs, pieces, *paint, *mask):
         digest.update(b"none" if array is None else array.tobytes())
     return digest.hexdigest()
 

@@ -18,7 +18,8 @@ from engine.diffusion.prior import ControlledPrior, Prior
 from engine.diffusion.prompts import DESCRIPTORS, check_prompt, target_prompt
 from engine.errors import JobError
 from engine.guidance.methods import METHODS, source_text, view_weight
-from engine.guidance.step import ConditionPair, GuidanceSettings, distill
+from engine.guidance.regions import PartPrompts
+from engine.guidance.step import ConditionPair, GuidanceSettings, Region, distill
 from engine.guidance.surface_noise import surface_noise
 from engine.guidance.two_stage import TwoStage
 from engine.job_fields import Hyperparameters
@@ -99,6 +100,7 @@ class Distillation:
 
     subject     what is optimized; its parameters change in place
     generator   a CPU generator; with it, every step is determined
+    parts       prompts of parts of the surface, whose faces must stay as they are
     sample_views  draws the views of a step; by default `engine.view_batch.sample_view_batch` with these hyperparameters
     """
 
@@ -113,6 +115,7 @@ class Distillation:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         sample_views: ViewSampler | None = None,
+        parts: PartPrompts | None = None,
     ) -> None:
         self.subject = subject
         self.prior = prior
@@ -122,6 +125,7 @@ class Distillation:
         self.generator = generator
         self.steps = hyperparameters.stage1_steps + hyperparameters.stage2_steps
         self.optimizer = torch.optim.Adam(subject.parameter_groups(hyperparameters), betas=(0.9, 0.99), fused=True)
+        self._parts = parts
         self.taken = 0
         self._dropped_in_a_row = 0
         self._schedule = schedule(hyperparameters)
@@ -229,12 +233,21 @@ class Distillation:
 
     def conditions(self, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
         """Target and source conditions, one a view; a prior that looks at the surface sees the same in both."""
+        pair = self._conditions(self.prompts, views, view_batch)
+        if self._parts is None or self._seen is None:
+            return pair
+        vertices, faces = self._seen
+        shares = self._parts.weights(self.rasterizer, view_batch.cameras, vertices.detach(), faces, self.prior.image_size)
+        asked = [self._conditions(replace(self.prompts, prompt=prompt), views, view_batch) for prompt in self._parts.prompts]
+        return replace(pair, regions=tuple(Region(shares[:, [k]], one) for k, one in enumerate(asked)))
+
+    def _conditions(self, prompts: PromptPair, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
         cameras = view_batch.cameras
         control = control_of(views, cameras) if isinstance(self.prior, ControlledPrior) else None
         self._unseen = 0 if control is None else int((control[:, MASK].amax((1, 2)) <= 0).sum())
-        target = self.prior.embed([self.prompts.target_for(words) for words in view_batch.words], cameras)
-        source = self.prior.embed([self.prompts.source_for(words) for words in view_batch.words], cameras)
-        against = view_weight(cameras.azimuth) if METHODS[self.prompts.method].y_src == "views" else None
+        target = self.prior.embed([prompts.target_for(words) for words in view_batch.words], cameras)
+        source = self.prior.embed([prompts.source_for(words) for words in view_batch.words], cameras)
+        against = view_weight(cameras.azimuth) if METHODS[prompts.method].y_src == "views" else None
         strength = self.control_strength()
         return ConditionPair(target.under(control, strength), source.under(control, strength), against)
 

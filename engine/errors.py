@@ -45,6 +45,9 @@ CODES = {
     "sketch_too_small": "smaller than numbers can tell",
     "sketch_too_far": "so far from the origin that its shape is lost",
     "sketch_imprecise": "its detail is smaller than numbers can tell at its place",
+    "unknown_part": "the model has no part, slot or object of that name",
+    "nothing_to_paint": "the mask of what is to be painted is empty",
+    "no_mask": "the model lacks what the mask is to be made of",
     "empty_surface": "nothing of the sketch is left after the job",
     # Blender's scene
     "selection": "what is selected cannot be used",

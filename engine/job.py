@@ -28,6 +28,7 @@ from engine.export import finish
 from engine.export import planned_seconds as planned_export
 from engine.fit import fit_to_sketch
 from engine.guidance.methods import method_named
+from engine.guidance.regions import PartPrompts
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
@@ -46,9 +47,11 @@ from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points
 from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
-from engine.texture.finish import finish_texture, planned_sets, told
+from engine.texture.finish import finish_texture, parts_of, planned_sets, told
+from engine.texture.masks import Feather, MaskedColours, requested
+from engine.texture.start import with_start
 from engine.texture.watcher import Watcher
-from engine.texture_sets import TextureSet
+from engine.texture_sets import TextureSet, prompts_of_parts
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
@@ -62,20 +65,30 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint:
                 job is done, so that nothing is lost where the result cannot be delivered, until `JobResult.delivered` is called
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
+    sketch = prepared(sketch, settings)
     return _run(sketch, settings, reporter, checkpoint, fingerprint(sketch, settings))
 
 
 def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
+    sketch = prepared(sketch, settings)
     job = fingerprint(sketch, settings)
     return _run(sketch, settings, reporter, cached_path(job), job)
+
+
+def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
+    """The sketch with the look that a texture job starts from, and with what it paints. InputError for what it lacks."""
+    if settings.mode != "texture":
+        return sketch
+    return requested(with_start(sketch.checked(), settings.init_texture), settings.paint, settings.paint_name)
 
 
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     controls = control_entries(settings.control)
-    sets = planned_sets(sketch.checked(), settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
+    part_prompts(sketch.checked(), settings)  # an unknown part is told before anything heavy is loaded
+    sets = planned_sets(sketch, settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch, sets))
     with Checkpoint(path, job, reporter.note) as checkpoint:
         timer.start(Stage.CHECK)
@@ -93,14 +106,16 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         local = mesh.mapped(normalization.to_engine)
         generator = torch.Generator().manual_seed(settings.seed)
 
+        parts = part_prompts(local, settings)
+
         def distillation_of(subject: Subject) -> Distillation:
-            return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device)
+            return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, parts=parts)
 
         saved = checkpoint.load() or {}
         known = {name: saved[name] for name in ("solid",) if name in saved}
         distillation = _resumed(saved, distillation_of, local, settings, device, reporter)
         if distillation is None and settings.mode == "texture":
-            distillation = distillation_of(texture_subject(local, numbers, device))
+            distillation = distillation_of(texture_subject(local, numbers, device, settings.feather))
         elif distillation is None:
             timer.start(Stage.SDF)
             surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"))
@@ -155,11 +170,23 @@ def planned_seconds(
     }
 
 
-def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device) -> TextureSubject:
-    """Texture mode: the mesh (engine space) as it is, its own colours as the start, neutral grey where it has none."""
+def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device, feather: float = 0.0) -> TextureSubject:
+    """Texture mode: the mesh (engine space) as it is, its own colours as the start, neutral grey where it has none; they stay where it is
+    not to be painted."""
     colour = ColourField(numbers.colour_grid).to(device)
     colour.initialize(*painted_points(local))
-    return TextureSubject(local, colour, device)
+    subject = TextureSubject(local, colour, device)
+    if local.mask is not None:
+        subject.colour = MaskedColours(colour, local, Feather(local, feather))
+    return subject
+
+
+def part_prompts(local: Mesh, settings: JobSettings) -> PartPrompts | None:
+    """The prompts of parts that a texture job is told, for the faces of the mesh that it looks at. InputError for an unknown part."""
+    if settings.part_prompts is None or settings.mode != "texture":
+        return None
+    parts = parts_of(local)
+    return PartPrompts.of(prompts_of_parts(settings.part_prompts, parts.pieces), torch.from_numpy(parts.of_face).long())
 
 
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) -> str:
@@ -229,7 +256,7 @@ def _resumed(
         return None
     numbers = settings.resolve()
     if settings.mode == "texture":
-        subject: Subject = texture_subject(local, numbers, device)
+        subject: Subject = texture_subject(local, numbers, device, settings.feather)
     else:
         colour = ColourField(numbers.colour_grid).to(device)
         surface = Surface(TetGrid.make(numbers.grid, device), numbers.isosurface == "dual")
@@ -319,7 +346,7 @@ def _exported(
     if not is_finite(subject.state_dict()):
         raise JobError("not_finite", "The optimized surface or its colours are not finite.", "Choose another seed, model or device.")
     if settings.mode == "texture":
-        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets)
+        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets, settings.feather)
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:

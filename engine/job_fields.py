@@ -18,7 +18,7 @@ from .fields import Choice, Door, Spec, Unit, check, refuse_unknown, table
 LONGEST_SIDE = 1.6
 """Length in engine space of the longest side of the sketch's bounding box, the measure of every Unit.LENGTH."""
 
-STAGES, OUTPUT, ADVANCED, MAIN = "stages", "output", "advanced", "main"
+STAGES, OUTPUT, ADVANCED, MAIN, PAINTING = "stages", "output", "advanced", "main", "painting"
 """The panel's sections."""
 
 MODES = (
@@ -73,6 +73,15 @@ TEXTURE_SETS = (
     Choice("auto", "As the UVs Fit", "One a material; apart where objects lie upon each other, together where an object's fit"),
     Choice("material", "By Material", "One image for each material"),
     Choice("object", "By Object", "One image for each object"),
+)
+
+PAINTS = (
+    Choice("all", "Everything", "The whole of what is selected"),
+    Choice("faces", "Selected Faces", "The faces that are selected in Edit Mode (in Blender)"),
+    Choice("slots", "Slots", "Material slots or objects, by name"),
+    Choice("group", "Vertex Group", "By its weights (in Blender)"),
+    Choice("colour", "Vertex Colour", "Where a colour attribute is bright; in a file its vertex colours"),
+    Choice("image", "Image", "Where an image is bright, by the UVs"),
 )
 
 FACES = Spec("Faces", "Largest number of triangles of the result", 50, 5_000_000, Unit.TRIANGLES, section=OUTPUT)
@@ -166,6 +175,14 @@ class Hyperparameters:
                 "Leave them out to use the preset's.",
             )
 
+    def from_there(self, strength: float) -> Hyperparameters:
+        """For a texture that starts from a finished one: no stage 1, and noise that leaves all the more of it the less the strength is."""
+        reach = {name: self.t_low + max(strength, LEAST_STRENGTH) * (getattr(self, name) - self.t_low) for name in ("t_high", "t_high_end")}
+        return dataclasses.replace(self, stage1_steps=0, **reach)
+
+
+LEAST_STRENGTH = 0.02
+"""Of `JobSettings.strength`: noise levels need some room."""
 
 PRESETS: dict[str, Hyperparameters] = {
     "draft": Hyperparameters(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
@@ -234,6 +251,32 @@ class JobSettings:
     texture_sets: Annotated[
         str, Spec("Texture Sets", "Which parts of a textured model share an image", choices=TEXTURE_SETS, section=OUTPUT)
     ] = "auto"
+    paint: Annotated[str, Spec("Paint", "What a texture job paints; the rest keeps its look", choices=PAINTS, section=PAINTING)] = "all"
+    paint_name: Annotated[
+        str | None,
+        Spec(
+            "Name", "Names of slots with commas between, of the group, the attribute or the image", example="seat, legs", section=PAINTING
+        ),
+    ] = None
+    feather: Annotated[
+        float, Spec("Feather", "Width over which the painting fades in from its edge", 0, 1, Unit.LENGTH, section=PAINTING)
+    ] = 0.0
+    part_prompts: Annotated[
+        str | None,
+        Spec("Prompts of Parts", "Prompts for slots or objects: NAME: PROMPT; NAME: PROMPT", example="legs: oak; seat: green velvet",
+             section=PAINTING),
+    ] = None  # fmt: skip
+    init_texture: Annotated[
+        str | None,
+        Spec("Start From", "'own' for its own look, or an image for its UVs; stage 1 is left out, the source prompt says what it is",
+             example="own", section=PAINTING),
+    ] = None  # fmt: skip
+    strength: Annotated[
+        float, Spec("Strength", "How far a texture may leave the one that it starts from", 0, 1, Unit.SHARE, section=PAINTING)
+    ] = 0.5
+    variations: Annotated[
+        int, Spec("Variations", "Textures of one job, each from the next seed; they share all that can be shared", 1, 32, section=PAINTING)
+    ] = 1
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict
@@ -265,4 +308,5 @@ class JobSettings:
         refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
         named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
         changes = {**self.overrides, **named}
-        return dataclasses.replace(PRESETS[self.preset], **{**MODEL_NUMBERS.get(self.model, {}), **changes})
+        found = dataclasses.replace(PRESETS[self.preset], **{**MODEL_NUMBERS.get(self.model, {}), **changes})
+        return found if self.init_texture is None or self.mode != "texture" else found.from_there(self.strength)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engine.errors import InputError
 from engine.texture_sets import Piece
+
+if TYPE_CHECKING:
+    from engine.formats.parts import Look
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,19 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """How far each place of a surface is to be painted, 0..1.
+
+    corners  float32 [F, 3], at the corners of each face
+    image    uint8 [H, W] that multiplies them, row 0 at the top, looked up by uvs float32 [F, 3, 2]; or None for both
+    """
+
+    corners: np.ndarray
+    image: np.ndarray | None = None
+    uvs: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh with optional colours and per-corner texture coordinates.
 
@@ -45,6 +62,8 @@ class Mesh:
     uvs       float32 [F, 3, 2], one pair a face corner, v up, or None
     paint     what the colours are between the vertices, where that is more than their interpolation, or None
     parts     what it is made of, or None for one piece
+    look      its colours at any place of it, where a job is to keep some of them, or None
+    mask      where it is to be painted, or None for everywhere
     origin    where the vertices' (0, 0, 0) lies in the world, in double precision: single would blur a mesh far from the world's centre
     """
 
@@ -54,6 +73,8 @@ class Mesh:
     uvs: np.ndarray | None = None
     paint: Paint | None = None
     parts: Parts | None = None
+    look: Look | None = None
+    mask: Mask | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
@@ -82,6 +103,7 @@ class Mesh:
             )
         layers = [("colours", self.colours, len(self.vertices)), ("uvs", self.uvs, len(self.faces))]
         layers += [] if self.parts is None else [("pieces", self.parts.of_face, len(self.faces))]
+        layers += [] if self.mask is None else [("mask values", self.mask.corners, len(self.faces))]
         layers += [] if self.paint is None else [("painted colours", self.paint.colours, len(self.paint.points))]
         for name, array, length in layers:
             if array is not None and len(array) != length:
@@ -97,7 +119,12 @@ class Mesh:
     def of_faces(self, chosen: np.ndarray) -> Mesh:
         """The same vertices with some of the faces: bool [F] or their indices, in that order."""
         parts = None if self.parts is None else replace(self.parts, of_face=self.parts.of_face[chosen])
-        return replace(self, faces=self.faces[chosen], uvs=None if self.uvs is None else self.uvs[chosen], parts=parts)
+        mask = self.mask
+        if mask is not None:
+            mask = replace(mask, corners=mask.corners[chosen], uvs=None if mask.uvs is None else mask.uvs[chosen])
+        look = None if self.look is None else self.look.of_faces(chosen)
+        uvs = None if self.uvs is None else self.uvs[chosen]
+        return replace(self, faces=self.faces[chosen], uvs=uvs, parts=parts, look=look, mask=mask)
 
     def corner_vertices(self) -> np.ndarray:
         """float32 [F, 3, 3]: the positions of each face's corners."""

@@ -124,6 +124,8 @@ class Submit:
     Colours sRGB-encoded 0..1, a row of NaN where nobody chose one; uvs per face corner, v up.
     Paint is what the colours are at points on the surface, where that is more than what the vertices say between them.
     `about` lists under "pieces" what the sketch is made of, {"object", "material"} each; piece_of_face says which each face is of.
+    mask (0..1 at face corners) and mask_image, looked up by own_uvs, say where a texture is painted. `looks` are the pixels of the pictures
+    that pieces show by own_uvs, RGB, one after another, row 0 at the top; `about` lists them under "looks", {"piece", "height", "width"}.
     """
 
     job: str
@@ -135,6 +137,10 @@ class Submit:
     paint_points: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
     paint_colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
     piece_of_face: np.ndarray | None = field(default=None, metadata=_array("<i4", None, required=False))
+    mask: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
+    mask_image: np.ndarray | None = field(default=None, metadata=_array("|u1", None, None, required=False))
+    own_uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
+    looks: np.ndarray | None = field(default=None, metadata=_array("|u1", None, required=False))
     about: dict[str, Any] = field(default_factory=dict)
 
 

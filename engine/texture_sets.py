@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import InputError
+
 FIRST_TILE = 1001
 """UDIM number of the square 0..1; one to the right is 1, one above is 10 more."""
 TILES_ACROSS, MOST_TILES = 10, 100
@@ -89,6 +91,30 @@ def plan(pieces: Sequence[Piece], of_face: np.ndarray, uvs: np.ndarray | None, g
         groups = _merged(_split(groups, pieces, fitting), pieces, fitting)
     sets = [_described(pieces, members, of_face, uvs if has else None) for (_, has), members in groups.items()]
     return _named_apart(sorted(sets, key=lambda one: one.pieces[0]))
+
+
+def matching(pieces: Sequence[Piece], name: str) -> list[int]:
+    """The pieces whose material, object or label has this name, letter case aside. InputError where none has."""
+    wanted = name.strip().casefold()
+    found = [index for index, one in enumerate(pieces) if wanted in (one.material.casefold(), one.object.casefold(), one.label.casefold())]
+    if not found or not wanted:
+        names = dict.fromkeys(label for one in pieces for label in (one.material or one.object, one.object))
+        raise InputError("unknown_part", f"There is no part, slot or object '{name.strip()}'; there are {', '.join(map(repr, names))}.",
+                         "Give one of those names.")  # fmt: skip
+    return found
+
+
+def prompts_of_parts(text: str, pieces: Sequence[Piece]) -> list[tuple[str, list[int]]]:
+    """'legs: oak; seat: green velvet' -> (prompt, pieces) in order. InputError for what is not of that form, and for an unknown name."""
+    found = []
+    for entry in filter(None, (part.strip() for part in text.split(";"))):
+        name, colon, prompt = entry.partition(":")
+        if not colon or not name.strip() or not prompt.strip():
+            raise InputError(
+                "bad_setting", f"Prompts of parts are 'NAME: PROMPT; NAME: PROMPT', got '{entry}'.", "Write 'legs: oak; seat: velvet'."
+            )
+        found.append((prompt.strip(), matching(pieces, name)))
+    return found
 
 
 def usable(uvs: np.ndarray) -> bool:

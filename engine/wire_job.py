@@ -6,6 +6,7 @@ Nothing heavy is imported before the job itself is.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import threading
 import time
@@ -19,11 +20,12 @@ from engine import protocol
 from engine.errors import Cancelled, InputError, SketchbridgeError
 from engine.formats.png import encode_png
 from engine.memory import out_of_memory
-from engine.mesh import Mesh, Paint, Parts
+from engine.mesh import Mask, Mesh, Paint, Parts
 from engine.protocol import Message
 from engine.texture_sets import Piece, map_name
 
 if TYPE_CHECKING:
+    from engine.formats.parts import Look
     from engine.job_fields import JobSettings
     from engine.reporting import Reporter
     from engine.results import ImageSet, JobResult
@@ -133,7 +135,10 @@ def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResul
     paint = None
     if submit.paint_points is not None and submit.paint_colours is not None:
         paint = Paint(submit.paint_points, submit.paint_colours)
-    return run_job(Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, _parts(submit)), settings, reporter)
+    mask = None if submit.mask is None else Mask(submit.mask, submit.mask_image, submit.own_uvs)
+    parts = _parts(submit)
+    mesh = Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, parts, _look(submit, parts), mask)
+    return run_job(mesh, settings, reporter)
 
 
 def _parts(submit: protocol.Submit) -> Parts | None:
@@ -145,6 +150,27 @@ def _parts(submit: protocol.Submit) -> Parts | None:
     except (KeyError, TypeError) as error:
         raise InputError("sketch_layers", "The message does not say what the sketch's pieces are.", "The message is damaged.") from error
     return Parts(submit.piece_of_face, pieces)
+
+
+def _look(submit: protocol.Submit, parts: Parts | None) -> Look | None:
+    """What the pieces show, where a host says so. InputError where that does not fit together."""
+    if submit.looks is None or submit.own_uvs is None or parts is None:
+        return None
+    from engine.formats.parts import Appearance, Look
+
+    of_piece, shown, start = np.full(len(parts.pieces), -1), [], 0
+    try:
+        for index, entry in enumerate(submit.about["looks"]):
+            shape = (int(entry["height"]), int(entry["width"]), 3)
+            rgb = submit.looks[start : start + math.prod(shape)].reshape(shape)
+            start += math.prod(shape)
+            of_piece[int(entry["piece"])] = index
+            image = np.concatenate([rgb, np.full((*shape[:2], 1), 255, np.uint8)], axis=2)
+            shown.append(Appearance(image=image, uvs=submit.own_uvs.reshape(-1, 2).astype(np.float64)))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError("sketch_layers", "The pictures of the message do not fit its description.", "The message is damaged.") from error
+    flat = np.arange(3 * len(submit.faces)).reshape(-1, 3)
+    return Look(of_piece[parts.of_face], flat, tuple(shown))
 
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from engine.formats.files import write_atomically
 from engine.formats.gltf_read import read_gltf
 from engine.formats.gltf_write import glb_bytes
 from engine.formats.obj_read import read_obj
-from engine.formats.parts import Part, appearance_from
+from engine.formats.parts import Look, Part, appearance_from
 from engine.formats.ply_read import read_ply
 from engine.formats.stl_read import read_stl
 from engine.job_fields import COLOURS_OF_ALL
@@ -125,7 +125,8 @@ def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[s
     if colours is not None and not (agree and all(part.appearance is None or part.appearance.image is None for part in parts)):
         paint = _Samples.of(parts, places, offsets).paint()
     faces = inverse[corners].astype(np.int32)
-    return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, _pieces(parts, path.stem), origin)
+    look = _look(parts) if texture else None
+    return Mesh(np.ascontiguousarray(vertices[first]), faces, colours, uvs, paint, _pieces(parts, path.stem), look, origin=origin)
 
 
 def _leave_out_hidden(parts: list[Part], notes: list[str]) -> None:
@@ -187,6 +188,17 @@ def _uvs(parts: list[Part]) -> np.ndarray | None:
         return None
     laid = [np.full((len(part.faces), 3, 2), np.nan) if part.uvs is None else part.uvs[part.faces] for part in parts]
     return np.concatenate(laid).astype(np.float32)
+
+
+def _look(parts: list[Part]) -> Look | None:
+    """The parts' colours at any place; None where nobody chose any."""
+    chosen = [part.appearance for part in parts if part.appearance is not None]
+    if not chosen:
+        return None
+    numbers = np.cumsum([part.appearance is not None for part in parts]) - 1
+    of_part = [number if part.appearance is not None else -1 for part, number in zip(parts, numbers, strict=True)]
+    of_face = np.repeat(of_part, [len(part.faces) for part in parts])
+    return Look(of_face, np.concatenate([part.faces for part in parts]), tuple(chosen))
 
 
 def _pieces(parts: list[Part], stem: str) -> Parts:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.conventions import srgb_to_linear
+from engine.conventions import linear_to_srgb, srgb_to_linear
 from engine.errors import InputError
 from engine.formats.textures import sample_image
 from engine.job_fields import COLOURS_OF_ALL, COLOURS_OF_ATTRIBUTES, COLOURS_OF_NONE
@@ -14,6 +14,10 @@ from engine.job_fields import COLOURS_OF_ALL, COLOURS_OF_ATTRIBUTES, COLOURS_OF_
 DEFAULT_GREYS = (1.0, 0.8, 0.64, 0.6, 0.588, 0.5, 0.4)
 """Base colours (equal red, green and blue, linear) that applications write where nobody chose one: glTF itself and most OBJ exporters,
 Blender, Blender before 2.8, Assimp, 3ds Max, Maya, trimesh."""
+
+
+SAME_PLACE = 1e-6
+"""UV units within which two layouts are the same."""
 
 
 @dataclass
@@ -71,6 +75,42 @@ def appearance_from(appearance: Appearance | None, source: str) -> Appearance | 
         return None if appearance.vertex is None else replace(appearance, factor=np.ones(4), image=None, uvs=None)
     bare = replace(appearance, vertex=None)
     return None if appearance.vertex is not None and bare.image is None and is_default(bare.factor[:3]) else bare
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours that a model comes with, at any place of it.
+
+    of_face      int [F], the appearance of each face, -1 where nobody chose a colour
+    corners      int [F, 3], each corner's vertex in that appearance's own arrays
+    """
+
+    of_face: np.ndarray
+    corners: np.ndarray
+    appearances: tuple[Appearance, ...]
+
+    def at(self, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """sRGB-encoded [N, 3] at faces [N] by weights [N, 3] of their corners; NaN where nobody chose a colour."""
+        found = np.full((len(faces), 3), np.nan)
+        for index in np.unique(self.of_face[faces]):
+            if index >= 0:
+                here = self.of_face[faces] == index
+                found[here] = linear_to_srgb(self.appearances[index].at(self.corners[faces[here]], weights[here])[:, :3])
+        return found
+
+    def of_faces(self, chosen: np.ndarray) -> Look:
+        """Of some faces."""
+        return replace(self, of_face=self.of_face[chosen], corners=self.corners[chosen])
+
+    def only_image(self, uvs: np.ndarray) -> np.ndarray | None:
+        """uint8 [H, W, 3]: the picture that every face shows, nothing else mixed in, by these uvs [F, 3, 2]; None where there is none."""
+        used = np.unique(self.of_face)
+        if len(used) != 1 or used[0] < 0:
+            return None
+        one = self.appearances[used[0]]
+        if one.image is None or one.uvs is None or one.vertex is not None or np.abs(one.factor - 1).max() > 0 or one.cutoff > 0:
+            return None
+        return one.image[..., :3] if np.abs(one.uvs[self.corners] - uvs).max(initial=0) < SAME_PLACE else None
 
 
 @dataclass

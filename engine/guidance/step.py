@@ -12,6 +12,7 @@ from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL, NoiseSchedule, sample_timesteps
@@ -20,6 +21,9 @@ from engine.guidance.methods import LATER, METHODS, NFSD_SWITCH, Estimates, Inve
 from engine.guidance.pf_ode import GuidedPrompt, invert
 
 Weighting = Literal["sigma2", "x0", "one"]
+
+OF_THE_PROMPT: tuple[Role, ...] = ("target", "source", "later")
+"""Roles whose estimate depends on what is asked of the image."""
 
 NoiseSource = Callable[[Tensor], Tensor]
 """Latents [B, ...] -> standard normal noise of their shape."""
@@ -103,21 +107,36 @@ class ConditionPair:
 
     source   y_src; NFSD's negative prompt; None for methods that need none (SDS, VSD)
     against  Perp-Neg: how much each item [B] is to be held off its source; None = 1
+    regions  parts of the images with conditions of their own
     """
 
     target: Conditions
     source: Conditions | None = None
     against: Tensor | None = None
+    regions: tuple[Region, ...] = ()
 
     def select(self, index: list[int]) -> ConditionPair:
         """The conditions at these places, in this order."""
         source = None if self.source is None else self.source.select(index)
-        return ConditionPair(self.target.select(index), source, None if self.against is None else self.against[index])
+        against = None if self.against is None else self.against[index]
+        return ConditionPair(self.target.select(index), source, against, tuple(region.select(index) for region in self.regions))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about both, each once."""
         return tuple(dict.fromkeys((*self.target.notes, *(self.source.notes if self.source else ()))))
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of the images: its share of each pixel [B, 1, S, S], S any size, and what is asked there."""
+
+    share: Tensor
+    prompts: ConditionPair
+
+    def select(self, index: list[int]) -> Region:
+        """Of the items at these places, in this order."""
+        return Region(self.share[index], self.prompts.select(index))
 
 
 @dataclass(frozen=True)
@@ -230,10 +249,15 @@ def role_conditions(prior: Prior, role: Role, prompts: ConditionPair, count: int
 def predict_roles(
     prior: Prior, settings: GuidanceSettings, noised: Noised, prompts: ConditionPair, reference: Tensor | None
 ) -> dict[Role, Tensor]:
-    """The noise estimates by role, [B, ...] each, from one call of the prior; those that cancel at scale 1 are the target's."""
+    """The noise estimates by role, [B, ...] each, from one call of the prior; those that cancel at scale 1 are the target's.
+
+    Where there are regions with prompts of their own, each estimate is theirs in their share of the image.
+    """
     count, roles = len(noised.t), settings.roles
+    asked = [(role, prompts) for role in roles]
+    asked += [(role, region.prompts) for region in prompts.regions for role in roles if role in OF_THE_PROMPT]
     inputs, times, conditions = [], [], []
-    for role in roles:
+    for role, told in asked:
         x_t, t = noised.x_t, noised.t
         if role == "reference":
             if reference is None:
@@ -244,9 +268,15 @@ def predict_roles(
             x_t = prior.schedule.add_noise(noised.clean, noised.noise, t)
         inputs.append(x_t)
         times.append(t)
-        conditions.append(role_conditions(prior, role, prompts, count))
-    answer = prior.predict_noise(torch.cat(inputs), torch.cat(times), Conditions.cat(conditions))
-    of = dict(zip(roles, answer.chunk(len(roles)), strict=True))
+        conditions.append(role_conditions(prior, role, told, count))
+    answers = prior.predict_noise(torch.cat(inputs), torch.cat(times), Conditions.cat(conditions)).chunk(len(asked))
+    of = dict(zip(roles, answers, strict=False))
+    rest = iter(answers[len(roles) :])
+    for region in prompts.regions:
+        share = functional.interpolate(region.share.to(noised.x_t), size=noised.x_t.shape[-2:], mode="area")
+        for role in roles:
+            if role in OF_THE_PROMPT:
+                of[role] = torch.lerp(of[role], next(rest), share)
     return {role: of.get(role, of["target"]) for role in settings.entry.needs}
 
 

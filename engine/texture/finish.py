@@ -14,6 +14,7 @@ from engine.results import ImageSet
 from engine.texture.atlas import unwrap
 from engine.texture.bake import bake_channels, colour_channel
 from engine.texture.detail import Colours
+from engine.texture.masks import Feather, base_image, composed, look_channel, mask_channel
 from engine.texture.watcher import NOBODY, PADDING, Watcher
 from engine.texture_sets import FIRST_TILE, SHARED_WORTH_SAYING, Piece, TextureSet, in_tile, plan, tiles_of, usable
 
@@ -61,16 +62,18 @@ def _tiles_told(one: TextureSet) -> str:
 
 
 def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int, watcher: Watcher = NOBODY,
-                   sets: Sequence[TextureSet] | None = None) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
+                   sets: Sequence[TextureSet] | None = None, feather: float = 0.0) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
     """The sketch as it came - the same vertices, faces, colours and usable uvs, byte for byte - and the images of its texture sets.
 
-    sets  `planned_sets`; None plans as the settings' defaults do
+    sets     `planned_sets`; None plans as the settings' defaults do
+    feather  width over which the painting fades in from the edge of the mesh's mask, engine units
     """
     sets = planned_sets(sketch) if sets is None else sets
     of_face = parts_of(sketch).of_face
     members = [np.flatnonzero(np.isin(of_face, one.pieces)) for one in sets]
     mesh = _laid_out(sketch, sets, members, texture_size, watcher)
     assert mesh.uvs is not None
+    edge = None if mesh.mask is None else Feather(mesh.mapped(normalization.to_engine), feather)
     found, on_step = [], watcher.part("bake")
     images = sum(len(one.tiles) for one in sets)
     for one, faces in zip(sets, members, strict=True):
@@ -81,7 +84,14 @@ def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalizati
             own = mesh.of_faces(faces[tiles == number])
             if len(one.tiles) > 1 and own.uvs is not None:
                 own = replace(own, uvs=in_tile(own.uvs, number))
-            maps[number] = _baked(own, field, normalization, texture_size, _slice(on_step, done, images), one.shared > AVERAGED)
+            size = kept_size(own, texture_size)
+            if size != texture_size:
+                watcher.note(f"'{one.name}' keeps the size of its image, {size} texels, so that what is not painted stays as it is.")
+            step = _slice(on_step, done, images)
+            if edge is None:
+                maps[number] = _baked(own, field, normalization, size, step, one.shared > AVERAGED)
+            else:
+                maps[number] = _repainted(own, field, normalization, size, step, one.shared > AVERAGED, edge)
         found.append(ImageSet(one.name, faces, maps, tiles, one.pieces))
     return mesh, tuple(found)
 
@@ -89,6 +99,25 @@ def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalizati
 def _baked(mesh: Mesh, field: Colours, normalization: SceneNormalization, size: int, on_step: OnStep,
            shared: bool) -> dict[str, np.ndarray]:  # fmt: skip
     return bake_channels(mesh, {"albedo": colour_channel(field)}, normalization, size, PADDING, on_step, shared=shared)
+
+
+def kept_size(mesh: Mesh, size: int) -> int:
+    """The side of the image of some faces: that of the picture that they show, where some of it is to stay; else `size`."""
+    base = None if mesh.mask is None else base_image(mesh)
+    return size if base is None else len(base)
+
+
+def _repainted(mesh: Mesh, field: Colours, normalization: SceneNormalization, size: int, on_step: OnStep, shared: bool,
+               edge: Feather) -> dict[str, np.ndarray]:  # fmt: skip
+    """The maps of faces with a mask: the albedo is what they showed before, byte for byte, where nothing is painted."""
+    base = base_image(mesh)
+    channels = {"albedo": colour_channel(field), "share": mask_channel(mesh, edge), "base": look_channel(mesh)}
+    if base is not None:
+        del channels["base"]
+    maps = bake_channels(mesh, channels, normalization, size, PADDING, on_step, shared=shared)
+    before = maps.pop("base") if base is None else np.ascontiguousarray(base)
+    share = maps.pop("share")
+    return {**maps, "albedo": composed(maps["albedo"], before, share)}
 
 
 def _laid_out(sketch: Mesh, sets: Sequence[TextureSet], members: Sequence[np.ndarray], size: int, watcher: Watcher) -> Mesh:
