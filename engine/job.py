@@ -107,6 +107,8 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         generator = torch.Generator().manual_seed(settings.seed)
 
         parts = part_prompts(local, settings)
+        for told_apart in () if parts is None else parts.prompts:
+            _tell(reporter, dataclasses.replace(prompts, prompt=told_apart).notes(prior))
 
         def distillation_of(subject: Subject) -> Distillation:
             return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, parts=parts)
