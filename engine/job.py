@@ -56,6 +56,13 @@ from engine.texture_sets import TextureSet, prompts_of_parts
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
 
+HELD = 1.02
+"""Least half-thickness of a sheet in steps of the grid: at 1 a sheet that lies in one of the grid's planes is a sieve."""
+
+UNHELD = 0.75
+"""Holes up to twice this wide, in steps of the grid, cannot be told from the grid's own teeth and are closed; the signed distance has
+closed all others that are to be."""
+
 
 def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None) -> JobResult:
     """Run one job to its end.
@@ -212,14 +219,14 @@ def sketch_surface(
         return surface
     found = sketch_planes(local, grid.points.cpu().numpy(), shell_thickness(numbers), numbers.closing, on_step)
     values, normals = (torch.from_numpy(part).to(device) for part in found)
-    whole = without_small_holes(grid, values, numbers.closing)
+    whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
     normals[whole != values] = 0  # a membrane is no part of the sketch
     return Surface.from_sdf(grid, whole, normals if crisp else None)
 
 
 def shell_thickness(numbers: Hyperparameters) -> float:
     """Half the thickness that sheets get, engine units: a thinner one would be torn where the grid cannot hold it."""
-    return max(numbers.thickness, 2 / numbers.grid)
+    return max(numbers.thickness, HELD * 2 / numbers.grid)
 
 
 def crisp_colours(subject: Subject, local: Mesh, numbers: Hyperparameters, adherence: float) -> Colours:

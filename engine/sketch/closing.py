@@ -92,8 +92,8 @@ def _outer_crossings(union: StrokeUnion, level: float, step: float) -> tuple[np.
     margin = level + float(union.growth.max()) + 3 * step
     low, high = union.samples.places.min(axis=0) - margin, union.samples.places.max(axis=0) + margin
     coarse = np.ceil((high - low) / (2 * step)).astype(np.int64) + 1
-    values = _halved(union.afar(_lattice(low, 2 * step, coarse), level + 6 * step).reshape(coarse)) - level
-    # an estimate is off by less than half a coarse cell's diagonal; both ends of an edge that crosses must be exact
+    values = _halved(union.unsigned(_lattice(low, 2 * step, coarse), level + 6 * step).reshape(coarse)) - level
+    # what lies between is off by less than half a coarse cell's diagonal; both ends of an edge that crosses must be exact
     close = np.flatnonzero(np.abs(values) < (1 + np.sqrt(3)) * step)
     index = np.stack(np.unravel_index(close, values.shape), axis=1)
     values.reshape(-1)[close] = union.distance(low + index * step, level + 4 * step)[0] - level

@@ -11,7 +11,8 @@ from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import OnStep, Portions, unwatched
 from engine.sketch.sdf import APART_FACES, sketch_sdf
-from engine.sketch.strokes import closest, face_normals
+from engine.sketch.strokes import face_normals
+from engine.sketch.triangles import closest
 
 SAMPLES = 10_000
 """Samples on each surface."""

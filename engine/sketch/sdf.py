@@ -6,6 +6,7 @@
 2. A closing finds the bodies that the strokes stand for (`engine.sketch.closing`).
 3. Ribbons are sheets without an inside: each gets a shell of the full thickness everywhere. Where it bounds a body the shell leans
    into it, so that the body's outline stays where it was drawn; the lean is smooth along the sheet, so that the shell never tears.
+   Where it bounds none, its rims are drawn in, so that the ribbon stays as wide as it was drawn (`engine.sketch.rims`).
 4. The strokes with these shells are closed again: shells leave no narrow gaps between each other either.
 
 So the closing only ever adds: every stroke and every shell is inside of the result.
@@ -23,6 +24,7 @@ from engine.errors import InputError
 from engine.mesh import Mesh
 from engine.reporting import OnStep, Portions, unwatched
 from engine.sketch.closing import Body
+from engine.sketch.rims import Rims
 from engine.sketch.strokes import Stroke, counted, split_strokes, subdivided
 from engine.sketch.thin import growth, thin_walls
 from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
@@ -38,6 +40,9 @@ LEAN_REACH = 0.05
 
 LEAN_NEIGHBOURS = 24
 """Samples in that average."""
+
+TOUCHING = 0.1
+"""Ribbons whose rims are no further apart than this share of the thickness were drawn as one sheet, whatever the closing."""
 
 
 def sketch_sdf(mesh: Mesh, points: np.ndarray, thickness: float, closing: float, on_step: OnStep = unwatched) -> np.ndarray:
@@ -100,9 +105,9 @@ class SketchField:
                 "Check that the object has faces and is not scaled to zero.",
             )
         watched.begin("shells")
-        sheets = sheets_of(strokes, thickness, watched)
+        sheets = sheets_of(strokes, thickness, closing, watched)
         if closing <= 0:
-            return cls(StrokeUnion(strokes, sheets, thickness, watched), None, watched)
+            return cls(StrokeUnion(strokes, sheets.moved(sheets.triangles + sheets.inset), thickness, watched), None, watched)
         if len(sheets.triangles) and thickness > 0:
             watched.begin("lean")
             upright = StrokeUnion(strokes, sheets, thickness, watched)
@@ -130,32 +135,42 @@ class SketchField:
         return values.astype(np.float32), gradients.astype(np.float32)
 
 
-def sheets_of(strokes: list[Stroke], thickness: float, on_step: OnStep = unwatched) -> Sheets:
-    """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, and the middles of walls of solid strokes
-    that are thinner than twice the thickness, and than the stroke as a whole: what is thin everywhere is grown instead."""
+def sheets_of(strokes: list[Stroke], thickness: float, closing: float, on_step: OnStep = unwatched) -> Sheets:
+    """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, which may draw in their rims
+    (`engine.sketch.rims`), and the middles of walls of solid strokes that are thinner than twice the thickness, and than the stroke as a
+    whole: what is thin everywhere is grown instead."""
     bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in counted(strokes, on_step)]
     solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
     walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in counted(solids, on_step)]
-    return Sheets(np.concatenate(bare + walls))
+    own = np.repeat(np.arange(len(strokes)), [len(triangles) for triangles in bare])
+    triangles = np.concatenate([*bare, *walls])
+    inset = np.zeros_like(triangles)
+    rims = Rims.of(strokes, thickness, max(2 * closing, TOUCHING * thickness)) if thickness > 0 else None
+    if rims is not None:
+        inset[: len(own)] = rims.moves(triangles[: len(own)].reshape(-1, 3), np.repeat(own, 3), thickness).reshape(-1, 3, 3)
+    return Sheets(triangles, inset)
 
 
 def leaning(sheets: Sheets, body: Body, thickness: float) -> Sheets:
-    """The sheets moved by up to the thickness into the body that they bound, and not at all where they bound none or lie inside it.
+    """The sheets moved by up to the thickness into the body that they bound; where they bound none, their rims drawn in.
 
     body  what the strokes stand for, with shells of the thickness on both sides of the sheets
 
     A sample bounds the body where, twice the thickness away from it, one side is deeper in the body than that and the other is not.
-    The move is the average of what the samples around ask for, hence continuous along the sheet.
+    The move is the average of what the samples around ask for, hence continuous along the sheet. Rims stay where half of them ask: the
+    skin of a body is closed by ribbons that nearly touch, and an outline that leans inwards has not grown.
     """
     triangles = sheets.triangles
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     samples, step = sheets.samples, 2 * thickness * normals
     ahead, behind = (body.distance(samples + side * step) < -2 * thickness for side in (1, -1))
-    wish = (ahead.astype(np.float64) - behind)[:, None] * normals
+    side = ahead.astype(np.float64) - behind
+    wish = np.concatenate([side[:, None] * normals, np.abs(side)[:, None]], axis=1)
     corners, own = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
     distance, sample = KDTree(samples).query(corners, k=min(LEAN_NEIGHBOURS, len(samples)))
     distance, sample = distance.reshape(len(corners), -1), sample.reshape(len(corners), -1)
     weight = np.exp(-((distance / LEAN_REACH) ** 2))[..., None]
-    lean = (weight * wish[sample]).sum(axis=1) / weight.sum(axis=1)
-    return Sheets((corners + thickness * lean)[own.reshape(-1, 3)])
+    asked_for = (weight * wish[sample]).sum(axis=1) / weight.sum(axis=1)
+    lean, free = asked_for[own, :3], np.maximum(0, 1 - 2 * asked_for[own, 3:])
+    return sheets.moved(triangles + (thickness * lean).reshape(-1, 3, 3) + free.reshape(-1, 3, 1) * sheets.inset)

@@ -16,6 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from engine.reporting import OnStep, unwatched
+from engine.sketch.triangles import Triangles
 
 SHEET_BELOW = 0.7
 """A stroke is a sheet, not a solid, where its winding number just under the surface is below this on average: 1 for closed
@@ -198,35 +199,6 @@ def inside(stroke: Stroke, points: np.ndarray) -> np.ndarray:
     if len(stroke.solid) and len(boxed):
         result[boxed] = np.abs(igl.fast_winding_number(stroke.vertices, stroke.solid, points[boxed])) > 0.5
     return result
-
-
-class Triangles:
-    """Triangles to measure distances to: vertices float64 [V, 3], faces int64 [F, 3]. The tree is built at the first question."""
-
-    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
-        self._vertices, self._faces = np.ascontiguousarray(vertices), np.ascontiguousarray(faces)
-        self._tree: Any = None
-
-    def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Exact distances [N] of points [N, 3], and the nearest places [N, 3]; infinite where there are no triangles."""
-        return self.nearest(points)[:2]
-
-    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`closest`, and the index of the face int64 [N] on which each place lies."""
-        import igl
-
-        if not len(points) or not len(self._faces):
-            return np.full(len(points), np.inf), np.zeros_like(points), np.zeros(len(points), dtype=np.int64)
-        if self._tree is None:
-            self._tree = igl.AABB()
-            self._tree.init(self._vertices, self._faces)
-        squared, face, places = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))
-        return np.sqrt(squared), places, face
-
-
-def closest(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`Triangles.closest` for a single question."""
-    return Triangles(vertices, faces).closest(points)
 
 
 def surface_samples(vertices: np.ndarray, faces: np.ndarray, spacing: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from engine.reporting import OnStep, unwatched
 from engine.sketch.nearest import NearestSamples
-from engine.sketch.strokes import Stroke, Triangles, counted, inside, surface_samples
+from engine.sketch.strokes import Stroke, counted, inside, surface_samples
 from engine.sketch.thin import growth
+from engine.sketch.triangles import Triangles
 
 NEAR = 0.1
 """Distances to the strokes up to this (engine units) are exact to rounding; further out they come from samples of the surface."""
@@ -36,31 +36,29 @@ VANISHING = 1e-7
 
 @dataclass(frozen=True)
 class Sheets:
-    """Surfaces without an inside that get a shell: triangles float64 [T, 3, 3], none longer than SAMPLES, and the middles of those."""
+    """Surfaces without an inside that get a shell: triangles float64 [T, 3, 3], none longer than SAMPLES, and by how much their corners
+    move for the shell to end where the ribbon was drawn: inset float64 [T, 3, 3]."""
 
     triangles: np.ndarray
+    inset: np.ndarray
 
     @property
     def samples(self) -> np.ndarray:
-        """float64 [T, 3]."""
+        """float64 [T, 3]: the middles of the triangles."""
         return self.triangles.mean(axis=1)
+
+    def moved(self, triangles: np.ndarray) -> Sheets:
+        """The same with their triangles elsewhere, for good."""
+        return Sheets(triangles, np.zeros_like(triangles))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Surfaces that grow by the same amount. samples: a tree over samples of them."""
+    """Surfaces that grow by the same amount. samples: float64 [S, 3], places all over them."""
 
     triangles: Triangles
     growth: float
-    samples: KDTree
-
-    @classmethod
-    def of(cls, vertices: np.ndarray, faces: np.ndarray, growth: float) -> Group:
-        return cls(Triangles(vertices, faces), growth, KDTree(surface_samples(vertices, faces, SAMPLES)[0]))
-
-    def comes_near(self, points: np.ndarray, near: float) -> np.ndarray:
-        """bool [N]: where the grown surface may be nearer than `near` to points [N, 3]."""
-        return np.isfinite(self.samples.query(points, distance_upper_bound=near + self.growth + 0.58 * SAMPLES)[0])
+    samples: np.ndarray
 
 
 class StrokeUnion:
@@ -78,22 +76,19 @@ class StrokeUnion:
         grown = np.array([growth(stroke, thickness) for stroke in counted(self.solids, on_step)])
         self.solid_growth = _alike(grown, GROWTH_STEP * thickness)
         self.groups = [
-            Group.of(
-                *joined([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == alike]), alike
-            )
+            _group([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == alike], alike)
             for alike in np.unique(self.solid_growth)
         ]
         if len(sheets.triangles):
             corners = sheets.triangles.reshape(-1, 3)
             faces = np.arange(len(corners), dtype=np.int64).reshape(-1, 3)
-            self.groups.append(Group(Triangles(corners, faces), thickness, KDTree(sheets.samples)))
-        self.growth = np.concatenate([np.full(group.samples.n, group.growth) for group in self.groups])
-        self.samples = NearestSamples(np.concatenate([group.samples.data for group in self.groups]))
+            self.groups.append(Group(Triangles(corners, faces), thickness, sheets.samples))
+        self.growth = np.concatenate([np.full(len(group.samples), group.growth) for group in self.groups])
+        self.samples = NearestSamples(np.concatenate([group.samples for group in self.groups]))
 
-    def afar(self, points: np.ndarray, reach: float) -> np.ndarray:
-        """float64 [N]: unsigned distance to the grown surface, estimated from samples; poorly beyond reach."""
-        parts = (self.samples.query(points[some], reach) for some in self.chunks(len(points)))
-        return np.concatenate([distance - self.growth[sample] for distance, sample in parts])
+    def unsigned(self, points: np.ndarray, near: float) -> np.ndarray:
+        """float64 [N]: distance to the grown surface as if no stroke had an inside, exact below `near`, estimated from samples above."""
+        return np.concatenate([self._outside(points[some], near)[0] for some in self.chunks(len(points))])
 
     def distance(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
         """float64 [N]: signed distance at points [N, 3], exact where it is below `near` and not deep inside; and float64 [N, 3]:
@@ -121,20 +116,17 @@ class StrokeUnion:
 
     def _outside(self, points: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As if no stroke had an inside: distances [N] to the grown surfaces, nearest places [N, 3], and where that is exact, bool [N]."""
-        reach = near + float(self.growth.max()) + 0.58 * SAMPLES
-        distance, sample = self.samples.query(points, reach)
-        values, nearest = distance - self.growth[sample], self.samples.places[sample]
-        close = np.flatnonzero(distance < reach)
-        best = np.full(len(points), np.inf)
+        best, nearest = np.full(len(points), np.inf), np.empty_like(points)
         for group in self.groups:
-            some = close if len(self.groups) == 1 else close[group.comes_near(points[close], near)]
-            measured, places = group.triangles.closest(points[some])
+            measured, places = group.triangles.closest(points, near + group.growth)
             own = measured - group.growth
-            better = own < best[some]
-            best[some[better]], nearest[some[better]] = own[better], places[better]
+            better = own < best
+            best[better], nearest[better] = own[better], places[better]
         exact = np.isfinite(best)
-        values[exact] = best[exact]
-        return values, nearest, exact
+        far = np.flatnonzero(~exact)
+        distance, sample = self.samples.roughly(points[far])
+        best[far], nearest[far] = np.maximum(distance - self.growth[sample], near), self.samples.places[sample]
+        return best, nearest, exact
 
     def _sink(self, points: np.ndarray, values: np.ndarray, nearest: np.ndarray, close: np.ndarray) -> np.ndarray:
         """Make values [N] negative where a stroke encloses the point, as deep as it is in the stroke where it is deepest; bool [N]: where
@@ -175,6 +167,11 @@ class Boxes:
         first, last = np.searchsorted(along, low[self._axis], "left"), np.searchsorted(along, high[self._axis], "right")
         some = self._sorted[first:last]
         return self._order[first:last][((some >= low) & (some <= high)).all(axis=1)]
+
+
+def _group(parts: list[tuple[np.ndarray, np.ndarray]], growth: float) -> Group:
+    vertices, faces = joined(parts)
+    return Group(Triangles(vertices, faces), growth, surface_samples(vertices, faces, SAMPLES)[0])
 
 
 def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
