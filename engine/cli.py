@@ -101,6 +101,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    from engine.batch.cli import add_command
     from engine.lab.cli import add_commands
 
     parser = argparse.ArgumentParser(
@@ -115,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_options(command, OPTIONS)
         command.set_defaults(run=_job_runner(mode.value))
     add_commands(commands)
+    add_command(commands)
     commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)
     doctor = commands.add_parser("doctor", help="what works here, what does not, and the fix")
     doctor.add_argument("--model", default="embedded", help="also examine this model")

@@ -49,8 +49,8 @@ def contact_sheet(sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), t
     tile    side of one view in pixels
     """
     normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.vertices]))
-    cameras = _framed(normalization, sketch, result)
-    rows = [_render(mesh, textures, normalization, cameras, tile) for mesh, textures in ((sketch, ()), (result, painted))]
+    cameras = framed(normalization, AZIMUTHS, sketch, result)
+    rows = [render_views(mesh, textures, normalization, cameras, tile) for mesh, textures in ((sketch, ()), (result, painted))]
     names = ("sketch", "refined" if _moved(sketch, result) else "textured")
     return _labelled([(row * 255).round().astype(np.uint8) for row in rows], names)
 
@@ -59,16 +59,16 @@ def _moved(sketch: Mesh, result: Mesh) -> bool:
     return sketch.vertices.shape != result.vertices.shape or not np.array_equal(sketch.vertices, result.vertices)
 
 
-def _framed(normalization: SceneNormalization, *meshes: Mesh) -> Cameras:
-    """The widest pictures that still hold every mesh in every view."""
+def framed(normalization: SceneNormalization, azimuths: Sequence[float], *meshes: Mesh) -> Cameras:
+    """Cameras at these azimuths (degrees): the widest pictures that still hold every mesh in every view."""
     points = torch.from_numpy(np.concatenate([normalization.to_engine(mesh.vertices) for mesh in meshes]))
-    clip = orbit(AZIMUTHS, ELEVATION, DISTANCE, 30.0).clip(points)
+    clip = orbit(azimuths, ELEVATION, DISTANCE, 30.0).clip(points)
     reach = (clip[..., :2].abs() / clip[..., 3:]).max().item() * math.tan(math.radians(15.0))
-    return orbit(AZIMUTHS, ELEVATION, DISTANCE, math.degrees(2 * math.atan(MARGIN * reach)))
+    return orbit(azimuths, ELEVATION, DISTANCE, math.degrees(2 * math.atan(MARGIN * reach)))
 
 
-def _render(mesh: Mesh, painted: Sequence[Painted], normalization: SceneNormalization, cameras: Cameras, tile: int) -> np.ndarray:
-    """float [B, tile, tile, 3], sRGB, over white."""
+def render_views(mesh: Mesh, painted: Sequence[Painted], normalization: SceneNormalization, cameras: Cameras, tile: int) -> np.ndarray:
+    """float [B, tile, tile, 3], sRGB, over white: a world-space mesh with its textures, else its colours, else grey."""
     rasterizer = select_rasterizer(torch.device("cpu"))
     vertices = torch.from_numpy(normalization.to_engine(mesh.vertices))
     faces = torch.from_numpy(np.ascontiguousarray(mesh.faces, dtype=np.int32))

@@ -53,6 +53,9 @@ CODES = {
     "selection": "what is selected cannot be used",
     "missing_object": "there is no object of that name",
     "hidden_object": "the object is hidden or cannot be selected",
+    # batches
+    "batch_file": "the job file of a batch, or a table of prompts, cannot be used",
+    "no_cluster": "the Ray cluster does not answer or cannot be used",
     # models
     "model_missing": "there is no such model",
     "model_files": "files of the model are missing",

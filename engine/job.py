@@ -21,6 +21,7 @@ from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.control_nets import control_entries
 from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
+from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
@@ -64,23 +65,26 @@ UNHELD = 0.75
 closed all others that are to be."""
 
 
-def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None) -> JobResult:
+def run_job(
+    sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None, load: Callable[..., Prior] = load_prior
+) -> JobResult:
     """Run one job to its end.
 
     sketch      world space; in texture mode its vertices, faces and uvs come back as they are
     checkpoint  file for the state of the job; if it holds this very job's state, the job goes on from there. It stays when the
                 job is done, so that nothing is lost where the result cannot be delivered, until `JobResult.delivered` is called
+    load        in place of `load_prior`, for a caller that keeps the model from job to job
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
     sketch = prepared(sketch, settings)
-    return _run(sketch, settings, reporter, checkpoint, fingerprint(sketch, settings))
+    return _run(sketch, settings, reporter, checkpoint, fingerprint(sketch, settings), load)
 
 
 def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
     sketch = prepared(sketch, settings)
     job = fingerprint(sketch, settings)
-    return _run(sketch, settings, reporter, cached_path(job), job)
+    return _run(sketch, settings, reporter, cached_path(job), job, load_prior)
 
 
 def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
@@ -90,7 +94,7 @@ def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
     return requested(with_start(sketch.checked(), settings.init_texture), settings.paint, settings.paint_name)
 
 
-def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str) -> JobResult:
+def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str, load: Callable[..., Prior]) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     controls = control_entries(settings.control)
@@ -106,7 +110,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
         reporter.note(_memory_expected(settings, mesh, device))
-        rasterizer, prior = select_rasterizer(device), load_prior(settings.model, device, surface=True, controls=controls)
+        rasterizer, prior = select_rasterizer(device), load(settings.model, device, surface=True, controls=controls)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, prompts.notes(prior))
         normalization = SceneNormalization.of_bounds(mesh.vertices)

@@ -69,6 +69,11 @@ class JobResult:
         """The maps of the first image."""
         return next(iter(self.images[0].tiles.values()))
 
+    @property
+    def painted(self) -> list[Painted]:
+        """A material for each tile of each image."""
+        return [one for images in self.images for one in images.painted()]
+
 
 def versions() -> dict[str, str]:
     """Versions of what decides a result, for provenance."""
@@ -93,16 +98,24 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str) -> list[Path]:
-    """Write NAME.glb, NAME.png (before and after) and NAME.json into `folder`; each file is whole or absent. Returns their paths."""
+OF_THE_RUN = ("stage_seconds", "notes")
+"""What of a report tells of the run, not of the result: it stays out of the .glb, so that the same job gives the same bytes."""
+
+
+def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet: bool = True) -> list[Path]:
+    """Write NAME.glb, NAME.png (before and after, if a `sheet` is wanted) and NAME.json into `folder`; each file is whole or absent.
+
+    Returns their paths.
+    """
     from engine.contact_sheet import write_contact_sheet
     from engine.formats.meshio import save_glb
 
-    paths = [folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json")]
+    glb, picture, text = (folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json"))
     placed = dataclasses.replace(result.mesh, origin=sketch.origin)
-    painted = [one for images in result.images for one in images.painted()]
-    save_glb(paths[0], placed, painted, name, extras=result.report)
-    write_contact_sheet(paths[1], sketch, result.mesh, painted)
-    with writing(paths[2]):
-        files.write_atomically(paths[2], (json.dumps(result.report, indent=2) + "\n").encode())
-    return paths
+    told = {key: value for key, value in result.report.items() if key not in OF_THE_RUN}
+    save_glb(glb, placed, result.painted, name, extras=told)
+    if sheet:
+        write_contact_sheet(picture, sketch, result.mesh, result.painted)
+    with writing(text):
+        files.write_atomically(text, (json.dumps(result.report, indent=2) + "\n").encode())
+    return [glb, *([picture] if sheet else []), text]

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.errors import InputError
 from engine.formats.beside import Beside, decoded, read_regular
-from engine.formats.mtl_read import LARGEST_LIBRARY, LibraryMaterial, libraries_named, read_library, texture_statement
+from engine.formats.mtl_read import LARGEST_LIBRARY, libraries_named, read_library, texture_statement
 
 
 def files_of(mesh: Path) -> list[Path]:
@@ -17,19 +17,25 @@ def files_of(mesh: Path) -> list[Path]:
 
     What a result depends on; never raises for what is missing or broken.
     """
-    beside, found = Beside(mesh), [mesh]
+    beside = Beside(mesh)
+    found: list[Path | None] = [mesh]
     try:
-        for name in _names_in(mesh):
-            try:
-                path = beside.find(name)
-            except InputError:
-                continue
-            found.append(path)
-            if path.suffix.lower() == ".mtl":
-                found.extend(_existing(beside, read_library(decoded(read_regular(path, LARGEST_LIBRARY)))))
+        for name in names_in(mesh):
+            path = _found(beside, name)
+            if path is not None and path.suffix.lower() == ".mtl":
+                found += [path, *(_found(beside, inner) for inner in names_in(path))]
+            else:
+                found.append(path)
     except (InputError, OSError, ValueError, TypeError, AttributeError, RecursionError, struct.error):
         pass
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(path for path in found if path is not None))
+
+
+def _found(beside: Beside, name: str) -> Path | None:
+    try:
+        return beside.find(name)
+    except InputError:
+        return None
 
 
 def folder_contents(folder: str) -> list[tuple[str, int, int]]:
@@ -44,20 +50,8 @@ def textures_named(lines: list[str]) -> list[str]:
     return [line.split(None, 2)[2].strip() for line in lines if line.lower().startswith("comment texturefile ")]
 
 
-def _existing(beside: Beside, materials: list[LibraryMaterial]) -> list[Path]:
-    found = []
-    for material in materials:
-        for keyword, statement in material.statements.items():
-            if keyword.startswith("map_"):
-                try:
-                    found.append(beside.find(texture_statement(statement)[0]))
-                except InputError:
-                    continue
-    return found
-
-
-def _names_in(mesh: Path) -> list[str]:
-    """The names in a mesh file of the files beside it."""
+def names_in(mesh: Path) -> list[str]:
+    """The names in a mesh file, or in a material library, of the files beside it; may raise whatever for a broken one."""
     kind = mesh.suffix.lower()
     if kind in (".gltf", ".glb"):
         data = read_regular(mesh)
@@ -69,6 +63,10 @@ def _names_in(mesh: Path) -> list[str]:
     if kind == ".obj":
         lines = [line.strip() for line in decoded(read_regular(mesh)).splitlines() if line.lstrip().startswith("mtllib")]
         return [name for line in lines for name in libraries_named(line[len("mtllib") :], Beside(mesh))]
+    if kind == ".mtl":
+        statements = [material.statements for material in read_library(decoded(read_regular(mesh, LARGEST_LIBRARY)))]
+        maps = [statement for held in statements for keyword, statement in held.items() if keyword.startswith("map_")]
+        return [texture_statement(statement)[0] for statement in maps]
     if kind == ".ply":
         with mesh.open("rb") as file:
             head = file.read(65536).partition(b"end_header")[0].decode("utf-8", errors="replace")

@@ -1,0 +1,67 @@
+"""What a batch has Blender do: read a .blend or .fbx as the panel would, and write a result as .blend or USD."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError, JobError
+from engine.mesh import Mesh, Paint
+from engine.protocol import Decoder, Submit
+
+SECONDS = 600
+"""The longest that Blender may take for one file."""
+
+
+def check_blender(command: Sequence[str]) -> None:
+    """InputError where the program is not there."""
+    if shutil.which(command[0]) is None:
+        raise InputError(
+            "missing_file", f"There is no program '{command[0]}' to run Blender.", "Give the path of Blender's executable with --blender."
+        )
+
+
+def read_sketch(command: Sequence[str], source: Path, mode: str, scratch: Path) -> tuple[Mesh, list[str], list[str]]:
+    """What a job from Blender's panel would be sent of a file: the mesh, notes, and the other files that it is made of."""
+    target = scratch / "read.sketch"
+    opened = [str(source)] if source.suffix.lower() == ".blend" else []
+    given = [] if opened else ["--import", str(source)]
+    _run([*command, "-b", *opened, "--command", "sketchbridge", "read", mode, *given, "--out", str(target)], source.name)
+    head, _, frame = target.read_bytes().partition(b"\n")
+    target.unlink()
+    told: dict[str, Any] = json.loads(head)
+    submit = Decoder().feed(frame)[0]
+    assert isinstance(submit, Submit)
+    paint = None
+    if submit.paint_points is not None and submit.paint_colours is not None:
+        paint = Paint(submit.paint_points, submit.paint_colours)
+    mesh = Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint).checked()
+    return replace(mesh, origin=tuple(told["origin"])), told["notes"], told["files"]
+
+
+def write_with_blender(command: Sequence[str], glb: Path, targets: Sequence[Path]) -> None:
+    """A result's .glb as .blend and .usdc."""
+    outs = [word for target in targets for word in ("--out", str(target))]
+    _run([*command, "-b", "--command", "sketchbridge", "write", "--import", str(glb), *outs], glb.name)
+
+
+def _run(words: list[str], what: str) -> None:
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise JobError("engine", f"Blender took more than {SECONDS} s for '{what}'.", "Open it in Blender: what makes it slow?") from error
+    except OSError as error:
+        raise JobError("engine", f"Blender cannot be started: {error}.", "Name its executable with --blender.") from error
+    if done.returncode == 0:
+        return
+    said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    told = next((line.removeprefix("sketchbridge: ") for line in said if line.startswith("sketchbridge: ")), "")
+    told = told or f"Blender ended with {done.returncode} at '{what}': {' / '.join(said[-3:])}"
+    if done.returncode == InputError.exit_code:
+        raise InputError("selection", told, "Open the file in Blender and use the panel to see more.")
+    raise JobError("engine", told, "Open the file in Blender and use the panel to see more.")

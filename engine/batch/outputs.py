@@ -1,0 +1,77 @@
+"""What is written for an item beside its .glb and report: pictures for the gallery, sheet, turntable, maps, and what Blender makes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.errors import writing
+from engine.formats.files import write_atomically
+
+if TYPE_CHECKING:
+    from engine.mesh import Mesh
+    from engine.results import JobResult
+
+OUTPUTS = {
+    "glb": "the object with its texture; always written",
+    "sheet": "NAME.png: six views before and after",
+    "maps": "NAME_albedo.png: the textures as files",
+    "turntable": "NAME.gif: the result, turning",
+    "blend": "NAME.blend, through Blender",
+    "usd": "NAME.usdc, through Blender",
+}
+BEFORE, AFTER = "before.jpg", "after.jpg"
+"""The gallery's two pictures."""
+SIDE, QUALITY = 320, 86  # pixels, per cent of JPEG's scale
+AZIMUTH = 30.0
+FRAMES, FRAME_MILLISECONDS, FRAME_SIDE = 24, 80, 256
+
+
+def write_pictures(result: JobResult, sketch: Mesh, folder: Path) -> list[Path]:
+    """before.jpg and after.jpg: the same view of both."""
+    from engine.contact_sheet import framed, render_views
+    from engine.conventions import SceneNormalization
+
+    normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.mesh.vertices]))
+    cameras = framed(normalization, (AZIMUTH,), sketch, result.mesh)
+    paths = []
+    for name, mesh, texture in ((BEFORE, sketch, None), (AFTER, result.mesh, result.maps["albedo"])):
+        paths.append(_save(folder / name, [render_views(mesh, texture, normalization, cameras, SIDE)[0]]))
+    return paths
+
+
+def write_turntable(result: JobResult, path: Path) -> Path:
+    """A .gif of the result, once round."""
+    from engine.contact_sheet import framed, render_views
+    from engine.conventions import SceneNormalization
+
+    normalization = SceneNormalization.of_bounds(result.mesh.vertices)
+    azimuths = tuple(360.0 * frame / FRAMES for frame in range(FRAMES))
+    cameras = framed(normalization, azimuths, result.mesh)
+    return _save(path, list(render_views(result.mesh, result.maps["albedo"], normalization, cameras, FRAME_SIDE)))
+
+
+def write_maps(result: JobResult, folder: Path, name: str) -> list[Path]:
+    """Each texture as NAME_MAP.png."""
+    return [_save(folder / f"{name}_{kind}.png", [image / 255.0]) for kind, image in sorted(result.maps.items())]
+
+
+def _save(path: Path, frames: Sequence[np.ndarray]) -> Path:
+    """Pictures, float [H, W, 3] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where it cannot be."""
+    from PIL import Image
+
+    pictures = [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in frames]
+    buffer = io.BytesIO()
+    if path.suffix == ".gif":
+        pictures[0].save(buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0)
+    elif path.suffix == ".jpg":
+        pictures[0].save(buffer, format="JPEG", quality=QUALITY)
+    else:
+        pictures[0].save(buffer, format="PNG")
+    with writing(path):
+        write_atomically(path, buffer.getvalue())
+    return path

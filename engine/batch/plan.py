@@ -1,0 +1,212 @@
+"""A job file -> the items to make. Everything that can be known to be wrong is told here, all of it, before any work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.batch.item import Item, place_name
+from engine.batch.outputs import OUTPUTS
+from engine.batch.prompts import prompt_for, read_prompts
+from engine.batch.sources import contents_of, digest_of, expand, folder_of_pattern, problem_of
+from engine.batch.store import local_path
+from engine.batch.tables import KEYS, Table, read_tables, settings_of, unknown_key
+from engine.errors import InputError
+from engine.formats import UP_AXES
+from engine.job_fields import JobSettings
+
+MOST_TOLD = 20
+"""Mistakes that are listed; how many more there are is said."""
+DEFAULT_OUTPUTS = ("sheet",)
+PLAIN_NAME = "{stem}_{type}"
+_UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Something wrong with the job file: FILE:LINE, what, and the fix."""
+
+    where: str
+    message: str
+    fix: str
+
+
+class Planner:
+    """Makes the items of a job file, and gathers its mistakes."""
+
+    def __init__(self, base: Path, out: str, has_blender: bool) -> None:
+        self._base, self._out, self._has_blender = base, local_path(out), has_blender
+        self.items: list[Item] = []
+        self.mistakes: list[Mistake] = []
+        self._names: dict[str, Item] = {}
+
+    def add(self, table: Table) -> None:
+        """The items of one [[job]]."""
+        before = len(self.mistakes)
+        self._check_keys(table)
+        if len(self.mistakes) > before:
+            return
+        sources = list(self._sources(table))
+        prompts = self._prompts(table)
+        for source in sources:
+            problem = problem_of(source, self._has_blender)
+            for variation, seed, settings in self._settings(table, source, prompts):
+                name = self._name(table, source, variation, seed)
+                outputs = tuple(dict.fromkeys(table.values.get("outputs", DEFAULT_OUTPUTS)))
+                up = table.values.get("up")
+                item = Item(len(self.items) + 1, name, source, settings, up, outputs, table.place.line_of("input"), problem)
+                self._enter(table, item)
+
+    def _check_keys(self, table: Table) -> None:
+        values, place = table.values, table.place
+        if found := unknown_key(values):
+            self._wrong(place.at(found[0]), f"Unknown key '{found[0]}'.", found[1])
+        for key, (kind, said) in KEYS.items():
+            if key in values and not isinstance(values[key], kind):
+                self._wrong(place.at(key), f"'{key}' must be {said}, got {values[key]!r}.", "Correct it.")
+        if not values.get("input"):
+            self._wrong(place.at(), "The job has no input.", 'Write input = "FILE or GLOB" under [[job]].')
+        if values.get("up") not in (None, *UP_AXES):
+            self._wrong(place.at("up"), f"'up' must be one of {', '.join(UP_AXES)}, got {values['up']!r}.", "Choose one of those.")
+        outputs = values.get("outputs", ())
+        for output in outputs if isinstance(outputs, list) else ():
+            if output not in OUTPUTS:
+                self._wrong(place.at("outputs"), f"Unknown output {output!r}; known are {', '.join(OUTPUTS)}.", "Correct or remove it.")
+        if isinstance(outputs, list) and not self._has_blender and (needing := {"blend", "usd"} & {str(one) for one in outputs}):
+            self._wrong(
+                place.at("outputs"), f"The output '{min(needing)}' is made by Blender, and there is none.", "Name one with --blender."
+            )
+        self._check_lists(table)
+
+    def _check_lists(self, table: Table) -> None:
+        values, place = table.values, table.place
+        seeds, variations = values.get("seeds", []), values.get("variations", [])
+        if isinstance(seeds, list) and len({repr(seed) for seed in seeds}) < len(seeds):
+            self._wrong(place.at("seeds"), "A seed stands there twice.", "Remove one of them.")
+        for variation in variations if isinstance(variations, list) else ():
+            if not isinstance(variation, dict):
+                self._wrong(
+                    place.at("variations"), f"A variation must be a table of settings, got {variation!r}.", "Write { adherence = 0.8 }."
+                )
+            elif found := unknown_key(variation, {"name": ()}):
+                self._wrong(place.at("variations"), f"Unknown key '{found[0]}' in a variation.", found[1])
+
+    def _sources(self, table: Table) -> Iterator[str]:
+        given = table.values["input"]
+        for text in [given] if isinstance(given, str) else given:
+            try:
+                if not isinstance(text, str) or not text.strip():
+                    raise InputError("batch_file", f"An input must be a path, a glob or a URL, got {text!r}.", "Correct it.")
+                folder = folder_of_pattern(text, self._base)
+                if self._out is not None and folder is not None and self._out.resolve().is_relative_to(folder):
+                    raise InputError("would_overwrite", f"The output folder '{self._out}' lies inside the input folder '{folder}': "
+                                     "results would be taken for sketches.", "Choose another folder with --out.")  # fmt: skip
+                yield from expand(text, self._base)
+            except InputError as error:
+                self._wrong(table.place.at("input"), error.message, error.fix)
+
+    def _prompts(self, table: Table) -> dict[str, str]:
+        if "prompts" not in table.values:
+            return {}
+        path = self._base / table.values["prompts"]
+        try:
+            return read_prompts(path)
+        except InputError as error:
+            self._wrong(table.place.at("prompts"), error.message, error.fix)
+            return {}
+
+    def _settings(self, table: Table, source: str, prompts: Mapping[str, str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Name of the variation, seed and settings of each item of a sketch."""
+        values = {name: value for name, value in table.values.items() if name not in KEYS}
+        for number, variation in enumerate(table.values.get("variations", [{}]), 1):
+            given = {**values, **{name: value for name, value in variation.items() if name != "name"}}
+            known = {} if "prompt" in variation else prompts
+            given["prompt"] = (
+                prompt_for(source, known, given.get("prompt", "")) if isinstance(given.get("prompt", ""), str) else given["prompt"]
+            )
+            if isinstance(model := given.get("model"), str) and (self._base / model).is_dir():
+                given["model"] = str((self._base / model).resolve())
+            called = str(variation.get("name", number)) if table.values.get("variations") else ""
+            for seed in table.values.get("seeds", [given.get("seed", 0)]):
+                try:
+                    settings = JobSettings.from_dict(settings_of({**given, "seed": seed}))
+                except InputError as error:
+                    self._wrong(table.place.at(_culprit(error, given)), f"{place_name(source)}: {error.message}", error.fix)
+                    return
+                yield called, seed, settings.to_dict()
+
+    def _name(self, table: Table, source: str, variation: str, seed: int) -> str:
+        file = place_name(source)
+        pattern = table.values.get("name") or PLAIN_NAME
+        parts = {
+            "stem": file.stem,
+            "type": file.suffix[1:],
+            "folder": source.replace("\\", "/").split("/")[-2],
+            "seed": seed,
+            "variation": variation,
+        }
+        for key, value in parts.items():
+            pattern = pattern.replace("{" + key + "}", str(value))
+        template = table.values.get("name", "")
+        if variation and "{variation}" not in template:
+            pattern += f"-{variation}"
+        if len(table.values.get("seeds", ())) > 1 and "{seed}" not in template:
+            pattern += f"-seed{seed}"
+        return _UNSAFE.sub("_", pattern).strip(" .")
+
+    def _enter(self, table: Table, item: Item) -> None:
+        other = self._names.setdefault(item.name.casefold(), item)
+        if not item.name or item.name == "gallery":
+            self._wrong(table.place.at("name"), f"An item cannot be called '{item.name}'.", "Give it another `name`.")
+        elif other is not item:
+            self._wrong(table.place.at("name" if "name" in table.values else "input"),
+                        f"'{item.source}' and '{other.source}' (line {other.line}) would both be written to '{item.name}'.",
+                        'Give one of them another `name`, such as name = "{folder}-{stem}-{seed}".')  # fmt: skip
+        else:
+            self.items.append(item)
+
+    def _wrong(self, where: str, message: str, fix: str) -> None:
+        mistake = Mistake(where, message, fix)
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
+
+
+def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
+    """The items of a job file. InputError with all its mistakes, each with line and fix."""
+    planner = Planner(path.absolute().parent, out, has_blender)
+    for table in read_tables(path):
+        planner.add(table)
+    if planner.mistakes:
+        raise InputError("batch_file", *_told(planner.mistakes))
+    return planner.items
+
+
+def fingerprint_of(item: Item, extra: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
+    """Of an item, and the digests of its files; `extra` are files that only Blender knows of. InputError for a URL that cannot be read."""
+    contents = {**contents_of(item.source), **{path: digest_of(Path(path)) for path in extra}}
+    model = str(item.settings.get("model", ""))
+    if Path(model).is_dir():
+        from engine.checkpoint import contents_of_model
+
+        contents |= {f"{model}/{name}": f"{size} {changed}" for name, size, changed in contents_of_model(model)}
+    return item.fingerprint(contents), contents
+
+
+def _culprit(error: InputError, given: Mapping[str, Any]) -> str:
+    """The setting that an error names in quotes, where it is one of the table's."""
+    named = re.findall(r"'(\w+)'", error.fix + error.message)
+    return next((name for name in [*named, "prompt"] if name in given), "")
+
+
+def _told(mistakes: list[Mistake]) -> tuple[str, str]:
+    lines = [f"{one.where}: {one.message} {one.fix}" for one in mistakes[:MOST_TOLD]]
+    if len(mistakes) > MOST_TOLD:
+        lines.append(f"... and {len(mistakes) - MOST_TOLD} more")
+    if len(mistakes) == 1:
+        return f"{mistakes[0].where}: {mistakes[0].message}", mistakes[0].fix
+    return f"The job file has {len(mistakes)} mistakes; nothing was started.\n  " + "\n  ".join(
+        lines
+    ), "Correct these lines and start again."
