@@ -16,11 +16,11 @@ from pathlib import Path
 
 import bpy
 
-from . import files, jobs
+from . import conversion, files, jobs
 from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
 from .fields import Door, add_options, shown, values_from
 from .job_fields import MODES, JobSettings
-from .scene_objects import is_readable
+from .opened import check_file, select
 from .session import Phase, Session
 from .words import duration
 
@@ -38,25 +38,28 @@ def build_parser() -> argparse.ArgumentParser:
                              help="Work on this object; may be repeated (default: the selection, else all that is visible)")  # fmt: skip
         command.add_argument("--out", type=Path, help="FILE.blend, FILE.glb, or a folder for both (default: save the open file)")
         add_options(command, OPTIONS)
+    conversion.add_commands(commands)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command on the open file and return its exit code."""
+    if argv and argv[0] == conversion.BATCH:  # its options are the engine's
+        return conversion.run_batch(argv[1:])
     try:
         arguments = build_parser().parse_args(list(argv))
     except SystemExit as ended:  # argparse has printed the usage
         return EXIT_DONE if ended.code in (0, None) else EXIT_BAD_INPUT
     with jobs.windowed(bpy.context):
-        return _run(arguments)
+        return conversion.run(arguments) if arguments.mode in conversion.COMMANDS else _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        _check_file(sys.argv, bpy.data.filepath)
+        check_file(sys.argv, bpy.data.filepath)
         settings = jobs.checked({**values_from(arguments, OPTIONS), "mode": arguments.mode})
         target = _prepare_target(arguments.out)
-        _select(arguments.objects)
+        select(arguments.objects)
     except InputError as error:
         return _complain(f"{error.message} {error.fix}", error.exit_code)
     outcome = jobs.begin(bpy.context, arguments.mode, settings, result_itself=bool(arguments.objects))  # a result that is named is meant
@@ -74,38 +77,6 @@ def _run(arguments: argparse.Namespace) -> int:
     except (RuntimeError, OSError) as error:
         return _complain(f"The result cannot be saved: {error}. Choose another place with --out.", EXIT_FAILED)
     return EXIT_DONE
-
-
-def _check_file(words: Sequence[str], opened: str) -> None:
-    """Blender goes on with its start-up scene where the file that it was given cannot be opened; a command must not."""
-    before = next((place for place, word in enumerate(words) if word in ("-c", "--command")), 0)
-    asked = [path for path in map(Path, words[1:before]) if path.suffix.lower() == ".blend"]
-    if asked and not (opened and asked[-1].exists() and asked[-1].samefile(opened)):
-        shown_file = f"'{opened}'" if opened else "the start-up scene"
-        raise InputError("missing_file", f"Blender could not open '{asked[-1]}'; open is {shown_file}.",
-                         "Check the path, and that the file is whole.")  # fmt: skip
-
-
-def _select(names: Sequence[str]) -> None:
-    """Select the named objects, or keep the selection, or select all that is visible and can be read."""
-    layer = bpy.context.view_layer
-    missing = [name for name in names if name not in layer.objects]
-    if missing:
-        there = ", ".join(f"'{obj.name}'" for obj in layer.objects if is_readable(obj))
-        raise InputError("missing_object", f"There is no object '{missing[0]}' in the file's view layer.",
-                         f"Readable objects there: {there or 'none'}.")  # fmt: skip
-    if bpy.context.mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
-    visible = [obj for obj in layer.objects if is_readable(obj) and obj.visible_get()]
-    chosen = [layer.objects[name] for name in names] or [obj for obj in visible if obj.select_get()] or visible
-    for obj in layer.objects:
-        obj.select_set(obj in chosen)
-    hidden = [obj.name for obj in chosen if not obj.select_get()]
-    if hidden:
-        raise InputError("hidden_object", f"'{hidden[0]}' is hidden or cannot be selected.",
-                         "Show it in the file first, in the viewport and in its collection.")  # fmt: skip
-    if chosen and layer.objects.active not in chosen:
-        layer.objects.active = chosen[0]
 
 
 def _prepare_target(out: Path | None) -> Path:

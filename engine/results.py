@@ -112,10 +112,15 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet
 
     glb, picture, text = (folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json"))
     placed = dataclasses.replace(result.mesh, origin=sketch.origin)
-    told = {key: value for key, value in result.report.items() if key not in OF_THE_RUN}
+    told = {key: _rounded(value) for key, value in result.report.items() if key not in OF_THE_RUN}
     save_glb(glb, placed, result.painted, name, extras=told)
     if sheet:
         write_contact_sheet(picture, sketch, result.mesh, result.painted)
     with writing(text):
         files.write_atomically(text, (json.dumps(result.report, indent=2) + "\n").encode())
     return [glb, *([picture] if sheet else []), text]
+
+
+def _rounded(value: Any) -> Any:
+    """A figure as far as it is the same wherever it is worked out: the order of sums, and so their last digits, follows the threads."""
+    return round(value, 9) if isinstance(value, float) else value

@@ -9,9 +9,13 @@ import shlex
 from pathlib import Path
 
 from engine.errors import InputError
+from engine.lifeline import end_with_parent
 
 MAKE_VARIABLE = "SKETCHBRIDGE_BATCH_MAKE"
 """Tests and benches put a function of theirs ("module:function") in the place of the one that makes an item."""
+
+ENDS_VARIABLE = "SKETCHBRIDGE_ENDS_WITH_PARENT"
+"""Set where the batch is the child of a Blender and must not outlive it (addon/conversion.py)."""
 
 
 def add_command(subparsers: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -42,6 +46,8 @@ def run_batch(arguments: argparse.Namespace) -> int:
     from engine.batch.run import Batch, Options
     from engine.batch.work import MAKE
 
+    if os.environ.pop(ENDS_VARIABLE, ""):
+        end_with_parent()
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError(
             "bad_setting", f"--workers must be a number from 1, got {arguments.workers}.", "Give such a number or leave it out."

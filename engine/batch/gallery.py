@@ -31,6 +31,7 @@ p { margin: .25rem 0; } small { opacity: .75; overflow-wrap: anywhere; }
 figure { position: relative; margin: 0; aspect-ratio: 1; background: #fff; }
 figure img { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain; }
 figure img.after { clip-path: inset(0 0 0 var(--cut, 50%)); }
+figure span, figure i { pointer-events: none; }
 figure span { position: absolute; top: 6px; padding: 0 .4rem; background: #0009; color: #fff; border-radius: 3px; font-size: .75rem; }
 figure .left { left: 6px; } figure .right { right: 6px; }
 figure i { position: absolute; top: 0; bottom: 0; left: var(--cut, 50%); width: 2px;
@@ -103,8 +104,10 @@ def _card(item: Item, record: Mapping[str, Any] | None, failure: Mapping[str, An
     table = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows if value)
     files = [name for name in told.get("files", []) if name not in (BEFORE, AFTER)]
     links = " · ".join(f'<a href="{folder}/{quote(name)}">{html.escape(name)}</a>' for name in files)
+    notes = "".join(f"<li>{html.escape(str(note))}</li>" for note in told.get("notes", []))
+    more = f"<details><summary>notes</summary><ul>{notes}</ul></details>" if notes else ""
     pictures = _slider(folder, item.name) if {BEFORE, AFTER} <= set(told.get("files", [])) else ""
-    return f"<article>{pictures}<div>{head}<table>{table}</table><p>{links}</p>{facts}</div></article>"
+    return f"<article>{pictures}<div>{head}<table>{table}</table><p>{links}</p>{facts}{more}</div></article>"
 
 
 def _genus(genus: str, told: Mapping[str, Any]) -> str:

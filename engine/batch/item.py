@@ -76,7 +76,8 @@ class Item:
 
     def fingerprint(self, contents: Mapping[str, str]) -> str:
         """Changes with what decides the result: the contents of all files of the input, settings, axis and outputs."""
-        described = [FORMAT, sorted(contents.values()), dict(self.settings), self.up, sorted(self.outputs), self.stem]
+        told = {name: value for name, value in self.settings.items() if value is not None}  # what a later version adds changes nothing
+        described = [FORMAT, sorted(contents.values()), told, self.up, sorted(self.outputs), self.stem]
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from engine.batch.store import local_path
 from engine.batch.tables import KEYS, Table, read_tables, settings_of, unknown_key
 from engine.errors import InputError
 from engine.formats import UP_AXES
+from engine.formats.references import folder_contents
 from engine.job_fields import JobSettings
 
 MOST_TOLD = 20
@@ -188,10 +189,7 @@ def fingerprint_of(item: Item, extra: Iterable[str] = ()) -> tuple[str, dict[str
     """Of an item, and the digests of its files; `extra` are files that only Blender knows of. InputError for a URL that cannot be read."""
     contents = {**contents_of(item.source), **{path: digest_of(Path(path)) for path in extra}}
     model = str(item.settings.get("model", ""))
-    if Path(model).is_dir():
-        from engine.checkpoint import contents_of_model
-
-        contents |= {f"{model}/{name}": f"{size} {changed}" for name, size, changed in contents_of_model(model)}
+    contents |= {f"{model}/{name}": f"{name} {size} {changed}" for name, size, changed in folder_contents(model)}
     return item.fingerprint(contents), contents
 
 

@@ -133,10 +133,9 @@ class Batch:
     def _look(self) -> None:
         """What the records say, for a gallery without any work."""
         for item in self._items:
-            made = read_record(self._store, item) is not None
-            self._outcomes[item.number] = (
-                Outcome(item.number, DONE, before=True) if made else Outcome(item.number, FAILED, problem=item.problem)
-            )
+            record = read_record(self._store, item)
+            state, kept = FAILED if record is None else DONE, (record or {}) if self._few else {}
+            self._outcomes[item.number] = Outcome(item.number, state, before=record is not None, problem=item.problem, record=kept)
 
     def _end(self, interrupted: bool) -> int:
         """Summary, gallery, exit code."""

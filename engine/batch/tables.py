@@ -61,8 +61,9 @@ def read_tables(path: Path) -> list[Table]:
     try:
         held = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise InputError("batch_file", f"{path}:{line[1] if line else 1}: {error}.", "Correct that line; texts stand in quotes.") from error
+        stated = re.search(r"line (\d+)", str(error))
+        line = stated[1] if stated else len(text.splitlines())
+        raise InputError("batch_file", f"{path}:{line}: {error}.", "Correct that line; texts stand in quotes.") from error
     unknown = [name for name in held if name not in ("defaults", "job")]
     first_lines = _lines(text)
     if unknown:

@@ -32,7 +32,7 @@ from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
 from scripts.setup.commands import clean_surroundings
 from scripts.setup.console import table
 
-ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/scripts", "tests/prior", "tests/gpu")
+ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/batch", "tests/scripts", "tests/prior", "tests/gpu")
 ADDON_FOLDERS = ("tests/addon",)
 RENDERS = ("-m", "blender", "--noconftest", "tests/prior/test_make_prior_data.py")
 """The training pictures' generator renders in Blender, where the other tests' fixtures have no packages."""
