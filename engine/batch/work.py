@@ -30,6 +30,7 @@ from engine.reporting import Reporter
 if TYPE_CHECKING:
     import torch
 
+    from engine.diffusion.control_nets import ControlEntry
     from engine.diffusion.prior import Prior
     from engine.mesh import Mesh
 
@@ -282,11 +283,11 @@ def _read(making: Making, mode: str) -> tuple[Mesh, list[str], list[str]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_prior(name: str, device: torch.device, *, surface: bool) -> Prior:
+def _kept_prior(name: str, device: torch.device, *, surface: bool, controls: tuple[ControlEntry, ...] = ()) -> Prior:
     """The model of the last item, or another: a worker loads it once."""
     from engine.diffusion.load import load_prior
 
-    return load_prior(name, device, surface=surface)
+    return load_prior(name, device, surface=surface, controls=controls)
 
 
 def remove_old(store: Store, item: Item) -> None:
