@@ -188,7 +188,7 @@ def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
 def fingerprint_of(item: Item, extra: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
     """Of an item, and the digests of its files; `extra` are files that only Blender knows of. InputError for a URL that cannot be read."""
     contents = {**contents_of(item.source), **{path: digest_of(Path(path)) for path in extra}}
-    model = str(item.settings.get("model", ""))
+    model = str(item.settings.get("model", "embedded"))
     contents |= {f"{model}/{name}": f"{name} {size} {changed}" for name, size, changed in folder_contents(model)}
     return item.fingerprint(contents), contents
 
