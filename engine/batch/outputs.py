@@ -39,8 +39,8 @@ def write_pictures(result: JobResult, sketch: Mesh, folder: Path) -> list[Path]:
     normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.mesh.vertices]))
     cameras = framed(normalization, (AZIMUTH,), sketch, result.mesh)
     paths = []
-    for name, mesh, texture in ((BEFORE, sketch, None), (AFTER, result.mesh, result.maps["albedo"])):
-        paths.append(_save(folder / name, [render_views(mesh, texture, normalization, cameras, SIDE)[0]]))
+    for name, mesh, painted in ((BEFORE, sketch, []), (AFTER, result.mesh, result.painted)):
+        paths.append(_save(folder / name, [render_views(mesh, painted, normalization, cameras, SIDE)[0]]))
     return paths
 
 
@@ -52,19 +52,24 @@ def write_turntable(result: JobResult, path: Path) -> Path:
     normalization = SceneNormalization.of_bounds(result.mesh.vertices)
     azimuths = tuple(360.0 * frame / FRAMES for frame in range(FRAMES))
     cameras = framed(normalization, azimuths, result.mesh)
-    return _save(path, list(render_views(result.mesh, result.maps["albedo"], normalization, cameras, FRAME_SIDE)))
+    return _save(path, list(render_views(result.mesh, result.painted, normalization, cameras, FRAME_SIDE)))
 
 
 def write_maps(result: JobResult, folder: Path, name: str) -> list[Path]:
-    """Each texture as NAME_MAP.png."""
-    return [_save(folder / f"{name}_{kind}.png", [image / 255.0]) for kind, image in sorted(result.maps.items())]
+    """Each texture as NAME_MAP.png; of several materials or tiles as NAME_MATERIAL_MAP.png."""
+    painted = result.painted
+    paths = []
+    for one in painted:
+        whose = name if len(painted) == 1 else f"{name}_{''.join(letter if letter.isalnum() else '_' for letter in one.name)}"
+        paths += [_save(folder / f"{whose}_{kind}.png", [image / 255.0]) for kind, image in sorted(one.maps.items())]
+    return paths
 
 
 def _save(path: Path, frames: Sequence[np.ndarray]) -> Path:
-    """Pictures, float [H, W, 3] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where it cannot be."""
+    """Pictures, float [H, W, 3] or [H, W] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where it cannot be."""
     from PIL import Image
 
-    pictures = [Image.fromarray((frame * 255).round().astype(np.uint8)) for frame in frames]
+    pictures = [Image.fromarray((frame.squeeze() * 255).round().astype(np.uint8)) for frame in frames]
     buffer = io.BytesIO()
     if path.suffix == ".gif":
         pictures[0].save(buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0)
