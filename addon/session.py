@@ -18,8 +18,8 @@ from . import protocol
 from .engine_process import GREETING_SECONDS, EngineError, EngineProcess, hello, silent_engine
 from .errors import SketchbridgeError
 
-CANCEL_SECONDS = 3.0
-"""An engine that does not answer Cancel for this long, as while it loads its libraries, is killed; nothing is lost by that."""
+CANCEL_SECONDS = 1.0
+"""An engine that does not answer Cancel for this long, as while it loads its libraries, is killed; what it saved stays."""
 GONE_SECONDS = 1.0
 """An engine whose process has ended and that has said nothing for this long is gone."""
 PING_SECONDS = 5.0

@@ -15,13 +15,17 @@ from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
 from engine.memory import out_of_memory
+from engine.protocol import Stage
 from engine.reporting import ConsoleReporter
 
 OPTIONS = shown(JobSettings, Door.ENGINE)
+BEFORE_THE_WORK = ("", Stage.CHECK.value, Stage.LOAD.value)
+"""Stages that read and import: nothing of the job is half done in them."""
 
 
 class InterruptibleReporter(ConsoleReporter):
-    """Console progress. While it is entered, Ctrl-C asks the job to end at its next step, and a second Ctrl-C ends the process."""
+    """Console progress. While it is entered, Ctrl-C asks the job to end at its next step, and at once while it checks its input and loads
+    its model, where it cannot ask; a second Ctrl-C ends the process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,6 +42,8 @@ class InterruptibleReporter(ConsoleReporter):
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\ncancelling; press Ctrl-C again to end at once", file=sys.stderr, flush=True)
+        if self.stage in BEFORE_THE_WORK:
+            raise Cancelled
 
     def cancelled(self) -> bool:
         return self._interrupted

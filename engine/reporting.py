@@ -106,14 +106,15 @@ class ConsoleReporter(QuietReporter):
         super().__init__()
         self._tty = sys.stderr.isatty()
         self._last_print = 0.0
-        self._last_stage = ""
+        self.stage = ""
+        """The one that runs, as it was told last."""
 
     def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
         now = time.monotonic()
-        due = self._tty or stage != self._last_stage or now - self._last_print > self.LINE_SECONDS
+        due = self._tty or stage != self.stage or now - self._last_print > self.LINE_SECONDS
         if not due:
             return
-        self._last_print, self._last_stage = now, stage
+        self._last_print, self.stage = now, stage
         left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
         shown = "".join(f"  {name} {value:.3g}" for name, value in figures.items())
         line = f"{stage}: {step}/{total}{left}{shown}"

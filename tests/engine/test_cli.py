@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from engine.cli import InterruptibleReporter
+from engine.errors import Cancelled
+from engine.protocol import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = ROOT / "examples" / "flower.glb"
@@ -88,6 +90,7 @@ def test_interrupts_are_the_reporters_only_while_it_is_entered() -> None:
     reporter = InterruptibleReporter()
     assert signal.getsignal(signal.SIGINT) is before  # making one changes nothing
     with reporter:
+        reporter.progress("fit", 1, 2, None, {})
         os.kill(os.getpid(), signal.SIGINT)
         assert reporter.cancelled()
         with pytest.raises(KeyboardInterrupt):  # the second one ends the process
@@ -96,6 +99,16 @@ def test_interrupts_are_the_reporters_only_while_it_is_entered() -> None:
     with pytest.raises(ZeroDivisionError), InterruptibleReporter() as another:
         assert not another.cancelled() and 1 / 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("stage", [Stage.CHECK, Stage.LOAD])
+def test_before_the_work_an_interrupt_ends_it_at_once(stage: Stage) -> None:
+    """While a model is loaded nobody asks whether to stop, for seconds."""
+    with InterruptibleReporter() as reporter:
+        reporter.progress(stage.value, 0, 1, None, {})
+        with pytest.raises(Cancelled):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert reporter.cancelled()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Attacks on the engine, counted; the table of docs/reliability.md.
 
-    python -m scripts.bench.reliability [kills conversations damage disk models meshes soak] [--share 1]
+    python -m scripts.bench.reliability [kills conversations damage disk models meshes soak cancel] [--share 1]
 
 Each attack runs in a process of its own. Ends with 1 where something was not survived. Frames in-process: scripts.bench.fuzz_protocol.
 """
@@ -14,7 +14,7 @@ import sys
 
 from scripts.bench.reliability.tiny import rows_of
 
-ATTACKS = ("kills", "conversations", "damage", "disk", "models", "meshes", "soak")
+ATTACKS = ("kills", "conversations", "damage", "disk", "models", "meshes", "soak", "cancel")
 
 
 def main(arguments: list[str] | None = None) -> int:
