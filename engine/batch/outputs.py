@@ -66,7 +66,8 @@ def write_maps(result: JobResult, folder: Path, name: str) -> list[Path]:
 
 
 def _save(path: Path, frames: Sequence[np.ndarray]) -> Path:
-    """Pictures, float [H, W, 3] or [H, W] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where it cannot be."""
+    """Pictures, float [H, W, 3] or [H, W] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where that
+    cannot be."""
     from PIL import Image
 
     pictures = [Image.fromarray((frame.squeeze() * 255).round().astype(np.uint8)) for frame in frames]

@@ -63,7 +63,7 @@ def attack(share: float, folder: Path) -> list[Row]:
 def _row(name: str, mesh: Mesh, mode: str, model: Path) -> Row:
     before, listener = _all_processor_time(), Listener()
     settings = JobSettings(prompt="a red ball", mode=mode, model=str(model), overrides=STEPS)
-    result = job.run_job(mesh, settings, listener)
+    job.run_job(mesh, settings, listener)
     took, first = _all_processor_time() - before, listener.until_first_step - before
     row = Row(f"stages without a second's silence: {name}")
     for stage, seconds in listener.longest.items():
