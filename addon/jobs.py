@@ -119,7 +119,7 @@ def _submit(settings: dict[str, Any], reading: Reading) -> Submit:
         settings, pieces = {**settings, "uv_layout": "keep"}, sent.pieces
         about = {"pieces": [{"object": piece.object, "material": piece.material} for piece in reading.targets.pieces]}
     job = uuid.uuid4().hex[:12]
-    return Submit(job, settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint, pieces, about)
+    return Submit(job, settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint, piece_of_face=pieces, about=about)
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
