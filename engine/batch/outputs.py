@@ -56,18 +56,22 @@ def write_turntable(result: JobResult, path: Path) -> Path:
 
 
 def write_maps(result: JobResult, folder: Path, name: str) -> list[Path]:
-    """Each texture as NAME_MAP.png; of several materials or tiles as NAME_MATERIAL_MAP.png."""
+    """Each texture as NAME_MAP.png; of several materials or tiles as NAME_NUMBER_MATERIAL_MAP.png."""
     painted = result.painted
     paths = []
-    for one in painted:
-        whose = name if len(painted) == 1 else f"{name}_{''.join(letter if letter.isalnum() else '_' for letter in one.name)}"
-        paths += [_save(folder / f"{whose}_{kind}.png", [image / 255.0]) for kind, image in sorted(one.maps.items())]
+    for number, one in enumerate(painted, 1):
+        material = "".join(letter if letter.isalnum() else "_" for letter in one.name)
+        whose = name if len(painted) == 1 else f"{name}_{number}_{material}"
+        for kind, image in sorted(one.maps.items()):
+            paths.append(_save(folder / f"{whose}_{kind}.png", [image / 255.0]))
     return paths
 
 
 def _save(path: Path, frames: Sequence[np.ndarray]) -> Path:
-    """Pictures, float [H, W, 3] or [H, W] in 0..1, in the format of the file's name; whole or absent. InputError or JobError where that
-    cannot be."""
+    """Pictures, float [H, W, 3] or [H, W] in 0..1, in the format of the file's name; whole or absent.
+
+    InputError or JobError where it cannot be.
+    """
     from PIL import Image
 
     pictures = [Image.fromarray((frame.squeeze() * 255).round().astype(np.uint8)) for frame in frames]

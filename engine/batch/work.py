@@ -181,7 +181,8 @@ def _workplace(store: Store, item: Item) -> Iterator[Path]:
         name = f"{item.name}/{checkpoint.name}"
         store.get(name, checkpoint)
         ended = threading.Event()
-        mirror = threading.Thread(target=_mirror, args=(checkpoint, store, name, ended), daemon=True)
+        seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        mirror = threading.Thread(target=_mirror, args=(checkpoint, store, name, seen, ended), daemon=True)
         mirror.start()
         try:
             yield Path(scratch)
@@ -190,9 +191,11 @@ def _workplace(store: Store, item: Item) -> Iterator[Path]:
             mirror.join()
 
 
-def _mirror(path: Path, store: Store, name: str, ended: threading.Event) -> None:
-    """Copy a file to the store whenever it has changed. A copy that fails is tried again at the next look: the job goes on."""
-    seen = path.stat().st_mtime_ns if path.exists() else 0
+def _mirror(path: Path, store: Store, name: str, seen: int, ended: threading.Event) -> None:
+    """Copy a file to the store whenever its time (nanoseconds) is not the one `seen` last.
+
+    A copy that fails is tried again at the next look: the job goes on.
+    """
     while not ended.wait(MIRROR_SECONDS):
         with contextlib.suppress(OSError, SketchbridgeError):
             changed = path.stat().st_mtime_ns
