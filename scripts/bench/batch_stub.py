@@ -1,6 +1,7 @@
 """An item that costs nothing, in the place of the real work (engine.batch.work.make): for what the batch itself costs, and for kills.
 
 SKETCHBRIDGE_STUB_SECONDS  how long each takes (default 0)
+SKETCHBRIDGE_STUB_BURN     seconds of the processor that each takes besides (default 0)
 SKETCHBRIDGE_STUB_LOG      a file that gets a line for each start and each end: what, item, time in nanoseconds, process
 A sketch whose name begins with "bad" fails; one that begins with "deadly" ends its worker.
 """
@@ -35,11 +36,19 @@ def make(making: Making) -> Made:
         if making.reporter.cancelled():
             raise Cancelled()
         time.sleep(STEP_SECONDS)
+    burn(float(os.environ.get("SKETCHBRIDGE_STUB_BURN", "0")))
     files = [making.folder / f"{name}.glb", making.folder / BEFORE, making.folder / AFTER]
     for path, data in zip(files, (repr(making.item.settings).encode(), *_pictures()), strict=True):
         write_atomically(path, data)
     _log("end", making.item.name)
     return Made(files, {"deviation_mean_percent": 1.0, "deviation_p95_percent": 2.0, "genus": 0})
+
+
+def burn(seconds: float) -> None:
+    """Keep the processor busy for so long, by its own clock."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
 
 
 def _log(what: str, item: str) -> None:
