@@ -1,7 +1,7 @@
 """Commands for batches: the batch itself, which the engine runs, and what the engine asks of Blender for it.
 
 blender -b --command sketchbridge batch JOBS.toml --out FOLDER
-blender -b FILE.blend --command sketchbridge read refine|texture --out FILE.sketch
+blender -b FILE.blend --command sketchbridge read --settings JSON --out FILE.sketch
 blender -b --command sketchbridge write --import FILE.glb --out FILE.blend --out FILE.usdc
 """
 
@@ -15,12 +15,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import bpy
 
-from . import engine_process, files, preferences, protocol, scene_read
+from . import engine_process, files, jobs, preferences, protocol
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, InputError, SketchbridgeError
-from .job_fields import MODES
 from .opened import check_file, select
 
 BATCH, READ, WRITE = "batch", "read", "write"
@@ -33,7 +33,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:  # type: ignore[
     """Adds them to the command line."""
     commands.add_parser(BATCH, help="Many sketches from a job file; `batch --help` lists the options of the engine's own command")
     read = commands.add_parser(READ, help="Write what a job would be sent of the file; used by batches")
-    read.add_argument("work", choices=[mode.value for mode in MODES], help="What the job makes")
+    read.add_argument("--settings", required=True, metavar="JSON", help="The job's settings")
     read.add_argument("--import", type=Path, dest="source", metavar="FILE", help="Read this .fbx or .glb in place of the open file")
     read.add_argument("--out", type=Path, required=True)
     write = commands.add_parser(WRITE, help="A .glb as .blend or USD; used by batches")
@@ -69,30 +69,26 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.source is not None:
             _import(arguments.source)
         if arguments.mode == READ:
-            _read(arguments.work, arguments.source, arguments.out)
+            _read(jobs.checked(json.loads(arguments.settings)), arguments.source, arguments.out)
         else:
             for target in arguments.out:
                 _write(target)
     except SketchbridgeError as error:
         return _complain(error)
-    except (RuntimeError, OSError) as error:  # Blender's operators say it so
+    except (RuntimeError, OSError, ValueError) as error:  # Blender's operators say it so
         print(f"sketchbridge: {error}", file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
 
-def _read(mode: str, source: Path | None, target: Path) -> None:
+def _read(settings: dict[str, Any], source: Path | None, target: Path) -> None:
     """A line of JSON (origin, notes, files read besides the one opened), then the message that a job would begin with."""
     if source is None:
         check_file(sys.argv, bpy.data.filepath)
     select([])
-    reading = scene_read.read_sketch(bpy.context) if mode == "refine" else scene_read.read_texture_target(bpy.context)
-    part = reading.part
-    paint = (None, None) if part.paint is None else (part.paint.points, part.paint.colours)
-    submit = protocol.Submit("batch", {"mode": mode}, part.vertices, part.faces, part.colours, part.uvs, *paint)
-    own = tuple(
-        path for kind in ("LOCAL", "SYSTEM", "USER") if (path := bpy.utils.resource_path(kind))
-    )  # Blender's own brushes are no input
+    reading = jobs.read(bpy.context, settings)
+    submit = jobs.submit_of(settings, reading)
+    own = tuple(path for kind in ("LOCAL", "SYSTEM", "USER") if (path := bpy.utils.resource_path(kind)))  # its own brushes are no input
     others = sorted({path for path in bpy.utils.blend_paths(absolute=True) if Path(path).is_file() and not path.startswith(own)})
     head = {"origin": [float(value) for value in reading.origin], "notes": list(reading.notes), "files": others}
     files.write_atomically(target, json.dumps(head).encode() + b"\n" + b"".join(bytes(piece) for piece in protocol.encode(submit)))

@@ -90,11 +90,7 @@ def begin(
     except InputError as error:
         return _refused(error.message, error.fix, error.exit_code)
     try:
-        if mode == "refine":
-            reading = scene_read.read_sketch(context, result_itself, settings["keep_colours"])
-        else:
-            targets = scene_targets.read_targets
-            reading = targets(context, result_itself, settings["uv_layout"], settings["texture_sets"], settings["keep_colours"])
+        reading = read(context, settings, result_itself)
         command = engine_process.find_command(preferences.engine_command(context))
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
@@ -102,7 +98,7 @@ def begin(
     model = settings.get("model", "embedded")
     if model != "embedded" and os.path.isdir(model):  # relative to this process's folder, which is not the engine's
         settings["model"] = os.path.abspath(model)
-    session = Session(command, _submit(settings, reading), log)
+    session = Session(command, submit_of(settings, reading), log)
     if session.problem is not None:
         return _refused(session.problem.message, session.problem.fix, session.problem.exit_code)
     session.notes.extend(reading.notes)
@@ -110,7 +106,15 @@ def begin(
     return None
 
 
-def _submit(settings: dict[str, Any], reading: Reading) -> Submit:
+def read(context: bpy.types.Context, settings: Mapping[str, Any], result_itself: bool = False) -> Reading:
+    """What a job with these settings (all of them) is to work on. SceneError where the selection cannot be used."""
+    if settings["mode"] == "refine":
+        return scene_read.read_sketch(context, result_itself, settings["keep_colours"])
+    targets = scene_targets.read_targets
+    return targets(context, result_itself, settings["uv_layout"], settings["texture_sets"], settings["keep_colours"])
+
+
+def submit_of(settings: dict[str, Any], reading: Reading) -> Submit:
     """The message that starts the job. New UV layers are made here, where polygons are known: the engine keeps what it is sent."""
     sent, about = reading.part, {}
     paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)

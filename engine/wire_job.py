@@ -132,13 +132,17 @@ def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResul
     settings = JobSettings.from_dict(submit.settings)
     module, _, function = job_name.partition(":")
     run_job: Callable[[Mesh, JobSettings, Reporter], JobResult] = getattr(importlib.import_module(module), function)
+    return run_job(mesh_of(submit), settings, reporter)
+
+
+def mesh_of(submit: protocol.Submit) -> Mesh:
+    """The sketch of a message. InputError where its parts do not fit together."""
     paint = None
     if submit.paint_points is not None and submit.paint_colours is not None:
         paint = Paint(submit.paint_points, submit.paint_colours)
     mask = None if submit.mask is None else Mask(submit.mask, submit.mask_image, submit.own_uvs)
     parts = _parts(submit)
-    mesh = Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, parts, _look(submit, parts), mask)
-    return run_job(mesh, settings, reporter)
+    return Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, parts, _look(submit, parts), mask)
 
 
 def _parts(submit: protocol.Submit) -> Parts | None:

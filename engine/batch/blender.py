@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.errors import InputError, JobError
-from engine.mesh import Mesh, Paint
+from engine.job_fields import JobSettings
+from engine.mesh import Mesh
 from engine.protocol import Decoder, Submit
+from engine.wire_job import mesh_of
 
 SECONDS = 600
 """The longest that Blender may take for one file."""
@@ -26,22 +28,29 @@ def check_blender(command: Sequence[str]) -> None:
         )
 
 
-def read_sketch(command: Sequence[str], source: Path, mode: str, scratch: Path) -> tuple[Mesh, list[str], list[str]]:
-    """What a job from Blender's panel would be sent of a file: the mesh, notes, and the other files that it is made of."""
+@dataclass(frozen=True)
+class FromBlender:
+    """What a job from Blender's panel would be sent of a file: the mesh and the settings, notes, and the other files it is made of."""
+
+    mesh: Mesh
+    settings: JobSettings
+    notes: list[str]
+    files: list[str]
+
+
+def read_sketch(command: Sequence[str], source: Path, settings: JobSettings, scratch: Path) -> FromBlender:
+    """Have Blender read a .blend or .fbx. InputError where there is nothing of use in it, JobError where Blender fails."""
     target = scratch / "read.sketch"
     opened = [str(source)] if source.suffix.lower() == ".blend" else []
     given = [] if opened else ["--import", str(source)]
-    _run([*command, "-b", *opened, "--command", "sketchbridge", "read", mode, *given, "--out", str(target)], source.name)
+    words = ["read", "--settings", json.dumps(settings.to_dict()), *given, "--out", str(target)]
+    _run([*command, "-b", *opened, "--command", "sketchbridge", *words], source.name)
     head, _, frame = target.read_bytes().partition(b"\n")
-    target.unlink()
     told: dict[str, Any] = json.loads(head)
     submit = Decoder().feed(frame)[0]
     assert isinstance(submit, Submit)
-    paint = None
-    if submit.paint_points is not None and submit.paint_colours is not None:
-        paint = Paint(submit.paint_points, submit.paint_colours)
-    mesh = Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint).checked()
-    return replace(mesh, origin=tuple(told["origin"])), told["notes"], told["files"]
+    mesh = replace(mesh_of(submit).checked(), origin=tuple(told["origin"]))
+    return FromBlender(mesh, JobSettings.from_dict(submit.settings), told["notes"], told["files"])
 
 
 def write_with_blender(command: Sequence[str], glb: Path, targets: Sequence[Path]) -> None:

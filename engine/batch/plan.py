@@ -128,8 +128,9 @@ class Planner:
             given["prompt"] = (
                 prompt_for(source, known, given.get("prompt", "")) if isinstance(given.get("prompt", ""), str) else given["prompt"]
             )
-            if isinstance(model := given.get("model"), str) and (self._base / model).is_dir():
-                given["model"] = str((self._base / model).resolve())
+            given |= {name: self._path(given[name]) for name in ("model", "init_texture") if isinstance(given.get(name), str)}
+            if isinstance(given.get("control"), str):
+                given["control"] = ";".join(map(self._control, given["control"].split(";")))
             called = str(variation.get("name", number)) if table.values.get("variations") else ""
             for seed in table.values.get("seeds", [given.get("seed", 0)]):
                 try:
@@ -138,6 +139,16 @@ class Planner:
                     self._wrong(table.place.at(_culprit(error, given)), f"{place_name(source)}: {error.message}", error.fix)
                     return
                 yield called, seed, settings.to_dict()
+
+    def _path(self, text: str) -> str:
+        """A path beside the job file as an absolute one; whatever is not there stays as it is."""
+        return str((self._base / text).resolve()) if text and (self._base / text).exists() else text
+
+    def _control(self, text: str) -> str:
+        """[depth=|normal=]FOLDER[:numbers] with its folder as `_path` gives it."""
+        kind, sign, rest = text.strip().rpartition("=")
+        folder, *numbers = rest.split(":")
+        return kind + sign + ":".join([self._path(folder), *numbers])
 
     def _name(self, table: Table, source: str, variation: str, seed: int) -> str:
         file = place_name(source)
@@ -188,9 +199,16 @@ def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
 def fingerprint_of(item: Item, extra: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
     """Of an item, and the digests of its files; `extra` are files that only Blender knows of. InputError for a URL that cannot be read."""
     contents = {**contents_of(item.source), **{path: digest_of(Path(path)) for path in extra}}
-    model = str(item.settings.get("model", "embedded"))
-    contents |= {f"{model}/{name}": f"{name} {size} {changed}" for name, size, changed in folder_contents(model)}
+    for folder in (str(item.settings.get("model", "embedded")), *_control_folders(item.settings.get("control") or "")):
+        contents |= {f"{folder}/{name}": f"{name} {size} {changed}" for name, size, changed in folder_contents(folder)}
+    if (image := Path(item.settings.get("init_texture") or "own")).is_file():
+        contents[str(image)] = digest_of(image)
     return item.fingerprint(contents), contents
+
+
+def _control_folders(text: str) -> list[str]:
+    """The folders of the ControlNets that a setting names."""
+    return [entry.rpartition("=")[2].split(":")[0] for entry in text.split(";") if entry.strip()]
 
 
 def _culprit(error: InputError, given: Mapping[str, Any]) -> str:

@@ -244,8 +244,7 @@ def make(making: Making) -> Made:
     from engine.results import write_result
 
     item, folder, outputs = making.item, making.folder, making.item.outputs
-    settings = JobSettings.from_dict(item.settings)
-    sketch, notes, also_read = _read(making, settings.mode)
+    sketch, settings, notes, also_read = _read(making, JobSettings.from_dict(item.settings))
     for note in notes:
         making.reporter.note(note)
     result = run_job(sketch, settings, making.reporter, folder / f"{item.stem}.checkpoint", load=_kept_prior)
@@ -266,8 +265,8 @@ def make(making: Making) -> Made:
     return Made([*written, *through], result.report, also_read, result.delivered)
 
 
-def _read(making: Making, mode: str) -> tuple[Mesh, list[str], list[str]]:
-    """The mesh, notes, and the files that only Blender knew of."""
+def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, list[str], list[str]]:
+    """The mesh, the settings that it takes, notes, and the files that only Blender knew of."""
     from engine.batch.blender import read_sketch
     from engine.formats.meshio import load_mesh, lying_note
 
@@ -277,12 +276,13 @@ def _read(making: Making, mode: str) -> tuple[Mesh, list[str], list[str]]:
                 "unsupported_format", f"'{making.sketch.name}' goes through Blender, and there is none here.", "Name one with --blender."
             )
         with tempfile.TemporaryDirectory(prefix="sketchbridge-read-") as scratch:
-            return read_sketch(making.blender, making.sketch, mode, Path(scratch))
+            read = read_sketch(making.blender, making.sketch, settings, Path(scratch))
+            return read.mesh, read.settings, read.notes, read.files
     notes: list[str] = []
-    mesh = load_mesh(making.sketch, notes, up=making.item.up, texture=mode == "texture")
+    mesh = load_mesh(making.sketch, notes, up=making.item.up, texture=settings.mode == "texture", colours=settings.keep_colours)
     if making.item.up is None and (lying := lying_note(mesh)):
         notes.append(lying)
-    return mesh, notes, []
+    return mesh, settings, notes, []
 
 
 @functools.lru_cache(maxsize=1)

@@ -76,10 +76,10 @@ def test_named_objects_else_the_selection_else_everything_visible(cli: Any, tmp_
     first, second, hidden = add_cube("First"), add_cube("Second"), add_cube("Hidden")
     hidden.hide_set(True)
     select()
-    cli._select([])
+    cli.select([])
     assert first.select_get() and second.select_get() and not hidden.select_get()
     select(second)
-    cli._select([])
+    cli.select([])
     assert not first.select_get() and second.select_get()
     assert cli.main(["refine", "--prompt", "x", "--object", "First", "--out", str(tmp_path / "x.blend")]) == 0
     assert json.loads(bpy.context.view_layer.objects.active["sketchbridge_sources"]) == ["First"]
