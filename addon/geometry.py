@@ -32,6 +32,7 @@ class Part:
 
     vertices float64 [V, 3], or float32 where they are sent; faces int32 [F, 3], counter-clockwise from outside;
     colours float32 [V, 3], sRGB-encoded 0..1, NaN where nobody chose one, or None; uvs float32 [F, 3, 2] or None; paint or None;
+    mask float32 [F, 3] or None: how far it is painted at the corners;
     pieces int32 [F] or None: of one object the material slot of each face, of several what `scene_targets` counts
     """
 
@@ -41,6 +42,7 @@ class Part:
     uvs: np.ndarray | None = None
     paint: Paint | None = None
     pieces: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
 
 def join(parts: Sequence[Part]) -> Part:
@@ -57,8 +59,8 @@ def join(parts: Sequence[Part]) -> Part:
         points, shades = np.concatenate([one.points for one in paints]), np.concatenate([one.colours for one in paints])
         step = -(-len(points) // MOST_PAINT)
         paint = Paint(points[::step], shades[::step])
-    uvs, pieces = _together([part.uvs for part in parts]), _together([part.pieces for part in parts])
-    return Part(np.concatenate([part.vertices for part in parts]), faces, colours, uvs, paint, pieces)
+    uvs, pieces, mask = (_together([getattr(part, name) for part in parts]) for name in ("uvs", "pieces", "mask"))
+    return Part(np.concatenate([part.vertices for part in parts]), faces, colours, uvs, paint, pieces, mask)
 
 
 def _together(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -93,7 +95,8 @@ def placed(part: Part, matrix: np.ndarray) -> Part:
     paint = None if part.paint is None else replace(part.paint, points=transform(matrix, part.paint.points))
     if not is_mirrored(matrix):
         return replace(part, vertices=vertices, paint=paint)
-    return replace(part, vertices=vertices, paint=paint, faces=part.faces[:, ::-1], uvs=None if part.uvs is None else part.uvs[:, ::-1])
+    turned = {name: None if (of := getattr(part, name)) is None else of[:, ::-1] for name in ("faces", "uvs", "mask")}
+    return replace(part, vertices=vertices, paint=paint, **turned)
 
 
 def linear_to_srgb(light: np.ndarray) -> np.ndarray:

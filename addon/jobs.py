@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
+import numpy as np
 
 from . import (
     busy,
@@ -110,20 +111,21 @@ def read(context: bpy.types.Context, settings: Mapping[str, Any], result_itself:
     """What a job with these settings (all of them) is to work on. SceneError where the selection cannot be used."""
     if settings["mode"] == "refine":
         return scene_read.read_sketch(context, result_itself, settings["keep_colours"])
-    targets = scene_targets.read_targets
-    return targets(context, result_itself, settings["uv_layout"], settings["texture_sets"], settings["keep_colours"])
+    return scene_targets.read_targets(context, settings, result_itself)
 
 
 def submit_of(settings: dict[str, Any], reading: Reading) -> Submit:
     """The message that starts the job. New UV layers are made here, where polygons are known: the engine keeps what it is sent."""
-    sent, about = reading.part, {}
-    paint = (None, None) if sent.paint is None else (sent.paint.points, sent.paint.colours)
-    pieces = None
-    if reading.targets is not None:
-        settings, pieces = {**settings, "uv_layout": "keep"}, sent.pieces
-        about = {"pieces": [{"object": piece.object, "material": piece.material} for piece in reading.targets.pieces]}
-    job = uuid.uuid4().hex[:12]
-    return Submit(job, settings, sent.vertices, sent.faces, sent.colours, sent.uvs, *paint, piece_of_face=pieces, about=about)
+    sent, targets, more = reading.part, reading.targets, {}
+    if targets is not None:
+        settings = {**settings, "uv_layout": "keep"}
+        about: dict[str, Any] = {"pieces": [{"object": piece.object, "material": piece.material} for piece in targets.pieces]}
+        more = {"piece_of_face": sent.pieces, "mask": sent.mask, "own_uvs": targets.own_uvs, "mask_image": targets.image, "about": about}
+        if targets.pictures:
+            about["looks"] = [{"piece": piece, "height": one.shape[0], "width": one.shape[1]} for piece, one in targets.pictures]
+            more["looks"] = np.concatenate([one.ravel() for _, one in targets.pictures])
+    paint = {} if sent.paint is None else {"paint_points": sent.paint.points, "paint_colours": sent.paint.colours}
+    return Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs, **paint, **more)
 
 
 def checked(settings: Mapping[str, Any]) -> dict[str, Any]:

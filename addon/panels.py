@@ -10,7 +10,7 @@ import numpy as np
 
 from . import busy, jobs, known_words, properties, report, scene_show
 from .fields import Field, Unit
-from .job_fields import ADVANCED, MAIN, OUTPUT, STAGES
+from .job_fields import ADVANCED, MAIN, OUTPUT, PAINTING, STAGES
 from .protocol import stage_label
 from .report import columns, paragraph
 from .session import Phase, Session
@@ -95,6 +95,14 @@ class SKETCHBRIDGE_PT_output(_SubPanel, bpy.types.Panel):
     bl_idname = "SKETCHBRIDGE_PT_output"
     bl_label = "Output"
     section = OUTPUT
+
+
+class SKETCHBRIDGE_PT_painting(_SubPanel, bpy.types.Panel):
+    """What a texture paints, by which prompts, and what it starts from."""
+
+    bl_idname = "SKETCHBRIDGE_PT_painting"
+    bl_label = "Painting"
+    section = PAINTING
 
 
 class SKETCHBRIDGE_PT_advanced(_SubPanel, bpy.types.Panel):
@@ -226,4 +234,4 @@ def _preview_icon(image: np.ndarray | None) -> int:
     return icon.icon_id
 
 
-CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced)
+CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_painting, SKETCHBRIDGE_PT_advanced)

@@ -6,7 +6,7 @@ without bevel, Grease Pencil, edges without faces) become tubes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 import numpy as np
@@ -23,14 +23,20 @@ def is_readable(obj: bpy.types.Object) -> bool:
     return obj.type in (*MESH_LIKE, "CURVES", *scene_strokes.GREASE_PENCIL) or obj.instance_type == "COLLECTION"
 
 
-def read_object(obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str = COLOURS_OF_ALL) -> Part | None:
+Weights = Callable[[bpy.types.Mesh], np.ndarray]
+"""A mesh -> how far it is painted at its corners, float32 [corners]."""
+
+
+def read_object(
+    obj: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str = COLOURS_OF_ALL, weights: Weights | None = None
+) -> Part | None:
     """World-space triangles of one object as it is displayed, without its instances; None where it has none.
 
-    keep: whose colours count, of KEEP_COLOURS; those of strokes without faces always do.
+    keep: whose colours count, of KEEP_COLOURS; those of strokes without faces always do. weights: of the mask, of what has faces.
     """
     evaluated = obj.evaluated_get(depsgraph)
     if obj.type in MESH_LIKE:
-        part = _read_mesh_like(evaluated, depsgraph, keep)
+        part = _read_mesh_like(evaluated, depsgraph, keep, weights)
     elif obj.type == "CURVES":
         part = scene_strokes.tubes(scene_strokes.hair_strokes(evaluated))
     elif obj.type in scene_strokes.GREASE_PENCIL:
@@ -62,13 +68,13 @@ def _may_instance(obj: bpy.types.Object) -> bool:
     return obj.instance_type != "NONE" or any(modifier.type in ("NODES", "PARTICLE_SYSTEM") for modifier in obj.modifiers)
 
 
-def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str) -> Part | None:
+def _read_mesh_like(evaluated: bpy.types.Object, depsgraph: bpy.types.Depsgraph, keep: str, weights: Weights | None = None) -> Part | None:
     """What an evaluated object of its own looks like, in its own space."""
     mesh = evaluated.to_mesh(preserve_all_data_layers=True, depsgraph=depsgraph)
     if mesh is None:
         return None
     try:
-        return _read_mesh(mesh, [slot.material for slot in evaluated.material_slots], keep)
+        return _read_mesh(mesh, [slot.material for slot in evaluated.material_slots], keep, weights)
     finally:
         evaluated.to_mesh_clear()
 
@@ -80,7 +86,9 @@ def _read_instanced(shown: bpy.types.Object, depsgraph: bpy.types.Depsgraph, kee
     return _read_mesh_like(shown, depsgraph, keep)
 
 
-def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], keep: str) -> Part | None:
+def _read_mesh(
+    mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | None], keep: str, weights: Weights | None = None
+) -> Part | None:
     """Triangles of a mesh; tubes round its edges where it has no faces; None where it has neither."""
     vertices = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", vertices)
@@ -99,7 +107,8 @@ def _read_mesh(mesh: bpy.types.Mesh, materials: Sequence[bpy.types.Material | No
     slots = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("material_index", slots)
     slots = np.clip(slots, 0, max(len(materials) - 1, 0))
-    return Part(vertices, faces, colours, uvs, paint, slots[polygons])
+    mask = None if weights is None else weights(mesh)[corners].reshape(-1, 3)
+    return Part(vertices, faces, colours, uvs, paint, slots[polygons], mask)
 
 
 def read_uvs(mesh: bpy.types.Mesh) -> np.ndarray:

@@ -187,5 +187,6 @@ def reading_of(context: bpy.types.Context, part: Part, names: tuple[str, ...], a
         None if part.uvs is None else np.ascontiguousarray(part.uvs, dtype=np.float32),
         None if part.paint is None else geometry.Paint((part.paint.points - origin).astype(np.float32), part.paint.colours),
         part.pieces,
+        None if part.mask is None else np.ascontiguousarray(part.mask, dtype=np.float32),
     )
     return Reading(sent, origin, names, uids, active, matrix, Place.of(context), Selection.of(context.view_layer), notes)

@@ -4,18 +4,20 @@ unwrapped on a copy; the file stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import bpy
 import numpy as np
 
 from . import geometry
+from .errors import InputError
 from .geometry import Part
-from .job_fields import COLOURS_OF_ALL
-from .scene_objects import MESH_LIKE, read_object, read_uvs
+from .scene_masks import Painting, group_index, pictures, touched
+from .scene_objects import MESH_LIKE, Weights, read_object, read_uvs
 from .scene_read import Reading, SceneError, chosen_objects, reading_of, shown, temporary_mesh_copy
-from .texture_sets import SHARED_WORTH_SAYING, Piece, TextureSet, plan
+from .texture_sets import SHARED_WORTH_SAYING, Piece, TextureSet, plan, prompts_of_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,43 +27,110 @@ class Targets:
     pieces    of all of them
     of_slot   the piece of each material slot, -1 for one without faces
     new_uvs   float32 [corners, 2] of the object's own mesh where it gets a new layer, else None
+    touched   bool [P], the faces of the object's own mesh that are painted
+    own_uvs   float32 [F, 3, 2] of all faces that were read, before any was unwrapped; None where everything is painted
+    image     uint8 [H, W] that multiplies the mask, by own_uvs; or None
+    pictures  (piece, uint8 [H, W, 3]) that pieces show by own_uvs
     """
 
     pieces: tuple[Piece, ...]
     of_slot: tuple[tuple[int, ...], ...]
     new_uvs: tuple[np.ndarray | None, ...]
+    touched: tuple[np.ndarray, ...]
+    own_uvs: np.ndarray | None = None
+    image: np.ndarray | None = None
+    pictures: tuple[tuple[int, np.ndarray], ...] = ()
 
 
-def read_targets(
-    context: bpy.types.Context, result_itself: bool = False, layout: str = "keep", grouping: str = "auto", keep: str = COLOURS_OF_ALL
-) -> Reading:
-    """The selected objects with the UVs of their corners. SceneError where none has faces.
+def read_targets(context: bpy.types.Context, settings: Mapping[str, Any], result_itself: bool = False) -> Reading:
+    """The selected objects with the UVs of their corners. SceneError where none has faces; InputError for a part or mask that there is not.
 
-    layout, grouping, keep  a job's `uv_layout`, `texture_sets` and `keep_colours`
-    For a textured result what it was made from, unless `result_itself`.
+    settings  of a job (JobSettings); for a textured result what it was made from, unless `result_itself`
     """
     objects, notes = _with_surface(chosen_objects(context, "texture", result_itself))
+    bare = [obj for obj in objects if obj.type == "MESH" and not len(obj.data.polygons) and not obj.modifiers]
+    notes += [f"'{obj.name}' has no faces and was left out." for obj in bare]
+    objects = [obj for obj in objects if obj not in bare]
+    if not objects:
+        raise SceneError(f"'{bare[0].name}' has no faces to texture.", "Select a mesh with faces.")
+    pieces, of_slot = _pieces(objects)
+    if settings["part_prompts"]:
+        prompts_of_parts(settings["part_prompts"], pieces)  # an unknown part is told at once
+    painting = Painting.of(settings["paint"], settings["paint_name"] or "", objects, pieces)
     with shown(context, objects):
-        depsgraph = context.evaluated_depsgraph_get()
-        parts = [read_object(obj, depsgraph, keep) for obj in objects]
-        there = [(obj, part) for obj, part in zip(objects, parts, strict=True) if part is not None and part.pieces is not None]
-        notes += [f"'{obj.name}' has no faces and was left out." for obj in objects if obj not in [one for one, _ in there]]
-        if not there:
-            raise SceneError(f"'{objects[0].name}' has no faces to texture.", "Select a mesh with faces.")
-        objects, parts = [obj for obj, _ in there], [part for _, part in there]
-        pieces, of_slot = _pieces(objects)
-        numbered = [_numbered(part, slots) for part, slots in zip(parts, of_slot, strict=True)]
-        anew = _to_unwrap(_sets(pieces, numbered, grouping), layout)
+        reader = _Reader(context, settings["keep_colours"], painting)
+        numbered = [reader.read(obj, slots) for obj, slots in zip(objects, of_slot, strict=True)]
+        own_uvs = None if painting is None else np.concatenate([part.uvs for part in numbered if part.uvs is not None])
+        anew = _to_unwrap(_sets(pieces, numbered, settings["texture_sets"]), settings["uv_layout"])
         new_uvs: list[np.ndarray | None] = [None] * len(objects)
         for index, obj in enumerate(objects):
             slots = [slot for slot, piece in enumerate(of_slot[index]) if piece in anew]
             if slots or obj.type != "MESH":
-                numbered[index], new_uvs[index] = _unwrapped(context, obj, slots, of_slot[index], keep)
-    notes += [note for one in _sets(pieces, numbered, grouping) if (note := one.note) is not None]
+                numbered[index], new_uvs[index] = reader.unwrapped(obj, slots, of_slot[index])
+    if painting is not None and not any(part.mask is not None and part.mask.any() for part in numbered):
+        raise InputError(
+            "nothing_to_paint", "Nothing is chosen to paint: " + _NOTHING[painting.kind], "Choose some, or set Paint to Everything."
+        )
+    notes += [note for one in _sets(pieces, numbered, settings["texture_sets"]) if (note := one.note) is not None]
     notes += _shared_meshes(objects)
     names = tuple(obj.name for obj in objects)
     reading = reading_of(context, geometry.join(numbered), names, _leader(context, names), tuple(notes))
-    return replace(reading, targets=Targets(pieces, of_slot, tuple(new_uvs)))
+    faces = tuple(touched(obj, painting, slots) for obj, slots in zip(objects, of_slot, strict=True))
+    shows = () if painting is None else tuple(_pictures(objects, of_slot))
+    image = None if painting is None else painting.image
+    return replace(reading, targets=Targets(pieces, of_slot, tuple(new_uvs), faces, own_uvs, image, shows))
+
+
+_NOTHING = {
+    "faces": "no face is selected.",
+    "slots": "no face has that slot.",
+    "group": "no vertex has a weight.",
+    "colour": "the attribute is black all over.",
+    "image": "the image is black.",
+}
+
+
+class _Reader:
+    """Reads objects with their masks."""
+
+    def __init__(self, context: bpy.types.Context, keep: str, painting: Painting | None) -> None:
+        self._context, self._keep, self._painting = context, keep, painting
+
+    def read(self, obj: bpy.types.Object, of_slot: tuple[int, ...]) -> Part:
+        """The faces of an object, numbered by piece. SceneError where it has none."""
+        part = read_object(obj, self._context.evaluated_depsgraph_get(), self._keep, self._weights(obj, of_slot))
+        if part is None or part.pieces is None:
+            raise SceneError(f"'{obj.name}' has no faces to texture.", "Select a mesh with faces.")
+        return _numbered(part, of_slot)
+
+    def unwrapped(self, source: bpy.types.Object, slots: Sequence[int], of_slot: tuple[int, ...]) -> tuple[Part, np.ndarray]:
+        """An object with the UVs that a copy of it was given for the faces of these slots, all where it is no mesh; and those UVs."""
+        with temporary_mesh_copy(self._context, source) as copy:
+            if not len(copy.data.polygons):
+                raise SceneError(f"'{source.name}' has no faces to texture.", "Select a mesh with faces.")
+            whole = source.type != "MESH" or set(slots) == set(range(len(of_slot)))
+            new_uvs = unwrap(self._context, copy, None if whole else slots)
+            weights = self._weights(source, of_slot)
+            part = read_object(copy, self._context.evaluated_depsgraph_get(), self._keep, weights)
+        if part is None or part.uvs is None:
+            raise SceneError(f"'{source.name}' could not be unwrapped.", "Give it UVs (UV > Unwrap) and try again.")
+        return _numbered(part, of_slot), new_uvs
+
+    def _weights(self, obj: bpy.types.Object, of_slot: tuple[int, ...]) -> Weights | None:
+        painting = self._painting
+        if painting is None:
+            return None
+        group = group_index(obj, painting)
+        return lambda mesh: painting.weights(mesh, group, of_slot)
+
+
+def _pictures(objects: Sequence[bpy.types.Object], of_slot: Sequence[tuple[int, ...]]) -> list[tuple[int, np.ndarray]]:
+    """The pictures that pieces show, each piece once."""
+    found: list[tuple[int, np.ndarray]] = []
+    for obj, slots in zip(objects, of_slot, strict=True):
+        materials = [slot.material for slot in obj.material_slots] or [None]
+        found += pictures(list(zip(slots, materials, strict=True)), [piece for piece, _ in found])
+    return found
 
 
 def uv_notes(context: bpy.types.Context, result_itself: bool, grouping: str) -> tuple[str, ...]:
@@ -117,19 +186,6 @@ def _to_unwrap(sets: Sequence[TextureSet], layout: str) -> set[int]:
     return {piece for one in sets if not one.laid or one.shared >= least for piece in one.pieces}
 
 
-def _unwrapped(
-    context: bpy.types.Context, source: bpy.types.Object, slots: Sequence[int], of_slot: tuple[int, ...], keep: str
-) -> tuple[Part, np.ndarray]:
-    """An object with the UVs that a copy of it was given for the faces of these slots, all of them where it is no mesh; and those UVs."""
-    with temporary_mesh_copy(context, source) as copy:
-        whole = source.type != "MESH" or set(slots) == set(range(len(of_slot)))
-        new_uvs = unwrap(context, copy, None if whole else slots)
-        part = read_object(copy, context.evaluated_depsgraph_get(), keep)
-    if part is None or part.uvs is None:
-        raise SceneError(f"'{source.name}' could not be unwrapped.", "Give it UVs (UV > Unwrap) and try again.")
-    return _numbered(part, of_slot), new_uvs
-
-
 def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[int] | None = None) -> np.ndarray:
     """Give the mesh object a new UV layer and return its UVs, float32 [corners, 2]: by Blender's Smart UV Project for the faces of these
     material slots, or for all of them, and the rest as in the layer that was active."""
@@ -143,6 +199,8 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[in
     if added is None:
         raise SceneError(f"'{obj.name}' has as many UV layers as Blender allows.", "Remove one that is not needed.")
     mesh.uv_layers.active = added
+    selected = np.empty(len(mesh.polygons), bool)
+    mesh.polygons.foreach_get("select", selected)
     chosen = np.ones(len(mesh.polygons), bool) if slots is None else np.isin(_slots_of(mesh, len(obj.material_slots)), slots)
     modes, context.tool_settings.mesh_select_mode = tuple(context.tool_settings.mesh_select_mode), (False, False, True)
     bpy.ops.object.mode_set(mode="EDIT")
@@ -156,6 +214,7 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[in
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
         context.tool_settings.mesh_select_mode = modes
+    mesh.polygons.foreach_set("select", selected)  # which faces are painted may hang on it
     return read_uvs(mesh)
 
 

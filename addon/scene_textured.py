@@ -17,7 +17,7 @@ from .scene_write import copy_transform, link_beside, mark, select_results
 def apply_textured(
     context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]
 ) -> list[bpy.types.Object]:
-    """A copy of each original with its materials, in the reading's order; all of them, or none and the error.
+    """A copy of each original that is painted, with its materials, in the reading's order; all of them, or none and the error.
 
     In the scene and view layer of the job. SceneError where an original was deleted or edited while the engine worked.
     """
@@ -30,8 +30,10 @@ def apply_textured(
     with reading.place.entered(context) as layer, Attempt() as attempt:
         selected = reading.selection.holds(layer)
         images = Images(done, attempt)
-        made = [_textured(context, reading, index, source, images, attempt) for index, source in enumerate(sources)]
-        copies = dict(zip(sources, made, strict=True))
+        assert reading.targets is not None
+        painted = [index for index, faces in enumerate(reading.targets.touched) if faces.any()]
+        made = [_textured(context, reading, index, sources[index], images, attempt) for index in painted]
+        copies = dict(zip([sources[index] for index in painted], made, strict=True))
         for source, obj in copies.items():
             if source.parent in copies:
                 inverse = obj.matrix_parent_inverse.copy()
@@ -58,18 +60,24 @@ def _textured(
     if source.type != "MESH":
         copy_transform(obj, source)
     assert reading.targets is not None
-    layer = _uv_layer(obj.data, source.name, reading.targets.new_uvs[index])
+    faces = reading.targets.touched[index]
+    layer = _uv_layer(obj.data, source.name, reading.targets.new_uvs[index], bool(faces.all()))
     of_slot = reading.targets.of_slot[index]
     wanted = [images.of_piece(piece) for piece in of_slot]
-    if len(set(wanted)) == 1:
+    if not faces.all():
+        _materials_of_faces(obj, faces, [images.material(number, name, layer) for number in wanted])
+    elif len(set(wanted)) == 1:
         _one_material(obj, images.material(wanted[0], name, layer))
     else:
         _a_material_a_slot(obj, [images.material(number, name, layer) for number in wanted])
     return obj
 
 
-def _uv_layer(mesh: bpy.types.Mesh, name: str, new_uvs: np.ndarray | None) -> str:
-    """The layer that the images are for, active everywhere: the one that was, or a new one with these UVs."""
+def _uv_layer(mesh: bpy.types.Mesh, name: str, new_uvs: np.ndarray | None, everywhere: bool) -> str:
+    """The layer that the images are for, the one that was or a new one with these UVs: active, in renders too where all faces are for it.
+
+    Otherwise the materials that stay go on looking where they did.
+    """
     if new_uvs is None:
         layer = mesh.uv_layers.active
     else:
@@ -80,7 +88,9 @@ def _uv_layer(mesh: bpy.types.Mesh, name: str, new_uvs: np.ndarray | None) -> st
             layer.uv.foreach_set("vector", new_uvs.ravel())
     if layer is None:
         raise SceneError(f"The UV layer of '{name}' was removed while it was textured.", "Try again.")
-    layer.active = layer.active_render = True
+    layer.active = True
+    if everywhere:
+        layer.active_render = True
     return layer.name
 
 
@@ -92,6 +102,24 @@ def _one_material(obj: bpy.types.Object, material: bpy.types.Material) -> None:
     obj.data.materials.append(material)
     obj.data.polygons.foreach_set("material_index", np.zeros(len(obj.data.polygons), np.int32))
     obj.data.update()
+
+
+def _materials_of_faces(obj: bpy.types.Object, faces: np.ndarray, of_slot: list[bpy.types.Material]) -> None:
+    """Each slot's new material, in slots after those that there are, for these faces bool [P] alone; all others stay as they are."""
+    mesh = obj.data
+    if len(faces) != len(mesh.polygons):
+        raise SceneError(f"'{obj.name}' was edited while it was textured.", "Try again.")
+    if not len(mesh.materials):
+        mesh.materials.append(None)
+    before = len(mesh.materials)
+    slots = np.empty(len(mesh.polygons), np.int32)
+    mesh.polygons.foreach_get("material_index", slots)
+    used = {material: before + index for index, material in enumerate(dict.fromkeys(of_slot))}
+    for material in used:
+        mesh.materials.append(material)
+    new = np.array([used[material] for material in of_slot], np.int32)[np.clip(slots, 0, len(of_slot) - 1)]
+    mesh.polygons.foreach_set("material_index", np.where(faces, new, slots).astype(np.int32))
+    mesh.update()
 
 
 def _a_material_a_slot(obj: bpy.types.Object, materials: list[bpy.types.Material]) -> None:

@@ -18,6 +18,7 @@ from engine.formats.beside import read_regular
 from engine.formats.textures import UnreadableImage, read_image, sample_image
 from engine.mesh import Mask, Mesh
 from engine.surface_samples import sample_surface
+from engine.texture.artist import paint_between
 from engine.texture.bake import Channel, Places
 from engine.texture.field import GREY, ColourField
 from engine.texture_sets import matching
@@ -136,13 +137,20 @@ def mask_channel(mesh: Mesh, feather: Feather) -> Channel:
 
 
 def look_channel(mesh: Mesh) -> Channel:
-    """The colours that a mesh came with, sRGB-encoded [N, 3]; grey where nobody chose any."""
+    """The colours that a mesh (world space) came with, sRGB-encoded [N, 3]: its look, else paint or vertices; grey where nobody chose."""
     look = mesh.look
 
     def colours(places: Places) -> np.ndarray:
-        if look is None:
-            return np.full((len(places.faces), 3), GREY)
-        found = look.at(places.faces, places.weights)
+        found = np.full((len(places.faces), 3), np.nan)
+        if look is not None:
+            found = look.at(places.faces, places.weights)
+        unknown = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(unknown) and mesh.paint is not None:
+            corners = mesh.corner_vertices()[places.faces[unknown]].astype(np.float64)
+            found[unknown] = paint_between(mesh, np.einsum("nk,nkd->nd", places.weights[unknown], corners))
+        elif len(unknown) and mesh.colours is not None:
+            corners = mesh.colours[mesh.faces[places.faces[unknown]]].astype(np.float64)
+            found[unknown] = np.einsum("nk,nkd->nd", places.weights[unknown], corners)
         return np.where(np.isfinite(found), found, GREY)
 
     return colours

@@ -59,7 +59,9 @@ def test_without_uvs_the_copy_is_unwrapped_and_the_original_is_not(scene: Module
 def test_modifiers_stay_on_the_copy(scene: ModuleType) -> None:
     cube = with_uvs(add_cube())
     cube.modifiers.new("Subdivision", "SUBSURF").levels = 2
-    reading = part(scene, "scene_targets").read_targets(bpy.context)
+    reading = part(scene, "scene_targets").read_targets(
+        bpy.context, part(scene, "properties").job_settings(bpy.context.scene.sketchbridge, "texture")
+    )
     assert len(reading.part.faces) == 6 * 16 * 2 and reading.part.uvs is not None  # what is seen is what is baked
     before = mesh_bytes(cube.data)
     bpy.ops.sketchbridge.texture()
@@ -73,7 +75,9 @@ def test_uvs_of_triangles_are_those_of_their_corners(scene: ModuleType) -> None:
     layer.uv.foreach_set("vector", corners.ravel())
     obj.scale = (1, 1, -1)  # mirrored: the corners of each triangle are sent the other way round
     bpy.context.view_layer.update()
-    reading = part(scene, "scene_targets").read_targets(bpy.context)
+    reading = part(scene, "scene_targets").read_targets(
+        bpy.context, part(scene, "properties").job_settings(bpy.context.scene.sketchbridge, "texture")
+    )
     positions = reading.part.vertices + reading.origin
     np.testing.assert_allclose(reading.part.uvs, positions[reading.part.faces][..., :2], atol=1e-6)
 
