@@ -38,7 +38,7 @@ SLACK = 1.0
 """How far, in grid steps, the field may leave its start before it is pulled back, and the depth before it is noticed."""
 
 REACH = 2.0
-"""How far, in grid steps, the surface may sink under its start; where the sketch is thin, less (`engine.isosurface.bounds`)."""
+"""How far, in grid steps, the surface may leave its start; where the sketch is thin, it sinks by less (`engine.isosurface.bounds`)."""
 
 SDF_LR, DEFORM_LR, COLOUR_LR = 0.005, 0.05, 0.02
 """Adam's rates: of the field in grid steps, of the raw deformation, of the colours. The field is right to begin with: the grid's own
@@ -115,6 +115,11 @@ def ring_cameras() -> Cameras:
     return orbit(azimuth, elevation, DISTANCE, FOV)
 
 
+def fit_reach(resolution: int) -> float:
+    """By how much the fit may move the field on a grid of so many cells, engine units."""
+    return REACH * 2 / resolution
+
+
 def fit_to_sketch(
     surface: Surface,
     colour_field: ColourField,
@@ -146,7 +151,7 @@ def fit_to_sketch(
     if surface.crisp:
         still = tuple(part.detach() for part in surface.extract())
     else:
-        _, largest = field_bounds(surface.grid, initial, REACH * surface.grid.spacing)
+        _, largest = field_bounds(surface.grid, initial, fit_reach(surface.grid.resolution))
         groups += surface.parameter_groups(SDF_LR * surface.grid.spacing, DEFORM_LR)
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), foreach=True)
     for step in range(steps):
@@ -163,7 +168,7 @@ def fit_to_sketch(
         optimizer.step()
         if largest is not None:
             with torch.no_grad():
-                surface.sdf.clamp_(max=largest)
+                surface.sdf.clamp_(initial - fit_reach(surface.grid.resolution), largest)
         on_step(step + 1, steps, {name: float(loss.detach()) for name, loss in losses.items()})
     return _report(surface, colour_field, views, rasterizer, initial, time.monotonic() - start)
 

@@ -27,10 +27,11 @@ from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
 from engine.export import finish
 from engine.export import planned_seconds as planned_export
-from engine.fit import fit_to_sketch
+from engine.fit import fit_reach, fit_to_sketch
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
 from engine.isosurface.dmtet import TetGrid
+from engine.isosurface.sparse import around_sketch
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.memory import expect, free_bytes, needed_bytes, weights_bytes
@@ -41,9 +42,8 @@ from engine.reporting import OnStep, Reporter, StageTimer, unwatched
 from engine.results import ImageSet, JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
-from engine.sketch.sdf import sketch_planes
 from engine.sketch.soundness import Soundness
-from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight
+from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight, max_offset
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points
 from engine.texture.detail import Colours, CrispColours
@@ -131,7 +131,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
             distillation = distillation_of(texture_subject(local, numbers, device, settings.feather))
         elif distillation is None:
             timer.start(Stage.SDF)
-            surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"))
+            surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"), settings.adherence)
             _tell(reporter, ["Resumed after the distance field."] if "surface" in saved else [])
             checkpoint.offer({"surface": surface.state_dict()})
             timer.start(Stage.FIT)
@@ -213,19 +213,23 @@ def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) ->
 
 
 def sketch_surface(
-    local: Mesh, numbers: Hyperparameters, device: torch.device, on_step: OnStep = unwatched, known: dict[str, Tensor] | None = None
+    local: Mesh,
+    numbers: Hyperparameters,
+    device: torch.device,
+    on_step: OnStep = unwatched,
+    known: dict[str, Tensor] | None = None,
+    adherence: float = 0.0,
 ) -> Surface:
-    """Refine mode: the sketch (engine space) as a surface whose field is its signed distance; known: the state of that very surface."""
-    grid, crisp = TetGrid.make(numbers.grid, device), numbers.isosurface == "dual"
+    """Refine mode: the sketch (engine space) as a surface whose field is its signed distance, on a grid that is wide enough for what may
+    move at that adherence; known: the state of that very surface."""
     if known is not None:
-        surface = Surface(grid, crisp)
-        surface.load_state_dict(known)
-        return surface
-    found = sketch_planes(local, grid.points.cpu().numpy(), shell_thickness(numbers), numbers.closing, on_step)
-    values, normals = (torch.from_numpy(part).to(device) for part in found)
+        return Surface.of_state(numbers.grid, {name: part.to(device) for name, part in known.items()})
+    reach = max(max_offset(adherence), fit_reach(numbers.grid), numbers.closing)
+    cells, *planes = around_sketch(local, numbers.grid, reach, shell_thickness(numbers), numbers.closing, on_step)
+    grid, values, normals = TetGrid.of_cells(numbers.grid, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
     whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
     normals[whole != values] = 0  # a membrane is no part of the sketch
-    return Surface.from_sdf(grid, whole, normals if crisp else None)
+    return Surface.from_sdf(grid, whole, normals if numbers.isosurface == "dual" else None)
 
 
 def shell_thickness(numbers: Hyperparameters) -> float:
@@ -267,21 +271,24 @@ def _resumed(
     """The distillation where a checkpoint of this job left it; None where it holds none, or a strange one, and then a note."""
     if "distillation" not in saved:
         return None
-    numbers = settings.resolve()
-    if settings.mode == "texture":
-        subject: Subject = texture_subject(local, numbers, device, settings.feather)
-    else:
-        colour = ColourField(numbers.colour_grid).to(device)
-        surface = Surface(TetGrid.make(numbers.grid, device), numbers.isosurface == "dual")
-        subject = RefineSubject(surface, colour, settings.adherence, ArtistColours.of(colour, local))
-    distillation = distillation_of(subject)
     try:
+        distillation = distillation_of(_saved_subject(saved["distillation"]["subject"], local, settings, device))
         distillation.load_state_dict(saved["distillation"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reporter.note(f"The checkpoint does not fit this job ({error}); it starts afresh.")
         return None
     reporter.note(f"Resumed after step {distillation.taken}.")
     return distillation
+
+
+def _saved_subject(state: dict[str, Tensor], local: Mesh, settings: JobSettings, device: torch.device) -> Subject:
+    """A subject that can take this state; its surface has the state's grid already."""
+    numbers = settings.resolve()
+    if settings.mode == "texture":
+        return texture_subject(local, numbers, device, settings.feather)
+    colour = ColourField(numbers.colour_grid).to(device)
+    own = {name.removeprefix("surface."): part.to(device) for name, part in state.items() if name.startswith("surface.")}
+    return RefineSubject(Surface.of_state(numbers.grid, own), colour, settings.adherence, ArtistColours.of(colour, local))
 
 
 def _distil(

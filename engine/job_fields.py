@@ -104,7 +104,7 @@ class Hyperparameters:
     An instance is checked when it is made; InputError names the first field that cannot be used.
     """
 
-    grid: Annotated[int, _number("Grid", "Tetrahedral grid cells along each axis", 8, 256, Unit.CELLS, ADVANCED, multiple=2)]
+    grid: Annotated[int, _number("Grid", "Tetrahedral grid cells along each axis", 8, 512, Unit.CELLS, ADVANCED, multiple=2)]
     colour_grid: Annotated[int, _number("Colour Grid", "Finest level of the colour field along each axis", 8, 256, Unit.CELLS)]
     views: Annotated[int, _number("Views", "Views rendered at each step", 1, 64, section=ADVANCED)]
     supersample: Annotated[int, _number("Supersampling", "Render at this multiple of the model's image size, then average", 1, 4)]

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.isosurface.lattice import Lattice
+
 TET_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 """Local vertices of a tetrahedron's six edges."""
 
@@ -37,7 +39,7 @@ NEAREST = 1e-6
 
 @dataclass(frozen=True)
 class TetGrid:
-    """A tetrahedral grid over [-1, 1]^3. Index tensors are int64.
+    """A tetrahedral grid over [-1, 1]^3, or the part of it that some of its cubes span. Index tensors are int64.
 
     resolution  layers of vertices from -1 to 1 less one; even
     points      float32 [Nv, 3]
@@ -45,7 +47,9 @@ class TetGrid:
     edges       [E, 2], ascending in no particular order, each once
     tet_edges   [T, 6], indices into edges in the order of TET_EDGES
     kind        uint8 [T], which of the twelve ways of lying it has: tetrahedra of a kind are moved copies of each other
-    boundary    bool [Nv], the vertices on the grid's own hull; they count as outside, so that every surface is closed
+    boundary    bool [Nv], the vertices on the whole grid's hull; they count as outside, so that every surface is closed
+    rim         bool [Nv], those and the vertices on the part's own hull: no surface may come there, see `engine.isosurface.sparse`
+    cells       [C], the cubes, each as (i * n + j) * n + k with n = resolution / 2
     """
 
     resolution: int
@@ -55,6 +59,8 @@ class TetGrid:
     tet_edges: Tensor
     kind: Tensor
     boundary: Tensor
+    rim: Tensor
+    cells: Tensor
 
     @property
     def spacing(self) -> float:
@@ -72,17 +78,16 @@ class TetGrid:
         """
         if resolution < 4 or resolution % 2:
             raise ValueError(f"resolution must be even and at least 4, got {resolution}")
-        lattice = _Lattice(resolution // 2)
-        tets, tet_edges, kind = lattice.tetrahedra()
-        return cls(
-            resolution,
-            torch.from_numpy(lattice.points().astype(np.float32)).to(device),
-            torch.from_numpy(tets).to(device),
-            torch.from_numpy(lattice.edges()).to(device),
-            torch.from_numpy(tet_edges).to(device),
-            torch.from_numpy(kind).to(device),
-            torch.from_numpy(lattice.boundary()).to(device),
-        )
+        return cls.of_cells(resolution, np.arange((resolution // 2) ** 3, dtype=np.int64), device)
+
+    @classmethod
+    def of_cells(cls, resolution: int, cells: np.ndarray, device: torch.device | str = "cpu") -> TetGrid:
+        """The part of `make(resolution)` that the cubes int64 [C], ascending, span, in the order of the whole."""
+        lattice = Lattice(resolution // 2, cells)
+        tables = (*lattice.tetrahedra(), lattice.boundary(), lattice.rim(), cells)
+        tets, tet_edges, kind, boundary, rim, own = (torch.from_numpy(table).to(device) for table in tables)
+        points, edges = torch.from_numpy(lattice.points().astype(np.float32)), torch.from_numpy(lattice.edges())
+        return cls(resolution, points.to(device), tets, edges.to(device), tet_edges, kind, boundary, rim, own)
 
     def deformed(self, deform: Tensor) -> Tensor:
         """Raw deformation [Nv, 3] -> vertex positions [Nv, 3], moved by at most DEFORM_RANGE / resolution along each axis."""
@@ -171,88 +176,3 @@ def _table(device: str) -> tuple[Tensor, Tensor]:
         table = torch.tensor([row + [0] * (6 - len(row)) for row in flat], device=device)
         _TABLES[device] = table, torch.tensor([len(row) == 6 for row in flat], device=device)
     return _TABLES[device]
-
-
-class _Lattice:
-    """Numbering of a body-centred cubic lattice of n^3 cells: corners first, then centres; edges by families."""
-
-    def __init__(self, cells: int) -> None:
-        n = self.cells = cells
-        self.corner = np.arange((n + 1) ** 3, dtype=np.int64).reshape(n + 1, n + 1, n + 1)
-        self.centre = self.corner.size + np.arange(n**3, dtype=np.int64).reshape(n, n, n)
-        self._edges: list[np.ndarray] = []
-        self._count = 0
-        self.corner_axis = [self._family(self.corner[_cut(axis, 0, -1)], self.corner[_cut(axis, 1, None)]) for axis in range(3)]
-        self.centre_axis = [self._family(self.centre[_cut(axis, 0, -1)], self.centre[_cut(axis, 1, None)]) for axis in range(3)]
-        self.diagonal = {
-            (i, j, k): self._family(self.corner[i : n + i, j : n + j, k : n + k], self.centre)
-            for i in (0, 1) for j in (0, 1) for k in (0, 1)
-        }  # fmt: skip
-
-    def _family(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        self._edges.append(np.stack([start.ravel(), end.ravel()], axis=1))
-        numbers = self._count + np.arange(start.size, dtype=np.int64).reshape(start.shape)
-        self._count += start.size
-        return numbers
-
-    def edges(self) -> np.ndarray:
-        """int64 [E, 2]."""
-        return np.concatenate(self._edges)
-
-    def points(self) -> np.ndarray:
-        """float64 [Nv, 3] in [-1, 1]."""
-        n = self.cells
-        corners = np.stack(np.meshgrid(*[np.arange(n + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-        centres = np.stack(np.meshgrid(*[np.arange(n) + 0.5] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-        return np.concatenate([corners, centres]) * (2.0 / n) - 1.0
-
-    def boundary(self) -> np.ndarray:
-        """bool [Nv]: corners on the box and the outermost centres, which together are the hull of the tetrahedra."""
-        masks = []
-        for size in (self.cells + 1, self.cells):
-            mask = np.ones((size, size, size), dtype=bool)
-            mask[1:-1, 1:-1, 1:-1] = False
-            masks.append(mask.ravel())
-        return np.concatenate(masks)
-
-    def tetrahedra(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """int64 [T, 4], [T, 6], uint8 [T]: for each face between two cells, one tetrahedron (centre, centre, edge of the face) a side."""
-        tets, tet_edges = [], []
-        for axis in range(3):
-            for along in (other for other in range(3) if other != axis):
-                across = 3 - axis - along
-                for side in (0, 1):
-                    corners, edges = self._around_face(axis, along, across, side)
-                    tets.append(corners)
-                    tet_edges.append(edges)
-        return np.concatenate(tets), np.concatenate(tet_edges), np.repeat(np.arange(len(tets), dtype=np.uint8), [len(own) for own in tets])
-
-    def _around_face(self, axis: int, along: int, across: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tetrahedra of the cells neighbouring along `axis` and the shared face's edge that runs along `along`."""
-        n = self.cells
-        low, high = self.centre[_cut(axis, 0, -1)], self.centre[_cut(axis, 1, None)]
-        ends = []
-        for step in (0, 1):
-            cut = [slice(None)] * 3
-            cut[axis], cut[along], cut[across] = slice(1, n), slice(step, n + step), slice(side, n + side)
-            ends.append(self.corner[tuple(cut)])
-        edge_cut = [slice(None)] * 3
-        edge_cut[axis], edge_cut[along], edge_cut[across] = slice(1, n), slice(0, n), slice(side, n + side)
-        edge = self.corner_axis[along][tuple(edge_cut)]
-
-        def spoke(cell_side: int, step: int) -> np.ndarray:
-            offset = {axis: 1 - cell_side, along: step, across: side}
-            return self.diagonal[offset[0], offset[1], offset[2]][_cut(axis, 0, -1) if cell_side == 0 else _cut(axis, 1, None)]
-
-        # volume of (low, high, start, end) is positive when the frame (axis, across * outward, along) is right-handed
-        right_handed = np.linalg.det(np.eye(3)[[axis, across, along]]) > 0
-        first, second = (0, 1) if right_handed == (side == 1) else (1, 0)
-        corners = [low, high, ends[first], ends[second]]
-        edges = [self.centre_axis[axis], spoke(0, first), spoke(0, second), spoke(1, first), spoke(1, second), edge]
-        return np.stack([c.ravel() for c in corners], axis=1), np.stack([e.ravel() for e in edges], axis=1)
-
-
-def _cut(axis: int, start: int, stop: int | None) -> tuple[slice, ...]:
-    cut = [slice(None)] * 3
-    cut[axis] = slice(start, stop)
-    return tuple(cut)

@@ -65,13 +65,13 @@ def without_small_holes(grid: TetGrid, sdf: Tensor, reach: float) -> Tensor:
 
 
 def _filled(grid: TetGrid, inside: np.ndarray) -> np.ndarray:
-    """inside bool [Nv] with what it encloses: the vertices from which no path outside of it leads to the hull."""
+    """inside bool [Nv] with what it encloses: the vertices from which no path outside of it leads to the grid's rim."""
     edges = grid.edges.cpu().numpy()
     edges = edges[~inside[edges].any(axis=1)]
     graph = coo_matrix((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(len(inside), len(inside)))
     label = connected_components(graph, directed=False)[1]
     open_air = np.zeros(len(inside), dtype=bool)
-    open_air[np.unique(label[grid.boundary.cpu().numpy()])] = True
+    open_air[np.unique(label[grid.rim.cpu().numpy()])] = True
     return ~open_air[label]
 
 
