@@ -34,7 +34,7 @@ from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.sparse import around_sketch
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
-from engine.memory import expect, free_bytes, needed_bytes, weights_bytes
+from engine.memory import expect, free_bytes, largest_grid, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
@@ -206,10 +206,11 @@ def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) ->
     """What the job will take, in words. JobError where it cannot fit."""
     folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
     weights = weights_bytes(folder) + sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
-    needed = needed_bytes(settings.mode, settings.resolve(), len(mesh.faces), weights)
-    if device.type == "cuda":
-        return expect(needed, torch.cuda.mem_get_info(device)[0], "the GPU")
-    return expect(needed, free_bytes(), "the machine")
+    numbers, cuda = settings.resolve(), device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if cuda else free_bytes()
+    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights)
+    grid = largest_grid(numbers, len(mesh.faces), weights, free) if settings.mode == "refine" else None
+    return expect(needed, free, "the GPU" if cuda else "the machine", grid)
 
 
 def sketch_surface(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import sys
 from pathlib import Path
@@ -88,15 +89,26 @@ def free_bytes() -> int | None:
     return min((free for free in found if free is not None), default=None)
 
 
-def expect(needed: int, free: int | None, whose: str) -> str:
-    """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"."""
+def largest_grid(numbers: Hyperparameters, faces: int, weights: int, free: int | None) -> int | None:
+    """The finest grid with which a refine job of these numbers would fit where its own does not; None where there is none."""
+    for grid in range(numbers.grid - 2, 7, -2):
+        if SURE * needed_bytes("refine", dataclasses.replace(numbers, grid=grid), faces, weights) <= (free or 0):
+            return grid
+    return None
+
+
+def expect(needed: int, free: int | None, whose: str, grid: int | None = None) -> str:
+    """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"; grid: one that
+    would fit (`largest_grid`)."""
     if free is None:
         return f"About {_shown(needed)} of memory will be needed."
     if SURE * needed > free:
         raise JobError(
             "needs_memory",
             f"The job needs about {_shown(needed)} of memory; {_shown(free)} of {whose}'s are free.",
-            "Close other programs, or choose a lower preset, a coarser grid, fewer views or a smaller texture.",
+            "Close other programs, or choose "
+            + ("a lower preset, a coarser grid, " if grid is None else f"a grid of {grid}, the finest that fits, a lower preset, ")
+            + "fewer views or a smaller texture.",
         )
     return f"About {_shown(needed)} of memory will be needed; {_shown(free)} of {whose}'s are free."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.camera import orbit
-from engine.contact_sheet import _render
+from engine.contact_sheet import render_views
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 
@@ -35,5 +35,5 @@ def _sides(mesh: Mesh) -> np.ndarray:
     azimuths, elevations = zip(*SIDES, strict=True)
     cameras = orbit(azimuths, elevations, DISTANCE, math.degrees(2 * math.atan(EXTENT / DISTANCE)))
     plain = Mesh(mesh.vertices.astype(np.float32), mesh.faces)
-    views = _render(plain, None, SceneNormalization((0.0, 0.0, 0.0), 1.0), cameras, TILE)
+    views = render_views(plain, (), SceneNormalization((0.0, 0.0, 0.0), 1.0), cameras, TILE)
     return np.concatenate(list(views), axis=1)

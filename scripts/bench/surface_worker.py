@@ -13,7 +13,7 @@ import json
 import resource
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ def main(sketches: str, surfaces: str, settings: str, fit: bool) -> None:
         PRESETS = importlib.import_module("engine.config").PRESETS
 
     torch.set_num_threads(1)
-    numbers = replace(PRESETS["draft"], **json.loads(settings))
+    known = {field.name for field in fields(PRESETS["draft"])}
+    numbers = replace(PRESETS["draft"], **{name: value for name, value in json.loads(settings).items() if name in known})
     given, found = np.load(sketches), {}
     names = [key[2:] for key in given.files if key.startswith("v/")]
     for name in ["warm-up", *names]:  # the first one compiles kernels

@@ -12,7 +12,7 @@ from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.topology import without_small_holes
-from engine.job import HELD
+from engine.job import HELD, UNHELD
 from engine.mesh import Mesh
 from engine.sketch.closing import Body
 from engine.sketch.deviation import sample_surface
@@ -83,6 +83,18 @@ def test_closing_never_opens(name: str):
     assert (closed <= field).all()
     assert handles(closed) <= STROKE_SKETCHES[name][1]
     assert handles(closed) <= handles(field)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ["tubes", "ribbons", "crossing", "nested", "inside_out"])
+def test_closing_makes_no_hole_in_any_drawing(name: str, seed: int):
+    """The property for other random drawings: inside stays inside, and no handle more than without the closing."""
+    sketch = in_engine_space(draw(name, seed))
+    bare, closed = (torch.from_numpy(sketch_sdf(sketch, GRID.points.numpy(), THICKNESS, closing)) for closing in (0.0, CLOSING))
+    assert ((closed < 1e-3) | (bare >= 0)).all()
+    kept = without_small_holes(GRID, closed, UNHELD * GRID.spacing)
+    assert handles(kept) <= max(handles(bare), 1)
 
 
 def test_leaning_moves_the_skin_inwards_only_where_there_is_a_body():

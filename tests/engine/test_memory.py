@@ -16,7 +16,7 @@ import torch
 from engine.diffusion.load import EMBEDDED_FOLDER
 from engine.errors import JobError
 from engine.job_fields import PRESETS
-from engine.memory import expect, free_bytes, needed_bytes, out_of_memory, weights_bytes
+from engine.memory import SURE, expect, free_bytes, largest_grid, needed_bytes, out_of_memory, weights_bytes
 
 DRAFT, HIGH = PRESETS["draft"], PRESETS["high"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,3 +112,16 @@ def test_free_memory_follows_the_systems_count_and_the_processs_limit() -> None:
     script += "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); print(free_bytes())"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert 0 < int(done.stdout) < 1 << 30
+
+
+def test_where_a_grid_does_not_fit_the_finest_that_does_is_offered() -> None:
+    numbers = dataclasses.replace(HIGH, grid=256)
+    free = int(2e9)
+    grid = largest_grid(numbers, 10_000, 0, free)
+    assert grid is not None and 100 < grid < 256 and grid % 2 == 0
+    assert SURE * needed_bytes("refine", dataclasses.replace(numbers, grid=grid), 10_000, 0) <= free
+    assert SURE * needed_bytes("refine", dataclasses.replace(numbers, grid=grid + 2), 10_000, 0) > free
+    with pytest.raises(JobError) as caught:
+        expect(needed_bytes("refine", numbers, 10_000, 0), free, "the machine", grid)
+    assert caught.value.code == "needs_memory" and f"a grid of {grid}, the finest that fits" in caught.value.fix
+    assert largest_grid(numbers, 10_000, 0, int(1e8)) is None
