@@ -32,13 +32,12 @@ from engine.reporting import OnStep, unwatched
 from engine.views import BACKGROUNDS
 
 PHASES = ("whole views", "close-ups")
+
 AMBIENT = 0.75
 """Of a light that comes from the camera, so that shading is known, slight, and taken off again."""
 UPPER_SHARE = 1 / 3
 """Of the views, from UPPER degrees; the others from LOWER."""
 LOWER, UPPER = 12.0, 42.0
-CLOSE_UPS = 2
-"""For each whole view."""
 ZOOM = 1.8
 LESS_NOISE = 0.7
 """Where close-ups set out, as a share of where whole views do."""
@@ -51,9 +50,14 @@ BACKDROP = BACKGROUNDS[1]
 """Grey: what of it runs into the surface is seen least."""
 
 
+def phases(numbers: Hyperparameters) -> tuple[str, ...]:
+    """Those of PHASES that a job has."""
+    return PHASES[: 0 if numbers.finish_steps == 0 else 2 if numbers.finish_close_ups else 1]
+
+
 def planned_steps(numbers: Hyperparameters, phase: int) -> int:
     """What a phase tells of as steps: estimates of as many views as a step of the stages has, and steps of the fit."""
-    views, ways = numbers.finish_views * (CLOSE_UPS if phase else 1), 1 if numbers.finish_start == "noised" else 2
+    views, ways = numbers.finish_views * (numbers.finish_close_ups if phase else 1), 1 if numbers.finish_start == "noised" else 2
     return ways * numbers.finish_steps * math.ceil(views / numbers.views) + FIT_STEPS
 
 
@@ -102,7 +106,7 @@ class Layers:
 
 
 class SurfaceBridge:
-    """The finishing stage of a job whose stages are done. `run` one phase of PHASES after the other.
+    """The finishing stage of a job whose stages are done. `run` one of its `phases` after the other.
 
     job   its subject's colours change in place, nothing else of it does
     seed  decides where close-ups look; a phase depends on nothing but the subject and this
@@ -141,7 +145,7 @@ class SurfaceBridge:
         return whole if phase == 0 else self._closer(whole)
 
     def _closer(self, cameras: Cameras) -> Cameras:
-        """CLOSE_UPS for each camera: its picture enlarged about a place of the surface that it sees."""
+        """Several for each camera: its picture enlarged about a place of the surface that it sees."""
         generator = torch.Generator().manual_seed(self.seed)
         seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, self.job.prior.image_size)
         chosen, crops = [], []
@@ -149,7 +153,7 @@ class SurfaceBridge:
             places = seen.points[view][seen.covered[view]]
             if not len(places):
                 continue
-            for place in places[torch.randint(len(places), (CLOSE_UPS,), generator=generator).to(places.device)]:
+            for place in places[torch.randint(len(places), (self.numbers.finish_close_ups,), generator=generator).to(places.device)]:
                 clip = cameras.select([view]).clip(place[None])[0, 0]
                 middle = (clip[:2] / clip[3]).clamp(-1 + 1 / ZOOM, 1 - 1 / ZOOM)
                 crop = torch.diag(torch.tensor([ZOOM, ZOOM, 1.0, 1.0], device=clip.device))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.bridge import PHASES, SurfaceBridge, planned_steps
+from engine.bridge import SurfaceBridge, phases, planned_steps
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
@@ -167,7 +167,7 @@ def planned_seconds(
 ) -> dict[Stage, float | dict[str, float]]:
     """What each stage of a job takes on two quiet cores; only their proportions matter, see `StageTimer`."""
     step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
-    finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(PHASES)}
+    finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(phases(numbers))}
     faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
     images = sum(len(one.tiles) for one in sets) or 1
     export = planned_export(faces, numbers.texture_size, images, keeps_layout=bool(sets) and all(one.laid for one in sets))
@@ -178,7 +178,7 @@ def planned_seconds(
         **(shape if mode == "refine" else {}),
         Stage.STAGE1: step * numbers.stage1_steps,
         Stage.STAGE2: step * numbers.stage2_steps,
-        **({Stage.FINISH: finish} if numbers.finish_steps else {}),
+        **({Stage.FINISH: finish} if finish else {}),
         Stage.EXPORT: {**export, "compare": 0.1 if mode == "texture" else 1.0 + len(sketch.faces) / 1e4},
     }
 
@@ -323,13 +323,13 @@ def _finish(
     distillation: Distillation, seed: int, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], done: int
 ) -> None:
     """The phases of the finishing stage that are still to come; saved after each."""
-    if distillation.hyperparameters.finish_steps == 0:
+    names = phases(distillation.hyperparameters)
+    if done >= len(names):
         return
     bridge = SurfaceBridge(distillation, seed)
-    if done < len(PHASES):
-        timer.start(Stage.FINISH)
-    for phase in range(done, len(PHASES)):
-        views = bridge.run(phase, timer.part(PHASES[phase]))
+    timer.start(Stage.FINISH)
+    for phase in range(done, len(names)):
+        views = bridge.run(phase, timer.part(names[phase]))
         checkpoint.save({**known, "distillation": distillation.state_dict(), "finished": phase + 1})
         stream.offer(Step(2, 1, 1, bridge.vertices, bridge.faces, views, {}))
 

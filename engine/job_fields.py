@@ -132,6 +132,9 @@ class Hyperparameters:
         str, Spec("Finishing Start", "How views set out on the finishing bridge", choices=FINISH_STARTS, doors=Door.WIRE)
     ] = "noised"
     finish_views: Annotated[int, _number("Finishing Views", "Whole views that cross the finishing bridge together", 1, 256)] = 12
+    finish_close_ups: Annotated[
+        int, _number("Finishing Close-ups", "For each whole view, after those, from less noise; 0 for none", 0, 16)
+    ] = 2
     finish_noise: Annotated[
         float, _number("Finishing Noise", "How far towards noise the finishing bridge goes: more changes more", 0.02, 1, Unit.SHARE)
     ] = 0.5

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from engine.bridge import PHASES, SurfaceBridge
+from engine.bridge import SurfaceBridge, phases
 from engine.camera import fixed_ring
 from engine.conventions import SceneNormalization
 from engine.device import select_device
@@ -97,10 +97,9 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
     started = time.process_time()
     while not job.finished:
         job.step()
-    if numbers.finish_steps:
-        bridge = SurfaceBridge(job, settings.seed)
-        for phase in range(len(PHASES)):
-            bridge.run(phase)
+    bridge = SurfaceBridge(job, settings.seed)
+    for phase in range(len(phases(numbers))):
+        bridge.run(phase)
     seconds = time.process_time() - started
     with torch.no_grad():
         vertices, faces = subject.geometry()

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from engine.bridge import PHASES, SurfaceBridge
+from engine.bridge import SurfaceBridge, phases
 from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
@@ -180,7 +180,7 @@ class Bench:
         job = Distillation(subject, prior, self.rasterizer, numbers, prompts, adherence, generator, CPU)
         while not (staged or job.finished):
             job.step()
-        for phase in range(len(PHASES) if numbers.finish_steps else 0):
+        for phase in range(len(phases(numbers))):
             SurfaceBridge(job, 0).run(phase)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.bridge import CLOSE_UPS, PHASES, ZOOM, SurfaceBridge, planned_steps
+from engine.bridge import PHASES, ZOOM, SurfaceBridge, phases, planned_steps
 from engine.camera import orbit
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
@@ -74,7 +74,7 @@ def test_close_ups_look_nearer_at_places_of_the_surface():
     job = job_of((0.9, 0.1, 0.1))
     bridge = SurfaceBridge(job, 0)
     whole, near = bridge.cameras(0), bridge.cameras(1)
-    assert (len(whole), len(near)) == (3, 3 * CLOSE_UPS)
+    assert (len(whole), len(near)) == (3, 6)
     assert torch.allclose(near.projection[:, 0, 0], whole.projection[0, 0, 0] * ZOOM)
     seen = see_surface(job.rasterizer, *tensors(CUBE), near, SIDE)
     assert seen.covered.flatten(1).float().mean(1).min() > 0.2
@@ -88,7 +88,7 @@ def test_the_bridge_takes_a_grey_surface_to_the_prompt_and_tells_every_step(phas
     bridge = SurfaceBridge(job, 0)
     views = bridge.run(phase, lambda done, total, figures=None: told.append((done, total)))
     assert told == [(step, planned_steps(job.hyperparameters, phase)) for step in range(1, len(told) + 1)]
-    assert len(told) == planned_steps(job.hyperparameters, phase) and len(views) == 3 * (CLOSE_UPS if phase else 1)
+    assert len(told) == planned_steps(job.hyperparameters, phase) and len(views) == (6 if phase else 3)
     after = colours(job)
     moved_by = (after - before).mean(0)
     assert moved_by[0] > 0.05 and moved_by[1] < -0.1 and moved_by[2] < -0.1
@@ -105,6 +105,12 @@ def test_what_the_artist_painted_stays_the_artist_s():
         SurfaceBridge(job, 0).run(0)
         ends[adherence] = colours(job)[:, 2].mean()
     assert abs(ends[1.0] - 0.8) < 0.03 and ends[0.0] < ends[0.5] - 0.05 < ends[1.0] - 0.1
+
+
+def test_a_job_has_the_phases_that_it_asks_for():
+    assert phases(job_of((0.9, 0.1, 0.1)).hyperparameters) == PHASES
+    assert phases(job_of((0.9, 0.1, 0.1), finish_close_ups=0).hyperparameters) == PHASES[:1]
+    assert phases(job_of((0.9, 0.1, 0.1), finish_steps=0).hyperparameters) == ()
 
 
 def test_the_user_can_end_it_at_every_step():

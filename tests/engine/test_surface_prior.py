@@ -19,9 +19,12 @@ from engine.distillation import Distillation, PromptPair
 from engine.errors import ModelError
 from engine.guidance.pf_ode import GuidedPrompt
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
-from engine.job_fields import PRESETS
+from engine.job import run_job
+from engine.job_fields import PRESETS, JobSettings
+from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.control import geometry_control
+from engine.reporting import QuietReporter
 from scripts.prior.networks import make_text_model
 from scripts.prior.surface.export import write_folder
 from scripts.prior.tokenizer import write_tokenizer
@@ -228,3 +231,20 @@ def test_a_folder_that_does_not_fit_is_refused_before_its_weights_are_read(folde
     (copy / file).write_text(json.dumps({**content, key: value}))
     with pytest.raises(ModelError, match=told):
         load_prior(str(copy))
+
+
+def test_a_job_says_which_words_the_model_does_not_know_before_it_starts_on_the_sketch(folder):
+    told = []
+
+    class Order(QuietReporter):
+        def progress(self, stage, step, total, seconds_left, figures):
+            told.append(stage)
+
+        def note(self, text):
+            told.append(text)
+
+    few = {"grid": 8, "colour_grid": 8, "views": 1, "fit_steps": 0, "stage1_steps": 0, "stage2_steps": 0}
+    cube = Mesh(CUBE.numpy(), CUBE_FACES.numpy())
+    run_job(cube, JobSettings("a red owl", model=str(folder), faces=200, texture_size=16, overrides=few), Order())
+    warnings = [text for text in told if "does not know" in text]
+    assert "owl" in warnings[0] and "mug" in warnings[0] and told.index(warnings[0]) < told.index("sdf")
