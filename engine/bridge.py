@@ -20,15 +20,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.camera import Cameras, orbit, view_words
-from engine.diffusion.prior import Conditions, ControlledPrior
+from engine.diffusion.prior import Conditions
 from engine.distillation import Distillation
 from engine.guidance.pf_ode import GuidedPrompt, levels, time_grid
+from engine.guidance.step import ConditionPair, Region
 from engine.job_fields import Hyperparameters
-from engine.render.control import SURFACE_CHANNELS, control_of
+from engine.render.control import SURFACE_CHANNELS
 from engine.render.fusing import SeenSurface, fuse_views, see_surface
 from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.shading import Light, render_views
 from engine.reporting import OnStep, unwatched
+from engine.view_batch import ViewBatch
 from engine.views import BACKGROUNDS
 
 PHASES = ("whole views", "close-ups")
@@ -116,7 +118,7 @@ class SurfaceBridge:
         self.job = job
         self.seed = seed
         self.numbers = job.hyperparameters
-        self.vertices, self.faces = (part.detach() for part in job.subject.geometry())
+        self.vertices, self.faces = job.see()
 
     def run(self, phase: int, on_step: OnStep = unwatched) -> Tensor:
         """Takes the colours over the bridge; returns the views as they arrived, sRGB [B, 3, S, S]."""
@@ -169,14 +171,14 @@ class SurfaceBridge:
     def cross(self, cameras: Cameras, phase: int, tick: Callable[[], None]) -> tuple[Targets, Tensor]:
         """The views carried towards noise and decoded under y_tgt together: what their places arrived at, and the pictures."""
         prior, numbers = self.job.prior, self.numbers
-        source, target, pictures, layers = self._look(cameras, f"{BACKDROP.words}{', close up' if phase else ''}")
+        prompts, pictures, layers = self._look(cameras, f"{BACKDROP.words}{', close up' if phase else ''}")
         last = max(round(numbers.finish_noise * (LESS_NOISE if phase else 1.0) * len(prior.schedule)) - 1, 1)
         times = time_grid(prior, numbers.finish_steps, last)
-        x = self._set_out(prior.encode(pictures), source, times, tick)
+        x = self._set_out(prior.encode(pictures), prompts, times, tick)
         albedo = agreed = pictures
         back = times[::-1]
         for step, (t, after) in enumerate(pairwise(back)):
-            noise = self._noise(target, x, t, tick)
+            noise = self._noise(prompts.target, x, t, tick, prompts.regions)
             if after == back[-1] or (step % 2 == 0 and step < FUSED_UNTIL * (len(back) - 1)):
                 clean = prior.schedule.clean_estimate(x, noise, torch.full((len(x),), t, device=x.device))
                 shown = prior.decode(clean)
@@ -190,7 +192,7 @@ class SurfaceBridge:
         weights = (seen.facing() * layers.trust[:, 0])[seen.covered]
         return Targets(seen.points[seen.covered], albedo.permute(0, 2, 3, 1)[seen.covered], weights), agreed
 
-    def _set_out(self, clean: Tensor, source: Conditions, times: list[int], tick: Callable[[], None]) -> Tensor:
+    def _set_out(self, clean: Tensor, prompts: ConditionPair, times: list[int], tick: Callable[[], None]) -> Tensor:
         """The clean latents carried to the last of the times: by noise of their own, or inverted under y_src."""
         prior = self.job.prior
         if self.numbers.finish_start == "noised":
@@ -198,32 +200,36 @@ class SurfaceBridge:
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(self.seed + len(clean)), dtype=clean.dtype)
             return alpha * clean + sigma * noise.to(clean.device)
         x = levels(prior, times[0], clean)[0] * clean
+        assert prompts.source is not None
         for t, after in pairwise(times):
-            x = self._moved(x, self._noise(source, x, t, tick), t, after)
+            x = self._moved(x, self._noise(prompts.source, x, t, tick), t, after)
         return x
 
-    def _look(self, cameras: Cameras, words: str) -> tuple[Conditions, Conditions, Tensor, Layers]:
-        """(y_src, y_tgt, the views as they are under a light from the camera, what they are made of); one control for both prompts."""
+    def _look(self, cameras: Cameras, words: str) -> tuple[ConditionPair, Tensor, Layers]:
+        """y_src and y_tgt of the views as in a step, the views as they are under a light from the camera, and what they are made of."""
         job, size = self.job, self.job.prior.image_size
         light = Light(functional.normalize(cameras.eye, dim=1), AMBIENT)
-        behind = torch.tensor(BACKDROP.colour, device=cameras.device)
+        colour = torch.tensor(BACKDROP.colour, device=cameras.device)
+        behind = colour.expand(len(cameras), 3)
         views = render_views(
-            job.rasterizer, self.vertices, self.faces, cameras, size, job.subject.colour, light, behind.expand(len(cameras), 3),
+            job.rasterizer, self.vertices, self.faces, cameras, size, job.subject.colour, light, behind,
             supersample=2, want=("rgb", *SURFACE_CHANNELS),
         )  # fmt: skip
-        control = control_of(views, cameras) if isinstance(job.prior, ControlledPrior) else None
-        said = [f", {words}, {view}" for view in view_words(cameras)]
-        source = job.prior.embed([job.prompts.source_for(one) for one in said], cameras)
-        target = job.prior.embed([job.prompts.target_for(one) for one in said], cameras)
+        prompts = job.conditions(views, ViewBatch(cameras, light, behind, [f", {words}, {view}" for view in view_words(cameras)]))
         seen = see_surface(job.rasterizer, self.vertices, self.faces, cameras, size)
-        return source.under(control), target.under(control), views.rgb, Layers.of(seen, views.mask, behind)
+        return prompts, views.rgb, Layers.of(seen, views.mask, colour)
 
-    def _noise(self, conditions: Conditions, x: Tensor, t: int, tick: Callable[[], None]) -> Tensor:
-        """The noise estimate for all views, as many at a time as a step of the stages has."""
+    def _noise(self, conditions: Conditions, x: Tensor, t: int, tick: Callable[[], None], regions: tuple[Region, ...] = ()) -> Tensor:
+        """The noise estimate for all views, as many at a time as a step of the stages has; in regions by what is asked there."""
         found = []
         for start in range(0, len(x), self.numbers.views):
             rows = list(range(start, min(start + self.numbers.views, len(x))))
-            found.append(GuidedPrompt(conditions.select(rows), self.numbers.finish_scale).noise(self.job.prior, x[rows], t))
+            noise = GuidedPrompt(conditions.select(rows), self.numbers.finish_scale).noise(self.job.prior, x[rows], t)
+            for region in regions:
+                own = GuidedPrompt(region.prompts.target.select(rows), self.numbers.finish_scale).noise(self.job.prior, x[rows], t)
+                share = functional.interpolate(region.share[rows].to(x), size=x.shape[-2:], mode="area")
+                noise = noise + share * (own - noise)
+            found.append(noise)
             tick()
         return torch.cat(found)
 

@@ -231,6 +231,12 @@ class Distillation:
         noise = surface_noise(points.flip(1), rast.flip(1)[..., 3] > 0, latents.shape[-1], latents.shape[1], self.generator.initial_seed())
         return noise.to(latents)
 
+    def see(self) -> tuple[Tensor, Tensor]:
+        """Vertices and faces as they are now, detached: what `conditions` and `noise_of_the_surface` speak of until the next step."""
+        vertices, faces = self.subject.geometry()
+        self._seen = vertices.detach(), faces
+        return self._seen
+
     def conditions(self, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
         """Target and source conditions, one a view; a prior that looks at the surface sees the same in both."""
         pair = self._conditions(self.prompts, views, view_batch)

@@ -13,6 +13,7 @@ from engine.camera import orbit
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
 from engine.errors import Cancelled
+from engine.guidance.regions import PartPrompts
 from engine.job import texture_subject
 from engine.job_fields import PRESETS
 from engine.mesh import Mesh
@@ -43,8 +44,8 @@ def job_of(colour: tuple[float, float, float], adherence: float = 0.5, painted: 
 
 
 def colours(job: Distillation) -> Tensor:
-    vertices = torch.from_numpy(CUBE.vertices)
-    return job.subject.colour(vertices).detach()
+    """In the middles of the cube's sides."""
+    return job.subject.colour(torch.tensor([[0.0, -0.5, 0.0], [0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [-0.5, 0.0, 0.0]])).detach()
 
 
 def test_places_that_two_views_see_become_one_colour_and_hidden_ones_stay():
@@ -124,3 +125,19 @@ def test_the_user_can_end_it_at_every_step():
     with pytest.raises(Cancelled):
         SurfaceBridge(job, 0).run(0, stop)
     assert torch.equal(colours(job), before)
+
+
+def test_parts_with_prompts_of_their_own_go_where_those_take_them():
+    """The cube's front is asked to be green, the rest red."""
+    pictures = torch.tensor([[0.9, 0.15, 0.1], [0.1, 0.8, 0.15]]).view(2, 3, 1, 1).expand(2, 3, SIDE, SIDE)
+    board = EmpiricalPrior(pictures, [ImageLabel("red ball"), ImageLabel("green block")], spread=0.3)
+    plain = job_of((0.9, 0.15, 0.1), finish_noise=0.9, colour_lr=0.1, finish_scale=1.0)
+    front = (torch.from_numpy(CUBE.vertices)[torch.from_numpy(CUBE.faces).long()][..., 1] < -0.49).all(1)
+    parts = PartPrompts(("green block",), front.long())
+    generator = torch.Generator().manual_seed(0)
+    job = Distillation(
+        plain.subject, board, plain.rasterizer, plain.hyperparameters, PromptPair("red ball"), 0.5, generator, parts=parts
+    )  # fmt: skip
+    SurfaceBridge(job, 0).run(0)
+    middles = job.subject.colour(torch.tensor([[0.0, -0.5, 0.0], [0.0, 0.5, 0.0]])).detach()
+    assert middles[0, 1] > middles[0, 0] and middles[1, 0] > middles[1, 1]
