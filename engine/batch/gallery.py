@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from engine.batch.item import Item
+from engine.batch.item import Item, is_url
 from engine.batch.outputs import AFTER, BEFORE
 from engine.batch.store import Store
 from engine.batch.summary import figures
@@ -48,19 +49,24 @@ addEventListener("input", event => {
 """
 
 
-def write_gallery(items: Sequence[Item], store: Store, failed: Iterable[int], title: str) -> list[str]:
-    """index.html and gallery/page-N.html in the store, from the records beside the results; `failed` items (numbers) come first.
+def write_gallery(items: Sequence[Item], store: Store, failed: Iterable[int], missing: Iterable[int], jobs: Path) -> list[str]:
+    """index.html and gallery/page-N.html in the store, from the records beside the results.
+
+    failed   numbers of the items that come first
+    missing  numbers of those that no run has made or tried yet; they come next
+    jobs     the job file, which names the gallery; sketches are told relative to its folder
 
     Holds one page at a time. Returns the names of the pages.
     """
-    bad = set(failed)
-    ordered = [item for item in items if item.number in bad] + [item for item in items if item.number not in bad]
+    bad, open_ = set(failed), set(missing)
+    ordered = sorted(items, key=lambda item: 0 if item.number in bad else 1 if item.number in open_ else 2)
     pages = [ordered[start : start + PER_PAGE] for start in range(0, len(ordered), PER_PAGE)] or [[]]
+    title = f"{jobs.stem}: {len(items)} items"
+    said = f"{len(items) - len(bad) - len(open_)} done, {len(bad)} failed" + (f", {len(open_)} not made yet" if open_ else "")
     names = [INDEX, *(f"gallery/page-{number}.html" for number in range(2, len(pages) + 1))]
     for number, page in enumerate(pages):
         up = "" if number == 0 else "../"
-        cards = [_card(item, read_record(store, item), read_failure(store, item), up) for item in page]
-        said = f"{len(items) - len(bad)} done, {len(bad)} failed"
+        cards = [_card(item, read_record(store, item), read_failure(store, item), up, jobs.absolute().parent) for item in page]
         store.write(names[number], _page(title, said, cards, _pager(names, number, up)).encode())
     return names
 
@@ -87,17 +93,19 @@ def _pager(names: Sequence[str], here: int, up: str) -> str:
     return f"<nav>{''.join(links)}</nav>"
 
 
-def _card(item: Item, record: Mapping[str, Any] | None, failure: Mapping[str, Any] | None, up: str) -> str:
+def _card(item: Item, record: Mapping[str, Any] | None, failure: Mapping[str, Any] | None, up: str, base: Path) -> str:
     told = record or failure or {}
+    source = item.source if is_url(item.source) or not Path(item.source).is_relative_to(base) else str(Path(item.source).relative_to(base))
     folder = f"{up}{quote(item.name)}"
     prompt = html.escape(str(item.settings.get("prompt", "")))
-    facts = f"<small>{item.settings.get('mode')}, seed {item.settings.get('seed')}, {html.escape(item.source)}</small>"
+    facts = f"<small>{item.settings.get('mode')}, seed {item.settings.get('seed')}, {html.escape(source)}</small>"
     head = f"<h2>{html.escape(item.name)}</h2><p>{prompt}</p>"
     if record is None:
         problem = item.problem
         said = failure["message"] if failure else problem.message if problem else "Not made yet."
         fix = failure["fix"] if failure else problem.fix if problem else ""
-        return f'<article class="failed"><div>{head}<p>{html.escape(said)}</p><p><em>{html.escape(fix)}</em></p>{facts}</div></article>'
+        kind = ' class="failed"' if failure or problem else ""
+        return f"<article{kind}><div>{head}<p>{html.escape(said)}</p><p><em>{html.escape(fix)}</em></p>{facts}</div></article>"
     mean, p95, genus = figures(told)
     rows = [("deviation", f"{mean} %, 95 % within {p95} %" if mean else ""), ("genus", _genus(genus, told)),
             ("time", duration(told.get("seconds")))]  # fmt: skip

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Pool:
         self._stopped = False
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def run(self, items: Sequence[Item]) -> Iterator[Outcome]:
+    def run(self, items: Sequence[Item]) -> Generator[Outcome]:
         """Outcomes as they come. Stop by `stop`, or by closing the iterator."""
         self._todo.extend(items)
         self._left = len(items)

@@ -4,13 +4,14 @@ is done here. The engine must be installed on every node, and inputs and results
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,7 +40,7 @@ class RayCluster:
         self._proof = f".sketchbridge-batch-{secrets.token_hex(6)}"
         self._ray = _connected(address)
 
-    def run(self, items: Sequence[Item]) -> Iterator[Outcome]:
+    def run(self, items: Sequence[Item]) -> Generator[Outcome]:
         """Outcomes as they come."""
         ray, store = self._ray, Store(self._out)
         resources = ray.cluster_resources()
@@ -95,7 +96,7 @@ def make_item(held: dict[str, Any], out: str, proof: str, blender: tuple[str, ..
 def _connected(address: str) -> Any:
     """The module, connected."""
     try:
-        import ray
+        ray = importlib.import_module("ray")
     except ImportError as error:
         raise InputError("no_cluster", "Ray is not installed here.", "Install it: pip install 'sketchbridge[cluster]'.") from error
     if address != "auto":

@@ -20,7 +20,7 @@ from engine.batch.pool import Machine, Pool
 from engine.batch.progress import Progress
 from engine.batch.store import Store
 from engine.batch.summary import MOST_ROWS, summary
-from engine.batch.work import MAKE, is_done, read_record, remove_old
+from engine.batch.work import MAKE, is_done, read_failure, read_record, remove_old
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, InputError, printable
 
 NO_MORE_AFTER = ("disk_full",)
@@ -134,6 +134,8 @@ class Batch:
         """What the records say, for a gallery without any work."""
         for item in self._items:
             record = read_record(self._store, item)
+            if record is None and item.problem is None and read_failure(self._store, item) is None:
+                continue  # nobody has tried it
             state, kept = FAILED if record is None else DONE, (record or {}) if self._few else {}
             self._outcomes[item.number] = Outcome(item.number, state, before=record is not None, problem=item.problem, record=kept)
 
@@ -141,18 +143,15 @@ class Batch:
         """Summary, gallery, exit code."""
         options = self._options
         print("\n" + summary(self._items, self._outcomes, time.monotonic() - self._begun), flush=True)
-        bad = [item.number for item in self._items if self._state(item) != DONE]
+        bad = [item.number for item in self._items if (found := self._outcomes.get(item.number)) and found.state == FAILED]
+        missing = [item.number for item in self._items if item.number not in self._outcomes]
         if options.numbers is None:
-            write_gallery(self._all, self._store, bad, f"{options.jobs.stem}: {len(self._all)} items")
+            write_gallery(self._all, self._store, bad, missing, options.jobs)
             print(f"{self._store.place}/{INDEX}")
         if interrupted:
             print("cancelled; --resume goes on from here", file=sys.stderr)
             return EXIT_CANCELLED
-        return EXIT_FAILED if bad else EXIT_DONE
-
-    def _state(self, item: Item) -> str:
-        outcome = self._outcomes.get(item.number)
-        return "" if outcome is None else outcome.state
+        return EXIT_FAILED if bad or missing else EXIT_DONE
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
 import json
@@ -145,6 +146,8 @@ def _problem(error: Exception) -> Problem:
     told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
     if told is not None:
         return Problem(told.code, told.message, told.fix)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem("disk_full", f"The disk is full: {error.strerror}.", "Free some space or choose another place with --out.")
     traceback.print_exception(error)
     return Problem("internal", f"The engine met an error of its own: {type(error).__name__}: {error}.", "This is a bug; please report it.")
 

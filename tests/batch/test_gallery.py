@@ -21,11 +21,13 @@ def test_many_items_are_paged_and_every_link_leads_somewhere(tmp_path):
     count = 2 * PER_PAGE + 1
     jobs = sketches(tmp_path, [f"s{number:03}" for number in range(count)])
     items = plan(jobs, str(tmp_path / "out"), False)
-    names = write_gallery(items, Store(str(tmp_path / "out")), [items[-1].number], "many")
+    names = write_gallery(items, Store(str(tmp_path / "out")), [items[-1].number], [items[1].number], jobs)
     assert names == ["index.html", "gallery/page-2.html", "gallery/page-3.html"]
     pages = [(tmp_path / "out" / name).read_text() for name in names]
     assert [page.count("<article") for page in pages] == [PER_PAGE, PER_PAGE, 1]
     assert pages[0].index(items[-1].name) < pages[0].index(items[0].name)  # the failed one comes first
+    assert pages[0].index(items[1].name) < pages[0].index(items[0].name) and f"{count - 2} done, 1 failed, 1 not made yet" in pages[2]
+    assert str(tmp_path) not in pages[0] and "sketches/s000.obj" in pages[0]  # as the job file names it
     for name, page in zip(names, pages, strict=True):
         links = re.findall(r'href="([^"]+)"', page)
         assert len(links) == 4 and all(((tmp_path / "out" / name).parent / link).is_file() for link in links)
