@@ -6,11 +6,12 @@ A check is started, polled a few times a second, and gives a report once; the ne
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,19 +26,33 @@ _LONGEST_ANSWER = 6000
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One thing that the engine's doctor examined: 'works', 'optional' (absent, not needed) or 'fails'."""
+
+    state: str
+    name: str
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
 class Report:
-    """The answer, a line each; `failed` where there was none and the lines say why."""
+    """The answer, a line each; `failed` where there was none and the lines say why; `findings` where the lines are the doctor's."""
 
     title: str
     healthy: bool
     lines: tuple[str, ...]
     failed: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 class Check(Protocol):
-    """A question that is being asked."""
+    """A question that is being asked, or a work that is being done. `fraction` is how far it is, 0 where nobody knows."""
 
     title: str
+    text: str
+    fraction: float
+    news: int
 
     def poll(self) -> Report | None:
         """The report, or None while there is none. EngineError where none will come."""
@@ -52,6 +67,7 @@ class ConnectionCheck:
     """Starts the engine, waits for its greeting, and ends it again."""
 
     title = "Test Connection"
+    text, fraction, news = "Waiting for the answer", 0.0, 0
 
     def __init__(self, command: Sequence[str], log: Path, seconds: float = GREETING_SECONDS) -> None:
         """EngineError where the command cannot be started."""
@@ -75,6 +91,7 @@ class DoctorCheck:
     """Runs the engine's `doctor` command and keeps what it prints."""
 
     title = "Check Set-up"
+    text, fraction, news = "Waiting for the answer", 0.0, 0
 
     def __init__(self, command: Sequence[str], seconds: float = DOCTOR_SECONDS) -> None:
         """EngineError where the command cannot be started."""
@@ -105,13 +122,25 @@ class DoctorCheck:
         text = self._said.read().decode("utf-8", "replace").strip()[-_LONGEST_ANSWER:]
         if not text:
             raise EngineError(f"'{self._shown}' said nothing (exit status {status}).", "Run it in a terminal.")
-        return Report(self.title, status == 0, tuple(text.splitlines()))
+        lines = tuple(text.splitlines())
+        return Report(self.title, status == 0, lines, findings=findings_in(lines))
 
     def close(self) -> None:
         if self._child.poll() is None:
             self._child.kill()
             self._child.wait()
         self._said.close()
+
+
+def findings_in(lines: Sequence[str]) -> tuple[Finding, ...]:
+    """The doctor's findings in what it printed; empty where that is not a doctor's."""
+    found: list[Finding] = []
+    for line in lines:
+        if named := re.match(r"^\[ *(works|optional|fails)\] ([^:]+): (.*)", line):
+            found.append(Finding(named[1], named[2], named[3]))
+        elif found and line.strip().startswith("fix: "):
+            found[-1] = replace(found[-1], fix=line.strip().removeprefix("fix: "))
+    return tuple(found)
 
 
 running: Check | None = None

@@ -20,6 +20,7 @@ from . import conversion, files, jobs
 from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
 from .fields import Door, add_options, shown, values_from
 from .job_fields import MODES, JobSettings
+from .job_plan import Choice
 from .opened import check_file, select
 from .session import Phase, Session
 from .words import duration
@@ -62,7 +63,8 @@ def _run(arguments: argparse.Namespace) -> int:
         select(arguments.objects)
     except InputError as error:
         return _complain(f"{error.message} {error.fix}", error.exit_code)
-    outcome = jobs.begin(bpy.context, arguments.mode, settings, result_itself=bool(arguments.objects))  # a result that is named is meant
+    choice = Choice(result_itself=bool(arguments.objects))  # a result that is named is meant
+    outcome = jobs.begin(bpy.context, arguments.mode, settings, choice)
     if outcome is None:
         with _interrupt_cancels():
             outcome = jobs.run_blocking(bpy.context, _Teller().tell)

@@ -19,7 +19,7 @@ from typing import Any
 
 import bpy
 
-from . import engine_process, files, jobs, preferences, protocol
+from . import files, job_plan, preferences, protocol
 from .errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, InputError, SketchbridgeError
 from .opened import check_file, select
 
@@ -44,7 +44,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:  # type: ignore[
 def run_batch(words: Sequence[str]) -> int:
     """Have the engine run a batch that comes back to this Blender for what only Blender can; its exit code."""
     try:
-        command = engine_process.find_command(preferences.engine_command(bpy.context))
+        command = preferences.engine_command(bpy.context)
     except SketchbridgeError as error:
         return _complain(error)
     remote = Path(command[0]).stem == "ssh"
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.source is not None:
             _import(arguments.source)
         if arguments.mode == READ:
-            _read(jobs.checked(json.loads(arguments.settings)), arguments.source, arguments.out)
+            _read(job_plan.checked(json.loads(arguments.settings)), arguments.source, arguments.out)
         else:
             for target in arguments.out:
                 _write(target)
@@ -86,8 +86,8 @@ def _read(settings: dict[str, Any], source: Path | None, target: Path) -> None:
     if source is None:
         check_file(sys.argv, bpy.data.filepath)
     select([])
-    reading = jobs.read(bpy.context, settings)
-    submit = jobs.submit_of(settings, reading)
+    reading = job_plan.read(bpy.context, settings)
+    submit = job_plan.submit_of(settings, reading)
     own = tuple(path for kind in ("LOCAL", "SYSTEM", "USER") if (path := bpy.utils.resource_path(kind)))  # its own brushes are no input
     others = sorted({path for path in bpy.utils.blend_paths(absolute=True) if Path(path).is_file() and not path.startswith(own)})
     head = {"origin": [float(value) for value in reading.origin], "notes": list(reading.notes), "files": others}

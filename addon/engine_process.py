@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import job_object
@@ -40,8 +40,11 @@ class EngineError(JobError):
         super().__init__("engine", message, fix)
 
 
-def find_command(preference: str = "", environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The engine's command line: the preference, else the variable SKETCHBRIDGE_ENGINE, else `sketchbridge` on the PATH.
+def find_command(
+    preference: str = "", environment: Mapping[str, str] = os.environ, installed: Callable[[], list[str] | None] = lambda: None
+) -> list[str]:
+    """The engine's command line: the preference, else the variable SKETCHBRIDGE_ENGINE, else what `installed` answers, else
+    `sketchbridge` on the PATH.
 
     EngineError where there is none or it cannot be split into words.
     """
@@ -49,11 +52,14 @@ def find_command(preference: str = "", environment: Mapping[str, str] = os.envir
     for source, text in named.items():
         if text.strip():
             return split_command(text, source)
+    if (own := installed()) is not None:
+        return own
     found = shutil.which("sketchbridge", path=environment.get("PATH"))
     if found is None:
         raise EngineError(
-            f"No engine is set up: the preferences and {ENGINE_VARIABLE} name none, and there is no `sketchbridge` on the PATH.",
-            "Install the engine, then set Engine Command in the add-on's preferences, such as '~/sketchbridge/bin/sketchbridge engine'.",
+            f"No engine is set up: none is installed, the preferences and {ENGINE_VARIABLE} name none, and there is no `sketchbridge` on "
+            "the PATH.",
+            "Press Install Engine, or set Engine Command in the add-on's preferences, such as '~/sketchbridge/bin/sketchbridge engine'.",
         )
     return [found, "engine"]
 
@@ -69,6 +75,11 @@ def split_command(text: str, source: str) -> list[str]:
         raise EngineError(f"The engine command in {source} cannot be read ({error}): {text}", "Close its quotes.") from error
     program, *rest = [word.strip("\"'") for word in words] if os.name == "nt" else words
     return [os.path.expanduser(os.path.expandvars(program)), *rest]
+
+
+def shown_command(command: Sequence[str]) -> str:
+    """A command line for people."""
+    return shlex.join(command)
 
 
 class EngineProcess:

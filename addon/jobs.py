@@ -1,4 +1,4 @@
-"""The one job that runs: what was read from the scene, the session with the engine, and what becomes of its end.
+"""The job that runs and those that wait: sessions with the engine, and what becomes of their end.
 
 Operators, the panel and the command line all come here. Datablocks are never kept; see scene_write.
 """
@@ -7,41 +7,42 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bpy
-import numpy as np
 
 from . import (
     busy,
-    colour_source,
     engine_log,
-    engine_process,
+    job_plan,
     preferences,
     properties,
+    remembered,
     scene_preview,
     scene_read,
     scene_show,
     scene_targets,
     scene_textured,
+    scene_thumbnail,
     scene_write,
     view_colours,
 )  # fmt: skip
 from .errors import EXIT_BAD_INPUT, EXIT_CANCELLED, EXIT_FAILED, InputError, SketchbridgeError
-from .job_fields import JobSettings
-from .protocol import Submit
-from .scene_read import Reading
+from .job_plan import Choice, Planned, checked
+from .scene_show import Selection
 from .session import Phase, Problem, Session
+from .unfinished import Record
 
 LARGEST_PROPERTY = 2**31 - 1
 """A custom property holds no larger whole number."""
 WAIT_SECONDS = 0.05
+LOOK_SECONDS = 5.0
+LOST = ("engine", "out_of_memory", "disk_full")
+"""Codes of failures after which the same job may well come to its end, from its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -63,74 +64,108 @@ class Outcome:
 class Job:
     """A running job."""
 
-    mode: str
-    settings: dict[str, Any]
-    reading: Reading
+    planned: Planned
     session: Session
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def mode(self) -> str:
+        """'refine' or 'texture'."""
+        return self.planned.mode
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the engine was told."""
+        return self.planned.settings
+
+    @property
+    def reading(self) -> scene_read.Reading:
+        """What was sent, and where the answer goes."""
+        return self.planned.reading
 
 
 running: Job | None = None
+waiting: list[Planned] = []
 last: Outcome | None = None
 """What the panel shows of the job before; written by `_ended` alone."""
 
 
 def begin(
-    context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, result_itself: bool = False, uv_layout: str = ""
-) -> Outcome | None:
-    """Read the selection and start the engine, with the scene's settings or those given (JobSettings).
+    context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, choice: Choice = Choice(),  # noqa: B008  immutable
+) -> Outcome | None:  # fmt: skip
+    """Read the selection and start the engine, with the scene's settings or those given (JobSettings); while a job runs, wait in line.
 
-    A selected result stands for what it was made from, unless `result_itself`. `uv_layout` takes the place of that setting.
-    None where the job has begun, else why it has not; the scene is as before.
+    None where the job has begun or waits, else why it has not; the scene is as before.
     """
-    global running, last
-    if running is not None:
-        return _refused("A job is already running.", "Wait for it or press Cancel.")
+    global last
     try:
         settings = properties.job_settings(context.scene.sketchbridge, mode) if settings is None else checked({**settings, "mode": mode})
-        settings["uv_layout"] = uv_layout or settings["uv_layout"]
+        settings["uv_layout"] = choice.uv_layout or settings["uv_layout"]
     except InputError as error:
         return _refused(error.message, error.fix, error.exit_code)
     try:
-        reading = read(context, settings, result_itself)
-        command = engine_process.find_command(preferences.engine_command(context))
+        preferences.engine_command(context)
+        planned = job_plan.of_selection(context, settings, choice)
+    except SketchbridgeError as error:
+        return _refused(error.message, error.fix)
+    remembered.data().remember(settings)
+    if running is not None:
+        waiting.extend(planned)
+        return None
+    refusal = _start(context, planned[0])
+    if refusal is None:
+        last = None
+        waiting.extend(planned[1:])
+    return refusal
+
+
+def resume(context: bpy.types.Context, record: Record) -> Outcome | None:
+    """Start a job that was left unfinished, or let it wait in line; the engine goes on from its checkpoint. As `begin`."""
+    global last
+    try:
+        planned = job_plan.again(context, record)
+    except SketchbridgeError as error:
+        return _refused(error.message, error.fix)
+    forget(record.job)
+    if running is not None:
+        waiting.append(planned)
+        return None
+    refusal = _start(context, planned)
+    if refusal is None:
+        last = None
+    return refusal
+
+
+def _start(context: bpy.types.Context, planned: Planned) -> Outcome | None:
+    global running
+    try:
+        command = preferences.engine_command(context)
         log = engine_log.new_log(preferences.log_folder())
     except SketchbridgeError as error:
         return _refused(error.message, error.fix)
-    model = settings.get("model", "embedded")
-    if model != "embedded" and os.path.isdir(model):  # relative to this process's folder, which is not the engine's
-        settings["model"] = os.path.abspath(model)
-    session = Session(command, submit_of(settings, reading), log)
+    session = Session(command, planned.submit(), log)
     if session.problem is not None:
         return _refused(session.problem.message, session.problem.fix, session.problem.exit_code)
-    session.notes.extend(reading.notes)
-    running, last = Job(mode, settings, reading, session), None
+    session.notes.extend(planned.reading.notes)
+    job_plan.keep(planned)
+    running = Job(planned, session)
     return None
 
 
-def read(context: bpy.types.Context, settings: Mapping[str, Any], result_itself: bool = False) -> Reading:
-    """What a job with these settings (all of them) is to work on. SceneError where the selection cannot be used."""
-    if settings["mode"] == "refine":
-        return scene_read.read_sketch(context, result_itself, settings["keep_colours"])
-    return scene_targets.read_targets(context, settings, result_itself)
+_left: dict[str, Any] = {"at": float("-inf"), "records": []}
 
 
-def submit_of(settings: dict[str, Any], reading: Reading) -> Submit:
-    """The message that starts the job. New UV layers are made here, where polygons are known: the engine keeps what it is sent."""
-    sent, targets, more = reading.part, reading.targets, {}
-    if targets is not None:
-        settings = {**settings, "uv_layout": "keep"}
-        about: dict[str, Any] = {"pieces": [{"object": piece.object, "material": piece.material} for piece in targets.pieces]}
-        more = {"piece_of_face": sent.pieces, "mask": sent.mask, "own_uvs": targets.own_uvs, "mask_image": targets.image, "about": about}
-        if targets.pictures:
-            about["looks"] = [{"piece": piece, "height": one.shape[0], "width": one.shape[1]} for piece, one in targets.pictures]
-            more["looks"] = np.concatenate([one.ravel() for _, one in targets.pictures])
-    paint = {} if sent.paint is None else {"paint_points": sent.paint.points, "paint_colours": sent.paint.colours}
-    return Submit(uuid.uuid4().hex[:12], settings, sent.vertices, sent.faces, sent.colours, sent.uvs, **paint, **more)
+def unfinished_jobs() -> list[Record]:
+    """Jobs of an earlier session, or that an engine did not see to their end, the newest first; looked for every few seconds."""
+    if time.monotonic() - _left["at"] > LOOK_SECONDS:
+        _left.update(at=time.monotonic(), records=job_plan.left("" if running is None else running.planned.job))
+    return _left["records"]
 
 
-def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a job from those that are given. InputError where one cannot be used."""
-    return JobSettings.from_dict(settings).to_dict()
+def forget(job: str) -> None:
+    """Give up an unfinished job."""
+    job_plan.forget(job)
+    _left["at"] = float("-inf")
 
 
 def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[str, ...]:
@@ -142,25 +177,6 @@ def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[s
         return scene_targets.uv_notes(context, result_itself, settings.texture_sets)
     except SketchbridgeError:
         return ()
-
-
-_told: tuple[float, object, str] = (0.0, None, "")
-TOLD_SECONDS = 1.0
-
-
-def colours_told(context: bpy.types.Context) -> str:
-    """What a job on the selection would take for the artist's colours; looked at again when the selection or the switch changes, and
-    every second."""
-    global _told
-    keep = context.scene.sketchbridge.keep_colours
-    try:
-        objects = scene_read.chosen_objects(context, "refine", False)
-    except SketchbridgeError:
-        return ""
-    asked, now = (keep, [obj.session_uid for obj in objects]), time.monotonic()
-    if _told[1] != asked or now - _told[0] > TOLD_SECONDS:
-        _told = now, asked, colour_source.told(objects, keep)
-    return _told[2]
 
 
 def step(context: bpy.types.Context, blocking: bool = False) -> bool:
@@ -186,15 +202,20 @@ def step(context: bpy.types.Context, blocking: bool = False) -> bool:
 
 
 def finish(context: bpy.types.Context) -> Outcome:
-    """Take the preview away and apply the result in one undo step; afterwards no job runs. Never raises for a job's failure."""
+    """Take the preview away and apply the result in one undo step; then the next job in line begins. Never raises for a job's failure."""
     global running
     assert running is not None, "no job runs"
     job, running = running, None
     scene_preview.remove()
     outcome = _outcome(context, job)
+    if job.session.problem is None or job.session.problem.code not in LOST:
+        job_plan.forget(job.planned.job)
     if preferences.shows_colours(context):
         view_colours.end(context, with_result=outcome.phase is Phase.DONE)
-    return _ended(outcome)
+    outcome = _ended(outcome)
+    while waiting and running is None:
+        _start(context, waiting.pop(0))
+    return outcome
 
 
 def _outcome(context: bpy.types.Context, job: Job) -> Outcome:
@@ -210,17 +231,23 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     """Write a finished job's result into the scene. Broad on purpose: a result that cannot be written is told, and nothing of it stays."""
     done = job.session.result
     assert done is not None, "no finished job"
-    told = provenance(job.settings, done.report)
+    told = {**provenance(job.settings, done.report), "seconds": round(job.session.worked, 1)}
     try:
+        untouched = _selection_is_ours(context, job)
         if job.mode == "refine":
             made = [scene_write.apply_refined(context, job.reading, done, told)]
         else:
             made = scene_textured.apply_textured(context, job.reading, done, told)
+        for obj in made:
+            scene_thumbnail.set_picture(obj, job.session.preview)
+        if untouched:
+            _follow_selection(context, job)
     except SketchbridgeError as error:
         return Outcome(Phase.FAILED, error.message, error.fix, EXIT_FAILED)
     except Exception as error:
         traceback.print_exc()
         return Outcome(Phase.FAILED, f"The result cannot be put into the scene: {error}.", "Try again.", EXIT_FAILED)
+    remembered.data().remember_time(job.settings, job.session.worked)
     if bpy.ops.ed.undo_push.poll():
         bpy.ops.ed.undo_push(message="Sketchbridge Result")
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
@@ -232,6 +259,21 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     return Outcome(Phase.DONE, text, result=names[0], results=names, notes=tuple(job.session.notes), figures=figures)
 
 
+def _selection_is_ours(context: bpy.types.Context, job: Job) -> bool:
+    """Whether the user has left the selection alone since the job began."""
+    with job.reading.place.entered(context) as layer:
+        return job.reading.selection.holds(layer)
+
+
+def _follow_selection(context: bpy.types.Context, job: Job) -> None:
+    """Jobs in line that began with this one's selection take over from its result: they, too, are what the user waits for."""
+    with job.reading.place.entered(context) as layer:
+        now = Selection.of(layer)
+    for planned in waiting:
+        if planned.reading.selection == job.reading.selection:
+            planned.reading = replace(planned.reading, selection=now)
+
+
 def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | None = None) -> Outcome:
     """See a job that has begun through to its end, for hosts without a window. Ctrl+C cancels it."""
     assert running is not None
@@ -240,7 +282,10 @@ def run_blocking(context: bpy.types.Context, tell: Callable[[Session], None] | N
     while True:
         try:
             if step(context, blocking=True):
-                return finish(context)
+                outcome = finish(context)
+                if running is None:
+                    return outcome
+                continue
             if tell is not None:
                 tell(running.session)
             running.session.wait(WAIT_SECONDS)
@@ -276,6 +321,28 @@ def has_result() -> bool:
     return running is not None and running.session.phase is Phase.DONE
 
 
+def pause(paused: bool) -> None:
+    """Let the running job stand still, or go on."""
+    if running is not None:
+        running.session.pause(paused)
+
+
+def take_out(place: int) -> None:
+    """Give up one of the jobs that wait in line; all of them for -1."""
+    del waiting[slice(None) if place < 0 else slice(place, place + 1)]
+
+
+def keep_preview(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The surface as it is now becomes a result of its own beside what is still to come; None where none has come yet."""
+    if running is None or running.mode != "refine":
+        return None
+    told = {"seconds": round(running.session.worked, 1), "kept": running.session.fraction}
+    kept = scene_preview.keep(context, running.reading, {**provenance(running.settings, {}), **told})
+    if kept is not None:
+        scene_thumbnail.set_picture(kept, running.session.preview)
+    return kept
+
+
 def cancel() -> None:
     """Ask the running job to stop; a result that waits for the user is given up."""
     if running is not None:
@@ -284,8 +351,12 @@ def cancel() -> None:
 
 
 def abandon(*_: object) -> None:
-    """End the running job without touching more of the scene than its preview: Blender quits or the add-on goes."""
+    """End the running job without touching more of the scene than its preview: Blender quits or the add-on goes.
+
+    What is kept of it on the disk stays, so that it can be resumed; those in line are given up.
+    """
     global running
+    waiting.clear()
     if running is None:
         return
     job, running = running, None
@@ -339,4 +410,5 @@ def _refused(message: str, fix: str, exit_code: int = EXIT_BAD_INPUT) -> Outcome
 def _ended(outcome: Outcome) -> Outcome:
     global last
     last = outcome
+    _left["at"] = float("-inf")
     return outcome

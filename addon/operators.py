@@ -1,13 +1,15 @@
-"""Operators: they gather, call and report. The work is in jobs and checks; in a window their timer carries it on (see pulse)."""
+"""Operators about jobs and results: they gather, call and report. The work is in jobs; in a window a timer carries it on (see pulse)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import bpy
 
-from . import checks, engine_log, engine_process, jobs, preferences, pulse, report, scene_show
+from . import jobs, pulse, report, scene_show
 from .job_fields import UV_LAYOUTS
+from .job_plan import Choice
 from .jobs import Outcome
 from .session import Phase
 
@@ -46,7 +48,11 @@ class _JobOperator:
         return {"FINISHED"} if refusal is None else self._told(refusal)
 
     def _begin(self, context: bpy.types.Context) -> Outcome | None:
-        return jobs.begin(context, self.mode, result_itself=self.result_itself)
+        return jobs.begin(context, self.mode, choice=self._choice(context))
+
+    def _choice(self, context: bpy.types.Context) -> Choice:
+        held = context.scene.sketchbridge
+        return Choice(self.result_itself, each=held.each, variations=held.variations)
 
     def _told(self, outcome: Outcome) -> set[str]:
         for note in outcome.notes:
@@ -97,9 +103,8 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
             report.paragraph(self.layout, warning, "INFO", 60)
         self.layout.prop(self, "uv_layout")
 
-    def _begin(self, context: bpy.types.Context) -> Outcome | None:
-        layout = "" if self.uv_layout == "SETTING" else self.uv_layout
-        return jobs.begin(context, self.mode, result_itself=self.result_itself, uv_layout=layout)
+    def _choice(self, context: bpy.types.Context) -> Choice:
+        return replace(super()._choice(context), uv_layout="" if self.uv_layout == "SETTING" else self.uv_layout)
 
 
 class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
@@ -117,6 +122,94 @@ class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
         jobs.cancel()
         pulse.redraw()
         return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_pause(bpy.types.Operator):
+    """Let the running job stand still, or go on; what it has in memory stays"""
+
+    bl_idname = "sketchbridge.pause"
+    bl_label = "Pause"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.running is not None and jobs.running.session.phase is Phase.RUNNING
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        assert jobs.running is not None
+        jobs.pause(not jobs.running.session.paused)
+        pulse.redraw()
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_take_out(bpy.types.Operator):
+    """Take a job out of the line"""
+
+    bl_idname = "sketchbridge.take_out"
+    bl_label = "Take Out"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+    place: bpy.props.IntProperty(name="Place", description="In the line; -1 for all that wait", default=-1, options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.take_out(self.place)
+        pulse.redraw()
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_resume(bpy.types.Operator):
+    """Go on with a job that was not seen to its end, from where its checkpoint is"""
+
+    bl_idname = "sketchbridge.resume"
+    bl_label = "Resume"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        record = next((record for record in jobs.unfinished_jobs() if record.job == self.job), None)
+        if record is None:
+            self.report({"ERROR"}, "That job is not kept any more")
+            return {"CANCELLED"}
+        refusal = jobs.resume(context, record)
+        if refusal is not None:
+            self.report({"ERROR"}, f"{refusal.text} {refusal.fix}")
+        pulse.start()
+        return {"FINISHED"} if refusal is None else {"CANCELLED"}
+
+
+class SKETCHBRIDGE_OT_forget(bpy.types.Operator):
+    """Give up a job that was not seen to its end"""
+
+    bl_idname = "sketchbridge.forget"
+    bl_label = "Forget"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+    job: bpy.props.StringProperty(options={"SKIP_SAVE"})  # type: ignore[valid-type]
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.forget(self.job)
+        pulse.redraw()
+        return {"FINISHED"}
+
+
+class SKETCHBRIDGE_OT_quit(bpy.types.Operator):
+    """Quit Blender while a job runs, once that is confirmed. The job can be resumed at the next start"""
+
+    bl_idname = "sketchbridge.quit"
+    bl_label = "Quit Blender"
+    bl_options: ClassVar[set[str]] = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.running is not None  # else the key goes on to Blender's own
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(
+            self, event, title="A Sketchbridge job is running", message="It ends with Blender, and can be resumed at the next start.",
+            confirm_text="Quit", icon="WARNING",
+        )  # fmt: skip
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        jobs.abandon()
+        return bpy.ops.wm.quit_blender("INVOKE_DEFAULT")
 
 
 class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
@@ -143,57 +236,7 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class _CheckOperator:
-    """Asks the engine's machine something; the answer stands in the panel and the preferences."""
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        self._begin(context)
-        answer = checks.run_blocking()
-        if answer.failed:
-            self.report({"ERROR"}, " ".join(answer.lines))  # type: ignore[attr-defined]
-            return {"CANCELLED"}
-        for line in answer.lines:
-            self.report({"INFO"} if answer.healthy else {"WARNING"}, line)  # type: ignore[attr-defined]
-        return {"FINISHED"}
-
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if bpy.app.background or context.window is None:
-            return self.execute(context)
-        self._begin(context)
-        pulse.start()
-        return {"FINISHED"}
-
-    def _begin(self, context: bpy.types.Context) -> None:
-        checks.begin(lambda: self.make(engine_process.find_command(preferences.engine_command(context))))
-
-    def make(self, command: list[str]) -> checks.Check:
-        """The check of this command. EngineError where it cannot be started."""
-        raise NotImplementedError
-
-
-class SKETCHBRIDGE_OT_test_connection(_CheckOperator, bpy.types.Operator):
-    """Start the engine, exchange greetings, and end it"""
-
-    bl_idname = "sketchbridge.test_connection"
-    bl_label = "Test Connection"
-    bl_options: ClassVar[set[str]] = {"INTERNAL"}
-
-    def make(self, command: list[str]) -> checks.Check:
-        return checks.ConnectionCheck(command, engine_log.new_log(preferences.log_folder()))
-
-
-class SKETCHBRIDGE_OT_doctor(_CheckOperator, bpy.types.Operator):
-    """Check the engine's set-up: what works, what does not, and the fix for each"""
-
-    bl_idname = "sketchbridge.doctor"
-    bl_label = "Check Set-up"
-    bl_options: ClassVar[set[str]] = {"INTERNAL"}
-
-    def make(self, command: list[str]) -> checks.Check:
-        return checks.DoctorCheck(command)
-
-
 CLASSES = (
-    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_toggle,
-    SKETCHBRIDGE_OT_test_connection, SKETCHBRIDGE_OT_doctor,
+    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_pause, SKETCHBRIDGE_OT_take_out,
+    SKETCHBRIDGE_OT_resume, SKETCHBRIDGE_OT_forget, SKETCHBRIDGE_OT_quit, SKETCHBRIDGE_OT_toggle,
 )  # fmt: skip

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import bpy
-import bpy.utils.previews
-import numpy as np
 
-from . import busy, jobs, known_words, properties, report, scene_show
+from . import checks, jobs, known_words, lists, outline, panel_job, panel_variants, preferences, properties, remembered, report, scene_show
+from .errors import InputError
 from .fields import Field, Unit
-from .job_fields import ADVANCED, MAIN, OUTPUT, PAINTING, STAGES
-from .protocol import stage_label
+from .job_fields import ADVANCED, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES
 from .report import columns, paragraph
-from .session import Phase, Session
 from .words import duration
 
-_previews: dict[str, Any] = {}
+_MENUS = {"prompt": "SKETCHBRIDGE_MT_prompts", "model": "SKETCHBRIDGE_MT_models"}
+"""Settings that have a list to choose from beside them."""
 
 
 class _Panel:
@@ -29,9 +27,8 @@ class _Panel:
     layout: bpy.types.UILayout
 
     def draw_settings(self, context: bpy.types.Context) -> None:
-        """The section's settings; grey while a job runs."""
+        """The section's settings; they are those of the next job, also while one runs."""
         column = self.layout.column()
-        column.enabled = jobs.running is None
         column.use_property_split, column.use_property_decorate = True, False
         for field in properties.FIELDS.values():
             if field.spec.section == self.section:
@@ -39,36 +36,92 @@ class _Panel:
 
 
 class SKETCHBRIDGE_PT_main(_Panel, bpy.types.Panel):
-    """Prompt, buttons, progress, result."""
+    """Prompt, buttons, progress, what the last job made."""
 
     bl_idname = "SKETCHBRIDGE_PT_main"
     bl_label = "Sketchbridge"
     section = MAIN
 
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        lists.SKETCHBRIDGE_PT_presets.draw_panel_header(self.layout)
+
     def draw(self, context: bpy.types.Context) -> None:
+        layout, width = self.layout, columns(context)
+        if not preferences.has_engine(context):
+            draw_set_up(layout, width)
         self.draw_settings(context)
-        layout, job = self.layout, jobs.running
-        if job is None:
-            settings = context.scene.sketchbridge
-            unknown = known_words.warning(settings.prompt, settings.model)
-            if unknown:
-                paragraph(layout, unknown, "INFO", columns(context))
-            colours = jobs.colours_told(context)
-            if colours:
-                paragraph(layout, colours, "COLOR", columns(context))
-            buttons = layout.column(align=True)
-            buttons.scale_y = 1.3
-            buttons.operator("sketchbridge.refine", icon="SHADERFX")
-            buttons.operator("sketchbridge.texture", icon="TEXTURE")
-            active = context.view_layer.objects.active
-            if active is not None and active.select_get() and scene_show.is_result(active):
-                buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True
-            draw_outcome(layout, jobs.last, columns(context))
+        draw_before(layout, context, width)
+        draw_buttons(layout, context)
+        if jobs.running is not None:
+            panel_job.draw_progress(layout, jobs.running, width)
+            panel_job.draw_line(layout)
         else:
-            draw_progress(layout, job.session, columns(context))
-        result = jobs.find_result(context)
-        if result is not None and job is None:
-            draw_result(layout, result)
+            panel_job.draw_left(layout, width)
+        panel_job.draw_outcome(layout, jobs.last, width)
+
+
+def draw_set_up(layout: bpy.types.UILayout, width: int) -> None:
+    """What a newcomer needs first."""
+    box = layout.box()
+    if checks.running is None:
+        paragraph(box, "The engine, a program of its own that does the work, is not installed yet.", "INFO", width)
+        if not bpy.app.online_access and not preferences.of(bpy.context).wheels:
+            told = "Installing downloads packages, and Blender may not go online. Allow it, or name a folder of wheels in the preferences."
+            paragraph(box, told, "INTERNET_OFFLINE", width)
+            box.operator("extensions.userpref_allow_online", text="Allow Online Access", icon="INTERNET")
+        column = box.column(align=True)
+        column.scale_y = 1.3
+        column.operator("sketchbridge.install_engine", icon="IMPORT")
+        column.operator("sketchbridge.use_environment", icon="FILE_FOLDER")
+        box.operator("sketchbridge.open_preferences", icon="PREFERENCES")
+    report.draw(box, width)
+
+
+def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
+    """What would be sent, words that the model does not know, and about how long it will take."""
+    settings = context.scene.sketchbridge
+    column = layout.column(align=True)
+    for icon, line in outline.lines(context):
+        paragraph(column, line, icon, width)
+    colours = outline.colours_told(context)
+    if colours:
+        paragraph(column, colours, "COLOR", width)
+    unknown = known_words.warning(settings.prompt, settings.model)
+    if unknown:
+        paragraph(column, unknown, "INFO", width)
+    seconds = estimated(settings)
+    if seconds is not None:
+        each = f", {settings.variations} times" if settings.variations > 1 else ""
+        paragraph(column, f"About {duration(seconds)}{each}, as the last time", "TIME", width)
+
+
+def estimated(settings: properties.SketchbridgeSettings) -> float | None:
+    """Seconds that a refine job of these settings takes by what was measured; None where nothing was, or they cannot be used."""
+    try:
+        return remembered.data().estimate(properties.job_settings(settings, "refine"))
+    except InputError:
+        return None
+
+
+def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Refine and Texture; while a job runs they put the next into the line."""
+    settings = context.scene.sketchbridge
+    row = layout.row(align=True)
+    row.prop(settings, "variations")
+    several = sum(obj.select_get() for obj in context.view_layer.objects) > 1
+    if several:
+        row.prop(settings, "each", toggle=True)
+    buttons = layout.column(align=True)
+    buttons.scale_y = 1.3
+    if jobs.running is None:
+        buttons.operator("sketchbridge.refine", icon="SHADERFX")
+        buttons.operator("sketchbridge.texture", icon="TEXTURE")
+    else:
+        buttons.operator("sketchbridge.refine", text="Refine Next", icon="SHADERFX")
+        buttons.operator("sketchbridge.texture", text="Texture Next", icon="TEXTURE")
+    active = context.view_layer.objects.active
+    if active is not None and active.select_get() and scene_show.is_result(active):
+        buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True
 
 
 class _SubPanel(_Panel):
@@ -87,6 +140,14 @@ class SKETCHBRIDGE_PT_stages(_SubPanel, bpy.types.Panel):
     bl_idname = "SKETCHBRIDGE_PT_stages"
     bl_label = "Stages"
     section = STAGES
+
+
+class SKETCHBRIDGE_PT_guidance(_SubPanel, bpy.types.Panel):
+    """How strongly the prompt is followed, and by which method."""
+
+    bl_idname = "SKETCHBRIDGE_PT_guidance"
+    bl_label = "Guidance"
+    section = GUIDANCE
 
 
 class SKETCHBRIDGE_PT_output(_SubPanel, bpy.types.Panel):
@@ -115,7 +176,6 @@ class SKETCHBRIDGE_PT_advanced(_SubPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         self.draw_settings(context)
         column = self.layout.column()
-        column.enabled = jobs.running is None
         column.operator("sketchbridge.test_connection", icon="LINKED")
         column.operator("sketchbridge.doctor", icon="CHECKMARK")
         report.draw(self.layout, columns(context))
@@ -123,6 +183,11 @@ class SKETCHBRIDGE_PT_advanced(_SubPanel, bpy.types.Panel):
 
 def draw_setting(layout: bpy.types.UILayout, settings: properties.SketchbridgeSettings, field: Field) -> None:
     """One setting; of a number that is left to the preset, the switch and the preset's."""
+    if field.name in _MENUS:
+        row = layout.row(align=True)
+        row.prop(settings, field.name)
+        row.menu(_MENUS[field.name], text="", icon="DOWNARROW_HLT")
+        return
     if field.spec.offered or not properties.left_to_preset(field):
         layout.prop(settings, field.name)
         return
@@ -144,94 +209,15 @@ def preset_text(field: Field, preset: str) -> str:
     return f"{value:,}" if field.kind is int else f"{value:g}"
 
 
-def draw_progress(layout: bpy.types.UILayout, session: Session, width: int) -> None:
-    """Bar, time left, preview, Cancel; of a finished job, what it waits for."""
-    box = layout.box()
-    if session.phase is Phase.DONE:
-        paragraph(box, busy.waiting_text(bpy.context), "INFO", width)
-        box.operator("sketchbridge.cancel", icon="X")
-        return
-    box.label(text=stage_label(session.stage) + step_text(session))
-    left = duration(session.seconds_left)
-    box.progress(factor=session.fraction, type="BAR", text=f"{session.fraction:.0%}" + (f", {left} left" if left else ""))
-    if session.quiet:
-        box.label(text="The engine does not answer", icon="ERROR")
-    icon = _preview_icon(session.preview)
-    if icon:
-        box.template_icon(icon_value=icon, scale=8.0)
-    for note in session.notes[-2:]:
-        paragraph(box, note, "INFO", width)
-    row = box.row()
-    row.enabled = session.phase is not Phase.CANCELLING
-    row.operator("sketchbridge.cancel", icon="X")
+def draw_in_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    """In the Object menu, where F3 finds it."""
+    menu.layout.separator()
+    menu.layout.operator("sketchbridge.refine", text="Refine Sketch", icon="SHADERFX")
+    menu.layout.operator("sketchbridge.texture", text="Texture by Prompt", icon="TEXTURE")
+    menu.layout.operator("sketchbridge.toggle", text="Sketch Before / After", icon="ARROW_LEFTRIGHT")
 
 
-def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width: int) -> None:
-    """How the last job ended, with the fix where it failed."""
-    if outcome is None:
-        return
-    box = layout.box()
-    icon = {Phase.DONE: "CHECKMARK", Phase.CANCELLED: "CANCEL"}.get(outcome.phase, "ERROR")
-    paragraph(box, outcome.text, icon, width)
-    if outcome.fix:
-        paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
-    for note in outcome.notes[-3:]:
-        paragraph(box, note, "INFO", width)
-
-
-def draw_result(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
-    """Before / after, and what is stored on the result."""
-    layout.operator("sketchbridge.toggle", icon="ARROW_LEFTRIGHT")
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    column.label(text=result.name, icon="OBJECT_DATA")
-    column.label(text=f"'{result.get('sketchbridge_prompt', '')}', seed {result.get('sketchbridge_seed', 0)}", icon="BLANK1")
-    mean, p95 = (result.get(f"sketchbridge_deviation_{name}_percent") for name in ("mean", "p95"))
-    if isinstance(mean, float) and isinstance(p95, float) and result.get("sketchbridge_mode") == "refine":
-        column.label(text=f"Deviation {mean:.2f} %, 95 % in {p95:.2f} %", icon="BLANK1")
-
-
-def step_text(session: Session) -> str:
-    """' 12 / 240', empty where the stage has a single step."""
-    progress = session.progress
-    return f"  {progress.step} / {progress.total}" if progress is not None and progress.total > 1 and session.phase is Phase.RUNNING else ""
-
-
-def squared(image: np.ndarray) -> np.ndarray:
-    """A strip of square pictures side by side, [H, k H, 3], laid out in rows as near to a square as they fill."""
-    height, width, _ = image.shape
-    count = width // height if height else 0
-    across = max((n for n in range(1, count + 1) if count % n == 0 and n * n <= count), default=1)
-    if count < 2 or width % height or across == 1:
-        return image
-    return np.concatenate(np.split(image, across, axis=1), axis=0)
-
-
-def free_preview() -> None:
-    """Give the preview's icon back."""
-    collection = _previews.pop("collection", None)
-    _previews.clear()
-    if collection is not None:
-        bpy.utils.previews.remove(collection)
-
-
-def _preview_icon(image: np.ndarray | None) -> int:
-    """Icon id of the newest picture, 0 where there is none; an icon is no datablock and leaves the file alone."""
-    if image is None:
-        return 0
-    if "collection" not in _previews:
-        _previews["collection"] = bpy.utils.previews.new()
-        _previews["icon"] = _previews["collection"].new("preview")
-    icon = _previews["icon"]
-    if _previews.get("image") is not image:
-        _previews["image"] = image
-        tiles = squared(image)
-        height, width, _ = tiles.shape
-        pixels = np.ones((height, width, 4), np.float32)
-        pixels[..., :3] = tiles[::-1] / np.float32(255)
-        icon.image_size = (width, height)
-        icon.image_pixels_float.foreach_set(pixels.ravel())
-    return icon.icon_id
-
-
-CLASSES = (SKETCHBRIDGE_PT_main, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_painting, SKETCHBRIDGE_PT_advanced)
+CLASSES = (
+    *lists.CLASSES, SKETCHBRIDGE_PT_main, *panel_variants.CLASSES, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_guidance,
+    SKETCHBRIDGE_PT_painting, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced,
+)  # fmt: skip

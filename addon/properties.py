@@ -15,6 +15,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from . import scene_show
 from .errors import InputError
 from .fields import Door, Field, Unit, shown, table
 from .job_fields import LONGEST_SIDE, PRESETS, Hyperparameters, JobSettings
@@ -147,7 +148,21 @@ def _annotations() -> dict[str, Any]:
         if left_to_preset(field) and not field.spec.offered:
             found[f"use_{field.name}"] = BoolProperty(name=f"Set {field.spec.label}", description=f"{tooltip(field)}. Off: the preset's")
         found[field.name] = _property(field)
+    found["variations"] = IntProperty(
+        name="Variations", description="Make so many results in one press, with one seed after the other", default=1, min=1, max=32
+    )
+    found["each"] = BoolProperty(
+        name="One Job for Each", description="A job for each selected object, one after another. Off: all together are one sketch"
+    )
+    found["variant"] = IntProperty(name="Variant", description="The result that is shown", options={"SKIP_SAVE"}, update=_show_variant)
     return found
+
+
+def _show_variant(settings: SketchbridgeSettings, context: bpy.types.Context) -> None:
+    """A row of the list of variants was chosen, by its place among the file's objects."""
+    objects = bpy.data.objects
+    if 0 <= settings.variant < len(objects) and scene_show.is_result(objects[settings.variant]):
+        scene_show.show_result(context.view_layer, objects[settings.variant])
 
 
 class SketchbridgeSettings(bpy.types.PropertyGroup):

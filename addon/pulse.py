@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import atexit
 import time
+from typing import Any
 
 import bpy
 
-from . import busy, checks, jobs
+from . import busy, checks, jobs, preferences
 
 TICK_SECONDS = 0.1
 REDRAW_SECONDS = 0.5
 """Shortest time between two drawings of the panel while only numbers change."""
-_drawn = {"at": 0.0, "news": -1}
+_drawn: dict[str, Any] = {"at": 0.0, "news": (-1, -1)}
 
 
 def start() -> None:
@@ -55,12 +56,21 @@ def _advance(context: bpy.types.Context) -> None:
             jobs.finish(context)
             redraw()
         else:
-            _redraw_for_news(jobs.running.session.news)
+            _keep_unsaved(context)
     if checks.running is not None and checks.step() is not None:
+        preferences.forget_engine()
         redraw()
+    told = (jobs.running.session.news if jobs.running is not None else -1, checks.running.news if checks.running is not None else -1)
+    _redraw_for_news(told)
 
 
-def _redraw_for_news(news: int) -> None:
+def _keep_unsaved(context: bpy.types.Context) -> None:
+    """While a job runs the file counts as changed, so that Blender asks before it quits, however that is asked for."""
+    if not bpy.data.is_dirty and not busy.obstacle(context) and bpy.ops.ed.undo_push.poll():
+        bpy.ops.ed.undo_push(message="Sketchbridge Job")
+
+
+def _redraw_for_news(news: tuple[int, int]) -> None:
     now = time.monotonic()
     if news != _drawn["news"] and now - _drawn["at"] > REDRAW_SECONDS:
         _drawn["news"], _drawn["at"] = news, now

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
 import numpy as np
 
 from . import geometry, protocol, scene_materials
-from .scene_read import Reading, find_object
+from .scene_materials import Attempt
+from .scene_read import Reading, find_object, named_now
 from .scene_show import MARK, Place, Selection, hide, variants_of
-from .scene_write import fill_mesh, link_beside
+from .scene_write import fill_mesh, link_beside, note
 
 PREVIEW_NAME = "Sketchbridge Preview"
 
@@ -33,6 +35,29 @@ def show(context: bpy.types.Context, reading: Reading, update: protocol.MeshUpda
     if update.colours is not None:
         _set_colours(mesh, update.colours)
     mesh.update(calc_edges=True)
+
+
+def keep(context: bpy.types.Context, reading: Reading, provenance: Mapping[str, Any]) -> bpy.types.Object | None:
+    """The surface as it is now as an object of its own, hidden beside the preview, marked as a result; None where there is no preview."""
+    preview = next(iter(_previews()), None)
+    if preview is None:
+        return None
+    name = f"{named_now(reading).active} unfinished"
+    with Attempt() as attempt:
+        kept = attempt.add(preview.copy())
+        kept.data = attempt.add(preview.data.copy())
+        kept.name = kept.data.name = name
+        material = attempt.add(kept.data.materials[0].copy())
+        kept.data.materials[0], material.name = material, name
+        kept.data.shade_smooth()
+        del kept[f"{MARK}_preview"]
+        kept.hide_select = False
+        with reading.place.entered(context) as layer:
+            link_beside(context, kept, reading.leader())
+            note(kept, named_now(reading).names, provenance)
+            layer.update()  # which makes the layer know it
+            hide(layer, [kept], hidden=True, render=True)
+    return kept
 
 
 def remove() -> None:

@@ -63,12 +63,12 @@ class Reading:
         return find_object(self.active, self.uids[self.names.index(self.active)])
 
 
-def read_sketch(context: bpy.types.Context, result_itself: bool = False, keep: str = COLOURS_OF_ALL) -> Reading:
-    """The selected objects as one sketch; for a result what it was made from, unless `result_itself`. SceneError without any of use.
+def read_sketch(context: bpy.types.Context, objects: Sequence[bpy.types.Object] | None = None, keep: str = COLOURS_OF_ALL) -> Reading:
+    """Objects, by default those that the selection stands for, as one sketch. SceneError without any of use.
 
     keep: whose colours count, of KEEP_COLOURS.
     """
-    objects = chosen_objects(context, "refine", result_itself)
+    objects = chosen_objects(context, "refine", False) if objects is None else objects
     parts, names, notes = [], [], []
     with shown(context, objects):
         depsgraph = context.evaluated_depsgraph_get()

@@ -128,16 +128,25 @@ def result_of(obj: bpy.types.Object) -> bpy.types.Object | None:
     return next(reversed(variants_of([obj])), None)
 
 
+def show_result(layer: bpy.types.ViewLayer, result: bpy.types.Object) -> None:
+    """Show the result in place of its originals and of the other variants, and select it."""
+    sources = [source for source in sources_of(result) if source.name in layer.objects]
+    hide(layer, [*sources, *(variant for variant in variants_of(sources) if variant != result)], True, render=True)
+    hide(layer, [result], False, render=True)
+    select_only(layer, [result])
+
+
 def toggle(layer: bpy.types.ViewLayer, result: bpy.types.Object) -> bool:
     """Show the result's originals, or the result, in place of the other; what is shown is selected. True where that is the result.
 
     Other variants are hidden. A result without originals stays in sight.
     """
     sources = [source for source in sources_of(result) if source.name in layer.objects]
-    show_result = not sources or result.hide_get(view_layer=layer) or result.hide_render
-    others = [variant for variant in variants_of(sources) if variant != result]
-    shown, hidden = ([result], [*sources, *others]) if show_result else (sources, [result, *others])
-    hide(layer, hidden, True, render=True)
-    hide(layer, shown, False, render=True)
-    select_only(layer, shown)
-    return show_result
+    wanted = not sources or result.hide_get(view_layer=layer) or result.hide_render
+    if wanted:
+        show_result(layer, result)
+    else:
+        hide(layer, [result, *variants_of(sources)], True, render=True)
+        hide(layer, sources, False, render=True)
+        select_only(layer, sources)
+    return wanted

@@ -42,12 +42,12 @@ class Targets:
     pictures: tuple[tuple[int, np.ndarray], ...] = ()
 
 
-def read_targets(context: bpy.types.Context, settings: Mapping[str, Any], result_itself: bool = False) -> Reading:
-    """The selected objects with the UVs of their corners. SceneError where none has faces; InputError for a part or mask that there is not.
+def read_targets(context: bpy.types.Context, settings: Mapping[str, Any], chosen: Sequence[bpy.types.Object] | None = None) -> Reading:
+    """Objects, by default those that the selection stands for, with the UVs of their corners.
 
-    settings  of a job (JobSettings); for a textured result what it was made from, unless `result_itself`
+    SceneError where none has faces; InputError for a part or mask that there is not. settings: of a job (JobSettings).
     """
-    objects, notes = _with_surface(chosen_objects(context, "texture", result_itself))
+    objects, notes = _with_surface(chosen_objects(context, "texture", False) if chosen is None else chosen)
     bare = [obj for obj in objects if obj.type == "MESH" and not len(obj.data.polygons) and not obj.modifiers]
     notes += [f"'{obj.name}' has no faces and was left out." for obj in bare]
     objects = [obj for obj in objects if obj not in bare]
@@ -147,7 +147,7 @@ def uv_notes(context: bpy.types.Context, result_itself: bool, grouping: str) -> 
     return tuple(note for one in _sets(pieces, parts, grouping) if (note := one.note) is not None)
 
 
-def _with_surface(objects: list[bpy.types.Object]) -> tuple[list[bpy.types.Object], list[str]]:
+def _with_surface(objects: Sequence[bpy.types.Object]) -> tuple[list[bpy.types.Object], list[str]]:
     """Those that can have faces, and notes of the others. SceneError where none can."""
     with_surface = [obj for obj in objects if obj.type in MESH_LIKE]
     others = [obj for obj in objects if obj.type not in MESH_LIKE]

@@ -127,13 +127,18 @@ def mark(
     names: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Mark the result of these originals, whose names are told where some of them are gone; they and earlier results are hidden."""
-    for key in [key for key in obj.keys() if key.startswith(f"{MARK}_")]:  # noqa: SIM118  of the result that it is a copy of
-        del obj[key]
-    obj[f"{MARK}_sources"] = json.dumps([source.name for source in sources] if names is None else names)
-    for key, value in provenance.items():
-        obj[f"{MARK}_{key}"] = value if isinstance(value, str | int | float) and not _too_long(value) else json.dumps(value)
+    note(obj, [source.name for source in sources] if names is None else names, provenance)
     hide(layer, [*sources, *(variant for variant in variants_of(sources) if variant != obj)], hidden=True, render=True)
     obj.hide_render = False
+
+
+def note(obj: bpy.types.Object, sources: Sequence[str], provenance: Mapping[str, Any]) -> None:
+    """Write on a result what it was made from, by names, and how."""
+    for key in [key for key in obj.keys() if key.startswith(f"{MARK}_")]:  # noqa: SIM118  of the result that it is a copy of
+        del obj[key]
+    obj[f"{MARK}_sources"] = json.dumps(list(sources))
+    for key, value in provenance.items():
+        obj[f"{MARK}_{key}"] = value if isinstance(value, str | int | float) and not _too_long(value) else json.dumps(value)
 
 
 def select_results(layer: bpy.types.ViewLayer, results: Sequence[bpy.types.Object], alone: bool) -> None:

@@ -68,12 +68,14 @@ class Session:
         self.news = 0
         """Grows with everything that the panel could show differently."""
         self.quiet = False
+        self.paused = False
         self.engine: protocol.Hello | None = None
         self._mesh: protocol.MeshUpdate | None = None
         self._submit, self._log, self._clock = submit, log, clock
         self._started = self._heard = self._pinged = clock()
         self._cancel_asked: float | None = None
         self._gone: float | None = None
+        self._stood_still, self._paused_at = 0.0, 0.0
         self._process: EngineProcess | None = None
         try:
             self._process = EngineProcess(command, log)
@@ -97,6 +99,8 @@ class Session:
             return "cancelling"
         if self.phase is Phase.STARTING:
             return "starting the engine"
+        if self.paused:
+            return "paused"
         return self.progress.stage if self.progress else "preparing"
 
     @property
@@ -104,6 +108,23 @@ class Session:
         """The engine's estimate, None while unknown or beyond all numbers."""
         left = self.progress.seconds_left if self.progress else None
         return left if left is not None and math.isfinite(left) else None
+
+    @property
+    def worked(self) -> float:
+        """Seconds since the start, pauses left out."""
+        return self._clock() - self._started - self._stood_still - (self._clock() - self._paused_at if self.paused else 0.0)
+
+    def pause(self, paused: bool) -> None:
+        """Ask the engine to stand still between two steps, or to go on; what it has in memory stays."""
+        if self.phase is not Phase.RUNNING or paused == self.paused:
+            return
+        if paused:
+            self._paused_at = self._clock()
+        else:
+            self._stood_still += self._clock() - self._paused_at
+        self.paused = paused
+        self.news += 1
+        self._process_send(protocol.Pause(self._submit.job) if paused else protocol.Resume(self._submit.job))
 
     def take_mesh(self) -> protocol.MeshUpdate | None:
         """The newest mesh, once."""
@@ -187,7 +208,7 @@ class Session:
                 pass
 
     def _advance(self) -> None:
-        elapsed = self._clock() - self._started
+        elapsed = self.worked
         if self.seconds_left is not None:
             self.fraction = max(self.fraction, min(elapsed / max(elapsed + self.seconds_left, 1e-6), 0.99))
 

@@ -18,7 +18,7 @@ from .fields import Choice, Door, Spec, Unit, check, refuse_unknown, table
 LONGEST_SIDE = 1.6
 """Length in engine space of the longest side of the sketch's bounding box, the measure of every Unit.LENGTH."""
 
-STAGES, OUTPUT, ADVANCED, MAIN, PAINTING = "stages", "output", "advanced", "main", "painting"
+STAGES, GUIDANCE, OUTPUT, ADVANCED, MAIN, PAINTING = "stages", "guidance", "output", "advanced", "main", "painting"
 """The panel's sections."""
 
 MODES = (
@@ -111,12 +111,14 @@ class Hyperparameters:
     fit_steps: Annotated[int, _number("Fit Steps", "Steps that fit the surface to renders of the sketch", 0, 100_000, Unit.STEPS)]
     stage1_steps: Annotated[int, _number("Stage 1 Steps", "Length of stage 1: shape and colour by SDS", 0, 1_000_000, Unit.STEPS, STAGES)]
     stage2_steps: Annotated[int, _number("Stage 2 Steps", "Length of stage 2: detail by its method", 0, 1_000_000, Unit.STEPS, STAGES)]
-    guidance_scale: Annotated[float, _number("Guidance", "Classifier-free guidance s of stage 1 (SDS)", 0, 1000, section=STAGES)] = 12.0
+    guidance_scale: Annotated[float, _number("Guidance", "Classifier-free guidance s of stage 1 (SDS)", 0, 1000, section=GUIDANCE)] = 12.0
     stage2_method: Annotated[
         str,
-        Spec("Stage 2 Method", "Direction of stage 2", choices=STAGE2_METHODS, closed=False, doors=Door.WIRE | Door.PANEL, section=STAGES),
+        Spec(
+            "Stage 2 Method", "Direction of stage 2", choices=STAGE2_METHODS, closed=False, doors=Door.WIRE | Door.PANEL, section=GUIDANCE
+        ),
     ] = "calibrated"
-    stage2_weight: Annotated[float, _number("Stage 2 Weight", "Strength of the method of stage 2", 0, 1000, section=STAGES)] = 4.0
+    stage2_weight: Annotated[float, _number("Stage 2 Weight", "Strength of the method of stage 2", 0, 1000, section=GUIDANCE)] = 4.0
     finish_steps: Annotated[
         int,
         _number(

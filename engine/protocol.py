@@ -224,6 +224,20 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Host: stand still between two steps until Resume or Cancel comes. Not answered."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Host: go on."""
+
+    job: str
+
+
+@dataclass(frozen=True)
 class CancelledJob:
     """Engine: the job ended because the host asked."""
 
@@ -259,13 +273,14 @@ class Bye:
 
 
 Message = (
-    Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | CancelledJob | Ping | Pong | Refused | Bye
-)
+    Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | Pause | Resume | CancelledJob
+    | Ping | Pong | Refused | Bye
+)  # fmt: skip
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Submit: "submit", Accepted: "accepted", Progress: "progress", Preview: "preview", MeshUpdate: "mesh", Note: "note",
-    Done: "done", Failed: "failed", Cancel: "cancel", CancelledJob: "cancelled", Ping: "ping", Pong: "pong",
-    Refused: "refused", Bye: "bye",
+    Done: "done", Failed: "failed", Cancel: "cancel", Pause: "pause", Resume: "resume", CancelledJob: "cancelled",
+    Ping: "ping", Pong: "pong", Refused: "refused", Bye: "bye",
 }  # fmt: skip
 _TYPES = {name: kind for kind, name in _NAMES.items()}
 _PLAIN: dict[str, tuple[type, ...]] = {
@@ -301,6 +316,7 @@ TRANSITIONS: dict[tuple[State, Role, type], State] = {
     (State.SUBMITTED, _ENGINE, Failed): State.IDLE,
     (State.SUBMITTED, _HOST, Cancel): State.SUBMITTED,
     (State.BUSY, _HOST, Cancel): State.BUSY,
+    **{(state, _HOST, kind): state for state in (State.IDLE, State.SUBMITTED, State.BUSY) for kind in (Pause, Resume)},
     (State.BUSY, _ENGINE, Done): State.IDLE,
     (State.BUSY, _ENGINE, Failed): State.IDLE,
     (State.BUSY, _ENGINE, CancelledJob): State.IDLE,

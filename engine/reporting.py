@@ -191,7 +191,9 @@ class StageTimer:
         assert self._stage is not None, "no stage is running"
         shown = (done, total) if len(self._planned.get(self._stage, {})) < 2 else (self._hundredths(done, total), HUNDREDTHS)
         self._reporter.progress(self._stage.value, *shown, self._seconds_left(done / max(total, 1)), dict(figures or {}))
+        asked = time.monotonic()
         stop_if_cancelled(self._reporter)
+        self._started += time.monotonic() - asked  # a pause is no work
 
     def _close_part(self) -> None:
         assert self._stage is not None

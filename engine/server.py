@@ -105,7 +105,8 @@ class _Server:
         self._lock = threading.Lock()  # of the connection
         self._outbox = _Outbox()
         self._jobs: queue.SimpleQueue[protocol.Submit | None] = queue.SimpleQueue()
-        self._cancel = threading.Event()
+        self._cancel, self._going = threading.Event(), threading.Event()
+        self._going.set()
         self._current = ""
         self._status = 0
         self._when_delivered: Callable[[], None] = _nothing
@@ -129,7 +130,7 @@ class _Server:
 
     def _run_job(self, submit: protocol.Submit) -> None:
         self._outbox.put(protocol.Accepted(submit.job))
-        reporter = WireReporter(submit.job, self._outbox.put, self._cancel)
+        reporter = WireReporter(submit.job, self._outbox.put, self._cancel, self._going)
         message, self._when_delivered = outcome(submit, self._job_name, reporter)
         self._outbox.put(message)
 
@@ -164,10 +165,15 @@ class _Server:
             self._delivered = _nothing
         if isinstance(message, protocol.Submit):
             self._cancel.clear()
+            self._going.set()
             self._current = message.job
             self._jobs.put(message)
         elif isinstance(message, protocol.Cancel) and message.job == self._current:
             self._cancel.set()
+        elif isinstance(message, protocol.Pause) and message.job == self._current:
+            self._going.clear()
+        elif isinstance(message, protocol.Resume):
+            self._going.set()
         elif isinstance(message, protocol.Ping):
             self._outbox.put(protocol.Pong(message.token))
         return not isinstance(message, protocol.Bye)

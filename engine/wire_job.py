@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from engine.reporting import Reporter
     from engine.results import ImageSet, JobResult
 
+PAUSE_LOOK_SECONDS = 0.2
+"""How often a job that is paused looks whether it was cancelled."""
 _MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
 
 
@@ -37,9 +39,15 @@ class WireReporter:
     """Tells the host about one job (engine.reporting.Reporter), a few times a second at most."""
 
     def __init__(
-        self, job: str, put: Callable[[Message], None], cancel: threading.Event, clock: Callable[[], float] = time.monotonic
+        self,
+        job: str,
+        put: Callable[[Message], None],
+        cancel: threading.Event,
+        going: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._job, self._put, self._cancel, self._clock = job, put, cancel, clock
+        """`going` is set but for pauses; None for a host that never pauses."""
+        self._job, self._put, self._cancel, self._going, self._clock = job, put, cancel, going, clock
         self._last: dict[type, float] = {}
         self._stage = ""
 
@@ -69,7 +77,9 @@ class WireReporter:
         self._put(protocol.Note(self._job, text))
 
     def cancelled(self) -> bool:
-        """True once the host sent Cancel or went away."""
+        """True once the host sent Cancel or went away. During a pause it waits for that, or for the pause's end."""
+        while self._going is not None and not self._cancel.is_set() and not self._going.wait(PAUSE_LOOK_SECONDS):
+            pass
         return self._cancel.is_set()
 
     def _due(self, kind: type) -> bool:

@@ -46,6 +46,8 @@ FROM_HOST: list[Message] = [
     protocol.Submit("a", {"prompt": "a flower"}, VERTICES, FACES, VERTICES / 30),
     protocol.Ping(3),
     protocol.Cancel("a"),
+    protocol.Pause("a"),
+    protocol.Resume("a"),
     protocol.Bye(),
 ]
 HOSTILE: tuple[Any, ...] = (

@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from engine.setup_commands import SetupError, clean_surroundings
+from engine.setup_pythons import interpreters
 from scripts import ROOT
 from scripts.setup.bootstrap import BLENDER_PYTHONS, ENVIRONMENTS, Environment
-from scripts.setup.commands import SetupError, clean_surroundings
-from scripts.setup.pythons import interpreters
 
 BLENDER_VARIABLE = "SKETCHBRIDGE_BLENDER"
 OLDEST = (4, 2)

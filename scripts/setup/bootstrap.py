@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
-import re
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -28,24 +25,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from engine import setup_environment
 from engine.errors import tell_any_letter
+from engine.setup_commands import Commands, SetupError, Step, clean_surroundings
+from engine.setup_environment import CUDA_DOWNLOAD, CUDA_GIGABYTES
+from engine.setup_pythons import SUPPORTED, find_python, need_python
 from engine.words import duration
 from scripts import ROOT
 from scripts.setup import system_packages
-from scripts.setup.commands import Commands, SetupError, Step, clean_surroundings
 from scripts.setup.console import StatusLine
-from scripts.setup.pythons import SUPPORTED, find_python, need_python
 
 VENVS = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements"
 TORCH_INDEX_VARIABLE = "SKETCHBRIDGE_TORCH_INDEX"
-STAMP = "sketchbridge-complete.json"
-UNFINISHED = "sketchbridge-unfinished"
-GIGABYTE = 1_000_000_000
-CPU_MEGABYTES = 400
-"""No CPU build of torch is larger, no CUDA build smaller."""
-CUDA_DOWNLOAD, CUDA_GIGABYTES = 2.7, 9.0
-"""Of torch 2.13 with the libraries that it brings: wheels; and on the disk, wheels in pip's cache included."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,12 @@ class Environment:
     @property
     def python(self) -> Path:
         """Its interpreter."""
-        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        return setup_environment.python_of(self.folder)
+
+    @property
+    def files(self) -> list[Path]:
+        """Its requirements."""
+        return [REQUIREMENTS / name for name in self.requirements]
 
     @property
     def log(self) -> Path:
@@ -86,70 +83,45 @@ def _blender(version: str, python: tuple[int, int]) -> Environment:
     return Environment(f"blender-{version}", (f"blender-{version}.txt",), 2.0, "import bpy", (python,))
 
 
-ENGINE = Environment("engine", ("torch.txt", "engine.txt"), 3.0, "import torch, numpy, scipy, xatlas, igl", editable=True)
+ENGINE = Environment("engine", ("torch.txt", "engine.txt", "engine-dev.txt"), 3.0, "import torch, numpy, scipy, xatlas, igl", editable=True)
 BLENDER_PYTHONS = {"5.0": (3, 11), "4.5": (3, 11), "4.2": (3, 11), "5.3": (3, 13), "5.2": (3, 13)}
 """Blender's modules, and the Python that each was built for; of one Python the preferred comes first."""
-ENVIRONMENTS = {environment.name: environment for environment in (ENGINE, *(_blender(*each) for each in BLENDER_PYTHONS.items()))}
+PYTEST_BLENDER = Environment("pytest-blender", ("pytest-blender.txt",), 0.1, "import pytest_blender")
+"""Made only where it is asked for."""
+ENVIRONMENTS = {
+    environment.name: environment for environment in (ENGINE, *(_blender(*each) for each in BLENDER_PYTHONS.items()), PYTEST_BLENDER)
+}
 
 
 def held_version(environment: Environment) -> str:
-    """The version of the Python that an environment was made of, as in "3.11.7"; empty where there is none that fits it."""
-    try:
-        lines = (environment.folder / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    held = next((line.partition("=")[2].strip() for line in lines if line.startswith("version ")), "")
-    fits = any(held.startswith(f"{major}.{minor}.") for major, minor in environment.pythons)
-    return held if fits and environment.python.exists() else ""
+    """The version of the Python that an environment was made of; empty where there is none that fits it."""
+    return setup_environment.held_version(environment.folder, environment.pythons)
 
 
 def digest(environment: Environment, python: str, torch_index: str) -> str:
     """Hash of all that decides what the environment holds: requirements, Python's version, torch's index, the package's description."""
-    parts = [python]
-    for name in environment.requirements:
-        lines = (REQUIREMENTS / name).read_text(encoding="utf-8").splitlines()
-        parts += sorted(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    more = []
     if environment.editable:
         import tomllib
 
         described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         package = [described["build-system"], described["project"], described.get("tool", {}).get("setuptools")]
-        parts += [torch_index, json.dumps(package, sort_keys=True)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        more = [torch_index, json.dumps(package, sort_keys=True)]
+    return setup_environment.digest(environment.files, python, *more)
 
 
 def state(environment: Environment, wanted: str) -> str:
-    """Where an environment stands: "complete" (nothing to do), "changed" (install on top), "broken" (make anew) or "absent".
-
-    Broken are those whose install was interrupted, whose Python is gone or does not fit, and those of a project that has moved.
-    """
-    if not environment.folder.exists():
-        return "absent"
-    if not held_version(environment) or (environment.folder / UNFINISHED).exists():
-        return "broken"
-    try:
-        stamp = json.loads((environment.folder / STAMP).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return "changed"
-    except (OSError, ValueError):
-        return "broken"
-    if stamp.get("folder") != str(environment.folder):
-        return "broken"
-    return "complete" if stamp.get("digest") == wanted else "changed"
+    """Where an environment stands (see setup_environment)."""
+    return setup_environment.state(environment.folder, environment.pythons, wanted)
 
 
-def plan(environment: Environment, python: str, torch_index: str, fresh: bool) -> list[Step]:
-    """The commands that make (`fresh`) or complete the environment, in order."""
-    pip = (str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
-    steps = [Step("making the virtual environment", (python, "-m", "venv", str(environment.folder)))] if fresh else []
-    for name in environment.requirements:
-        constraints = [option for other in environment.requirements if other != name for option in ("-c", str(REQUIREMENTS / other))]
-        index = ("--index-url", torch_index) if torch_index and name == "torch.txt" else ()
-        steps.append(Step(f"installing {name.removesuffix('.txt')}", (*pip, *index, "-r", str(REQUIREMENTS / name), *constraints)))
+def plan(environment: Environment, python: str, torch_index: str) -> list[Step]:
+    """The commands that make the environment with `python`, or complete it where that is empty, in order."""
+    steps = setup_environment.install_steps(environment.folder, python, environment.files, torch_index)
     if environment.editable:
+        pip = (str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input")
         steps.append(Step("linking the project's package", (*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))))
-    steps.append(Step("trying it", (str(environment.python), "-c", environment.proof)))
-    return steps
+    return [*steps, Step("trying it", (str(environment.python), "-c", environment.proof))]
 
 
 def engine_command() -> str:
@@ -177,14 +149,8 @@ def ensure_python() -> None:
 
 def check_disk(environments: Sequence[Environment]) -> None:
     """Raise SetupError where the disk has too little room for making these environments."""
-    needed = sum(environment.gigabytes for environment in environments)
-    free = shutil.disk_usage(ROOT).free / GIGABYTE
-    if free < needed:
-        names = ", ".join(environment.name for environment in environments)
-        raise SetupError(
-            f"Too little room on the disk: making {names} takes about {needed:.1f} GB under {VENVS}, and {free:.1f} GB are free.",
-            "Make room, or move the project to a larger disk, and run this again.",
-        )
+    names = ", ".join(environment.name for environment in environments)
+    setup_environment.check_room(VENVS, sum(environment.gigabytes for environment in environments), f"making {names}")
 
 
 def wanted_digest(environment: Environment, torch_index: str) -> str:
@@ -203,24 +169,18 @@ def make(environment: Environment, torch_index: str, commands: Commands, status:
     found = state(environment, wanted_digest(environment, torch_index))
     fresh = found != "changed"
     python = need_python(environment.pythons, purpose(environment)) if fresh else None
-    if found == "broken":
-        shutil.rmtree(environment.folder)
-    environment.folder.mkdir(parents=True, exist_ok=True)
-    unfinished = environment.folder / UNFINISHED
-    unfinished.touch()
+    setup_environment.begin(environment.folder, anew=found == "broken")
     begun = time.monotonic()
     name = f"{environment.name:<13}"
     doing = f"making it with Python {python.words}" if python else "installing what changed"
     status.say(f"{name}{doing}; log: {environment.log.relative_to(ROOT)}")
     environment.log.write_text("", encoding="utf-8")
-    for step in plan(environment, python.path if python else "", torch_index, fresh):
+    for step in plan(environment, python.path if python else "", torch_index):
         commands.run(
             step, environment.log, lambda text: status.update(name + text), heard=lambda line: watch_for_cuda(environment, line, status)
         )
     version = held_version(environment)
-    stamp = {"digest": digest(environment, version, torch_index), "folder": str(environment.folder), "python": version}
-    (environment.folder / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-    unfinished.unlink()
+    setup_environment.finish(environment.folder, digest(environment, version, torch_index), version)
     status.say(f"{name}ready after {duration(time.monotonic() - begun)}")
 
 
@@ -229,8 +189,7 @@ def watch_for_cuda(environment: Environment, line: str, status: StatusLine) -> N
 
     SetupError where the disk has no room for it.
     """
-    taken = re.search(r"^ *(?:Downloading|Using cached) torch-\S+\.whl \((\d+)\S* MB\)", line)
-    if taken and int(taken[1]) > CPU_MEGABYTES:
+    if setup_environment.takes_cuda(line):
         status.say(
             f"{environment.name:<13}pip takes a CUDA build of torch: {CUDA_DOWNLOAD} GB to download, {CUDA_GIGABYTES:.0f} GB on the disk.\n"
             f"{'':<13}Without a GPU take PyTorch's CPU index, 0.2 GB: --torch-index URL, or ${TORCH_INDEX_VARIABLE}."
@@ -333,7 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such environment: {', '.join(unknown)}; there are {', '.join(ENVIRONMENTS)}")
 
     def work() -> int:
-        made = set_up(options.names or [name for name, one in ENVIRONMENTS.items() if find_python(one.pythons)], options.torch_index)
+        fitting = [name for name, one in ENVIRONMENTS.items() if one is not PYTEST_BLENDER and find_python(one.pythons)]
+        made = set_up(options.names or fitting, options.torch_index)
         print(f"made or changed: {', '.join(made)}" if made else "everything is installed already")
         return 0
 

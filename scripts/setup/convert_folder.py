@@ -27,11 +27,11 @@ from typing import Any
 from engine.errors import EXIT_CANCELLED, InputError
 from engine.fields import Door, Field, add_options, shown, values_from
 from engine.job_fields import MODES, JobSettings
+from engine.setup_commands import SetupError
 from scripts import ROOT
 from scripts.setup import bootstrap
 from scripts.setup.blenders import modules
 from scripts.setup.bootstrap import ENGINE
-from scripts.setup.commands import SetupError
 
 BLENDER_COMMAND = "scripts.blender.command"
 LEAVE_SECONDS = 30.0

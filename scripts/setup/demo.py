@@ -28,12 +28,12 @@ from typing import Any
 from engine.errors import InputError
 from engine.fields import add_options, table, values_from
 from engine.job_fields import JobSettings
+from engine.setup_commands import SetupError, tail
 from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap, build_extension
 from scripts.setup.blenders import Blender, find_blender, why_none
 from scripts.setup.bootstrap import ENGINE
-from scripts.setup.commands import SetupError, tail
 from scripts.setup.console import StatusLine
 from scripts.setup.console import table as text_table
 

@@ -1,6 +1,6 @@
 """Sets up and runs every test: the engine's fast ones first, then the slow ones, and the add-on inside each Blender.
 
-    python3 scripts/test.py [--fast] [--engine] [--addon VERSION] [--setup-only]
+    python3 scripts/test.py [--fast] [--engine] [--addon VERSION] [--window] [--setup-only]
 
 Which Blenders: those whose modules fit this machine's Pythons (4.2, 4.5 and 5.0 with 3.11, 5.2 and 5.3 with 3.13).
 Two groups run side by side, each in a process of its own with one thread, a fresh Blender user folder and a time limit. The last
@@ -24,16 +24,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.setup_commands import clean_surroundings
 from engine.words import duration
 from scripts import ROOT
 from scripts.setup import bootstrap
-from scripts.setup.blenders import VERSIONS, modules, why_none
-from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
-from scripts.setup.commands import clean_surroundings
+from scripts.setup.blenders import BLENDER_VARIABLE, VERSIONS, modules, why_none
+from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, PYTEST_BLENDER, Environment
 from scripts.setup.console import table
 
 ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/batch", "tests/scripts", "tests/prior", "tests/gpu")
 ADDON_FOLDERS = ("tests/addon",)
+WINDOW_FOLDERS = ("tests/window",)
+"""A real Blender in a window, and the add-on's tests inside its executable; run where they are asked for."""
 RENDERS = ("-m", "blender", "--noconftest", "tests/prior/test_make_prior_data.py")
 """The training pictures' generator renders in Blender, where the other tests' fixtures have no packages."""
 SIDE_BY_SIDE = 2
@@ -232,16 +234,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     parser.add_argument("--fast", action="store_true", help="only the engine's fast tests")
     parser.add_argument("--engine", action="store_true", help="only the engine's tests, fast and slow")
+    parser.add_argument("--window", action="store_true", help=f"only those in a Blender with a window, which {BLENDER_VARIABLE} starts")
     parser.add_argument("--addon", metavar="VERSION", action="append", choices=VERSIONS, help="only the add-on's tests in this Blender")
     parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="of a group (default: %(default)s)")
     bootstrap.add_arguments(parser)
     options = parser.parse_args(arguments)
-    everything = not (options.fast or options.engine or options.addon)
+    everything = not (options.fast or options.engine or options.addon or options.window)
     chosen = groups(options.engine or everything, [one.version for one in modules()] if everything else options.addon or (), options.fast)
+    chosen += [Group("window", ENGINE, WINDOW_FOLDERS)] if options.window else []
 
     def work() -> int:
         begun = time.monotonic()
-        bootstrap.set_up(list(dict.fromkeys(["engine", *(group.environment.name for group in chosen)])), options.torch_index)
+        wanted = ["engine", *(group.environment.name for group in chosen), *([PYTEST_BLENDER.name] if options.window else [])]
+        bootstrap.set_up(list(dict.fromkeys(wanted)), options.torch_index)
         print(f"set-up: {duration(time.monotonic() - begun)}", flush=True)
         if everything and not modules():
             print(f"{why_none()}\nThe add-on's tests inside Blender are left out: they need one of its modules.", flush=True)

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scripts.setup.commands import Commands, SetupError, Step
-from scripts.setup.pythons import Python
+from engine.setup_commands import Commands, SetupError, Step
+from engine.setup_pythons import Python
 
 BLENDER_LIBRARIES = {
     "libX11.so.6": "libx11-6",

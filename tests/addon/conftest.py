@@ -50,6 +50,8 @@ def scene(extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("SKETCHBRIDGE_ENGINE", shlex.join([sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]))
     helpers.part(extension, "jobs").last = None
+    for record in helpers.part(extension, "job_plan").left():
+        helpers.part(extension, "job_plan").forget(record.job)
     bpy.context.scene.sketchbridge.prompt = "a flower"
     yield extension
     jobs = helpers.part(extension, "jobs")

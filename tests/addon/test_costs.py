@@ -12,7 +12,7 @@ from types import ModuleType
 import bpy
 import numpy as np
 import pytest
-from helpers import add_cube, part
+from helpers import add_cube, part, select
 
 from engine.formats.png import encode_png
 
@@ -45,6 +45,27 @@ def least(call: Callable[[], object], tries: int = 12) -> float:
         return time.thread_time() - started
 
     return min(once() for _ in range(tries))
+
+
+@pytest.mark.slow
+def test_what_the_panel_says_before_the_start_costs_nothing_however_large_the_selection(scene: ModuleType) -> None:
+    vertices, faces = wave()
+    mesh = bpy.data.meshes.new("Large")
+    part(scene, "scene_write").fill_mesh(mesh, vertices, faces)
+    mesh.update(calc_edges=True)
+    mesh.uv_layers.new(name="UVMap")
+    large = bpy.data.objects.new("Large", mesh)
+    bpy.context.scene.collection.objects.link(large)
+    select(large)
+    outline = part(scene, "outline")
+    assert "199,712 triangles" in outline.lines(bpy.context)[0][1]
+    assert least(lambda: outline.lines(bpy.context)) < CALLBACK_SECONDS / 5
+    small = bpy.data.objects.new("Small", bpy.data.meshes.new("Small"))
+    part(scene, "scene_write").fill_mesh(small.data, vertices, faces[: outline.UV_FACES - 10])
+    small.data.update(calc_edges=True)
+    small.data.uv_layers.new(name="UVMap").uv.foreach_set("vector", vertices[faces[: outline.UV_FACES - 10]][..., :2].ravel())
+    assert least(lambda: outline._overlap_lines(small.data), 4) < CALLBACK_SECONDS
+    assert least(lambda: part(scene, "jobs").unfinished_jobs()) < CALLBACK_SECONDS
 
 
 @pytest.mark.slow

@@ -202,17 +202,6 @@ def test_after_a_failure_the_next_job_runs(scene: ModuleType) -> None:
     assert bpy.ops.sketchbridge.refine() == {"FINISHED"}
 
 
-def test_a_second_job_is_refused_while_one_runs(scene: ModuleType) -> None:
-    jobs = part(scene, "jobs")
-    add_cube()
-    bpy.context.scene.sketchbridge.prompt = "steps 5000"
-    assert not jobs.begin(bpy.context, "refine")
-    assert "already running" in refused(bpy.ops.sketchbridge.refine)
-    assert jobs.running is not None
-    jobs.cancel()
-    jobs.run_blocking(bpy.context)
-
-
 def test_a_result_that_cannot_be_applied_leaves_nothing_behind(scene: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     write = part(scene, "scene_write")
 

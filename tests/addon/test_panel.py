@@ -77,7 +77,7 @@ def test_a_seed_beyond_blenders_numbers_is_refused_by_the_panel_and_kept_on_a_re
 
 
 def test_a_strip_of_views_becomes_a_square(scene: ModuleType) -> None:
-    squared = part(scene, "panels").squared
+    squared = part(scene, "panel_job").squared
     strip = np.concatenate([np.full((5, 5, 3), index, np.uint8) for index in range(4)], axis=1)
     tiles = squared(strip)
     assert tiles.shape == (10, 10, 3) and [tiles[0, 0, 0], tiles[0, 9, 0], tiles[9, 0, 0], tiles[9, 9, 0]] == [0, 1, 2, 3]

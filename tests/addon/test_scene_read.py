@@ -448,7 +448,7 @@ def test_the_switch_says_whose_colours_are_read_and_the_panel_tells_it_before(
     attribute = cube.data.color_attributes.new("Painted", "FLOAT_COLOR", "POINT")
     attribute.data.foreach_set("color", np.tile([0, 1, 0, 1], len(attribute.data)).astype(np.float32))
     bpy.context.scene.sketchbridge.keep_colours = keep
-    assert words in part(scene, "jobs").colours_told(bpy.context)
+    assert words in part(scene, "outline").colours_told(bpy.context)
     found = part(scene, "scene_read").read_sketch(bpy.context, keep=keep).part
     if expected is None:
         assert found.colours is None and found.paint is None
@@ -461,7 +461,7 @@ def test_the_panel_tells_what_has_no_colour_that_somebody_chose(scene: ModuleTyp
     plain.data.materials.append(material("Untouched", None))
     red.data.materials.append(material("Red", (1, 0, 0)))
     select(plain, red)
-    told = part(scene, "jobs").colours_told
+    told = part(scene, "outline").colours_told
     assert told(bpy.context) == "Colours kept: Red: from materials. Plain: none, starts in grey."
     select(plain)
     assert told(bpy.context) == "No colour was chosen: Plain starts in grey."
@@ -491,4 +491,4 @@ def test_each_material_has_its_own_colour_where_both_use_the_whole_uv_square(sce
     if found.paint is not None:
         red = found.paint.points[:, 0] < 0
         assert found.paint.colours[red, 0].min() > 0.95 and found.paint.colours[~red, 2].min() > 0.95
-    assert "from textures" in part(scene, "jobs").colours_told(bpy.context)
+    assert "from textures" in part(scene, "outline").colours_told(bpy.context)

@@ -40,6 +40,8 @@ EVERY_MESSAGE = [
     ),
     protocol.Failed("a", "code", "what", "fix", 2),
     protocol.Cancel("a"),
+    protocol.Pause("a"),
+    protocol.Resume("a"),
     protocol.CancelledJob("a"),
     protocol.Ping(7),
     protocol.Pong(7),

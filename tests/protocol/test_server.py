@@ -216,6 +216,23 @@ def test_cancel_ends_the_job_and_the_next_one_runs(host: Host) -> None:
     host.until(protocol.Done)
 
 
+def test_a_paused_job_stands_still_and_goes_on_or_ends_where_it_is_told_to(host: Host) -> None:
+    host.submit("steps 5000")
+    host.until(protocol.Progress)
+    host.say(protocol.Pause("a"))
+    time.sleep(0.5)
+    host.say(protocol.Ping(1))
+    host.until(protocol.Pong)
+    time.sleep(0.5)
+    host.say(protocol.Ping(2))
+    assert isinstance(host.next(), protocol.Pong), "nothing but the answer is said meanwhile"
+    host.say(protocol.Resume("a"))
+    host.until(protocol.Progress)
+    host.say(protocol.Pause("a"))
+    host.say(protocol.Cancel("a"))
+    assert host.until(protocol.CancelledJob).job == "a"
+
+
 def test_cancel_of_another_job_is_ignored(host: Host) -> None:
     host.submit("steps 20")
     host.say(protocol.Cancel("long gone"))
@@ -384,7 +401,7 @@ def test_reports_are_throttled_on_the_jobs_own_clock() -> None:
     import threading
 
     now, sent = [0.0], []
-    reporter = WireReporter("a", sent.append, threading.Event(), lambda: now[0])
+    reporter = WireReporter("a", sent.append, threading.Event(), clock=lambda: now[0])
     mesh, image = Mesh(VERTICES, FACES), np.zeros((2, 2, 3), np.uint8)
     for step in range(1, 1001):
         now[0] = step * 0.01

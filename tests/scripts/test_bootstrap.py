@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from engine import setup_environment
+from engine import setup_pythons as pythons
+from engine.setup_commands import Commands, SetupError, Step, in_short
+from engine.setup_pythons import Python
 from scripts import ROOT
-from scripts.setup import bootstrap, pythons, system_packages
+from scripts.setup import bootstrap, system_packages
 from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, Environment
-from scripts.setup.commands import Commands, SetupError, Step, in_short
 from scripts.setup.console import StatusLine
-from scripts.setup.pythons import Python
 
 PIN = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+")
 PYTHON = sys.version.split()[0]
@@ -76,18 +78,18 @@ def test_every_blender_s_module_names_the_python_it_was_built_for():
 
 
 def test_torch_is_installed_first_and_alone_and_then_held():
-    installs = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "", fresh=True) if "-r" in step.command]
+    installs = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "") if "-r" in step.command]
     assert pins("torch.txt") == {"torch": "2.13.0"}
-    assert [Path(command[command.index("-r") + 1]).name for command in installs] == ["torch.txt", "engine.txt"]
+    assert [Path(command[command.index("-r") + 1]).name for command in installs] == ["torch.txt", "engine.txt", "engine-dev.txt"]
     constraint = installs[1][installs[1].index("-c") + 1]
     assert Path(constraint).name == "torch.txt"
     assert "torch" not in pins("engine.txt")
 
 
 def test_no_index_is_named_unless_the_user_names_one():
-    commands = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "", fresh=True)]
+    commands = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "")]
     assert not any("index" in word for command in commands for word in command)
-    given = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "https://example.org/whl", fresh=True)]
+    given = [step.command for step in bootstrap.plan(ENGINE, "python3.11", "https://example.org/whl")]
     assert [command[command.index("-r") + 1].endswith("torch.txt") for command in given if "--index-url" in command] == [True]
 
 
@@ -184,7 +186,7 @@ def test_set_up_makes_an_environment_once_and_mends_what_was_left(project):
     assert bootstrap.set_up(["small"], "", quiet) == [], "a second run must install nothing"
 
     wanted = bootstrap.digest(small, PYTHON, "")
-    (small.folder / bootstrap.UNFINISHED).touch()
+    (small.folder / setup_environment.UNFINISHED).touch()
     (small.folder / "left over").touch()
     assert bootstrap.state(small, wanted) == "broken"
     assert bootstrap.set_up(["small"], "", quiet) == ["small"]

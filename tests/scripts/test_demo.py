@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.setup_commands import SetupError
 from scripts.setup import demo
 from scripts.setup.blenders import modules
-from scripts.setup.commands import SetupError
 from scripts.setup.console import StatusLine
 
 BLENDER = next((one for one in modules() if one.environment and one.environment.python.exists()), None)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.setup import blenders, pythons
+from engine import setup_pythons as pythons
+from engine.setup_commands import SetupError
+from engine.setup_pythons import Python
+from scripts.setup import blenders
 from scripts.setup.blenders import Blender, find_blender
 from scripts.setup.bootstrap import ENVIRONMENTS
-from scripts.setup.commands import SetupError
-from scripts.setup.pythons import Python
 
 
 def executable(path: Path, script: str) -> str:

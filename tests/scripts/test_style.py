@@ -16,7 +16,8 @@ UNUSED = re.compile(r"^(?P<place>\S+:\d+): unused (?P<kind>function|class|method
 
 CALLED_FROM_OUTSIDE = {
     # Blender calls these on what the add-on registers
-    "cancel", "check", "description", "draw", "draw_header", "execute", "invoke", "modal", "poll", "register", "unregister",
+    "cancel", "check", "description", "draw", "draw_header", "draw_header_preset", "draw_item", "execute", "filter_items", "invoke",
+    "modal", "poll", "preset_values", "register", "unregister",
     # torch calls this, Python that
     "forward", "__call__",
     # started by name, from a process's command line (engine/server.py)

@@ -2,101 +2,48 @@
 
     blender --factory-startup --enable-event-simulate --python drive.py -- EXTENSION.zip ENGINE_COMMAND OUT_FOLDER [SCENARIO ...]
 
+The scenarios of artist.py want a real mouse: the same without --enable-event-simulate, where xdotool moves it.
+
 Each scenario is a generator that yields while Blender's own loop goes on: a number waits that many seconds, a function until it is true.
 """
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
-import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-ARCHIVE, ENGINE, OUT, *WANTED = sys.argv[sys.argv.index("--") + 1 :]
-PACKAGE = "bl_ext.user_default.sketchbridge"
-STEP_SECONDS = 0.05
-LIMIT_SECONDS = 900.0 if "pictures" in WANTED else 240.0
-Scenario = Generator[float | Callable[[], object], None, None]
-found: dict[str, Any] = {}
-place = {"x": 0, "y": 0}
+sys.path.insert(0, str(Path(__file__).parent))
+import artist
+from stage import (
+    ARCHIVE,
+    ENGINE,
+    OUT,
+    PACKAGE,
+    STEP_SECONDS,
+    WANTED,
+    Scenario,
+    found,
+    fresh,
+    inside,
+    key,
+    move,
+    part,
+    place,
+    press_refine,
+    screenshot,
+    select,
+    view,
+    window,
+)  # fmt: skip
 
-
-def part(name: str) -> Any:
-    return importlib.import_module(f"{PACKAGE}.{name}")
-
-
-def window() -> bpy.types.Window:
-    return bpy.context.window_manager.windows[0]
-
-
-def view() -> bpy.types.Area:
-    return next(area for area in window().screen.areas if area.type == "VIEW_3D")
-
-
-def inside(area: bpy.types.Area | None = None) -> Any:
-    """The context of a mouse over the 3D view."""
-    area = area or view()
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    return bpy.context.temp_override(window=window(), area=area, region=region)
-
-
-def event(kind: str, value: str = "PRESS", **keys: bool) -> None:
-    window().event_simulate(type=kind, value=value, x=place["x"], y=place["y"], **keys)
-
-
-def key(kind: str, **keys: bool) -> Scenario:
-    event(kind, "PRESS", **keys)
-    yield STEP_SECONDS
-    event(kind, "RELEASE", **keys)
-    yield STEP_SECONDS
-
-
-def move(x: int, y: int) -> Scenario:
-    place.update(x=x, y=y)
-    event("MOUSEMOVE", "NOTHING")
-    yield STEP_SECONDS
-
-
-def screenshot(name: str) -> None:
-    subprocess.run(["import", "-window", "root", str(Path(OUT) / f"{name}.png")], check=False)
-
-
-def fresh(prompt: str) -> bpy.types.Object:
-    """Two cubes and a camera, the first cube selected; an undo step; the sidebar open."""
-    for obj in list(bpy.data.objects):
-        if obj.type != "CAMERA":
-            bpy.data.objects.remove(obj)
-    for mesh in list(bpy.data.meshes):
-        bpy.data.meshes.remove(mesh)
-    part("jobs").last = None
-    with inside():
-        bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
-        bpy.context.object.name = "Other"
-        bpy.ops.mesh.primitive_cube_add()
-        bpy.context.object.name = "Cube"
-        bpy.context.scene.sketchbridge.prompt = prompt
-        view().spaces.active.show_region_ui = True
-        bpy.ops.ed.undo_push(message="Fresh")
-    return bpy.data.objects["Cube"]
-
-
-def select(*objects: bpy.types.Object) -> None:
-    for obj in bpy.context.view_layer.objects:
-        obj.select_set(obj in objects)
-    bpy.context.view_layer.objects.active = objects[0] if objects else None
-
-
-def press_refine() -> set[str]:
-    with inside():
-        return bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")
+LIMIT_SECONDS = 3000.0 if "pictures" in WANTED else 240.0
 
 
 def refine_with_the_mouse_elsewhere() -> Scenario:
@@ -279,33 +226,44 @@ def pictures() -> Scenario:
     view().tag_redraw()
     yield 2.0
     screenshot("panel")
-    jobs = part("jobs")
+    jobs, settings = part("jobs"), bpy.context.scene.sketchbridge
+    settings.variations = 3
+    if "shortened" in WANTED:
+        settings.use_stage1_steps, settings.stage1_steps, settings.use_stage2_steps, settings.stage2_steps = True, 40, True, 30
     press_refine()
     yield lambda: jobs.running is None or (jobs.running.session.progress and jobs.running.session.progress.stage == "stage 2")
-    yield 6.0
+    yield 2.0
     screenshot("panel_running")
     yield lambda: jobs.running is None
+    settings.variations = 1
     yield 4.0
     found["outcome"] = jobs.last.text
     screenshot("panel_result")
+    for name in ("toggle", "toggle", "compare"):
+        with inside():
+            getattr(bpy.ops.sketchbridge, name)()
+        yield 1.0
+        screenshot(f"panel_{name}")
     with inside():
-        bpy.ops.sketchbridge.toggle()
-    yield 1.0
-    screenshot("panel_before")
+        bpy.ops.view3d.view_all()
+    yield 3.0
+    screenshot("panel_compared")
 
 
 SCENARIOS = {
     function.__name__: function for function in (
         refine_with_the_mouse_elsewhere, a_result_in_the_middle_of_a_move, a_result_in_the_middle_of_a_render, drawings_without_news,
-        checks_do_not_block, overlapping_uvs_ask_first, pictures,
+        checks_do_not_block, overlapping_uvs_ask_first, pictures, *artist.SCENARIOS,
     )
 }  # fmt: skip
+ON_DEMAND = ("pictures", *(scenario.__name__ for scenario in artist.SCENARIOS))
+"""Played only where they are asked for."""
 
 
 def play() -> Scenario:
     """All that is wanted, one after another; a scenario's failure is written down and the next is played."""
     told: dict[str, Any] = {}
-    for name in WANTED or [name for name in SCENARIOS if name != "pictures"]:
+    for name in [name for name in WANTED if name in SCENARIOS] or [name for name in SCENARIOS if name not in ON_DEMAND]:
         found.clear()
         try:
             yield from SCENARIOS[name]()
@@ -315,6 +273,8 @@ def play() -> Scenario:
         told[name] = dict(found)
         (Path(OUT) / "found.json").write_text(json.dumps(told, indent=1, default=str))
     (Path(OUT) / "finished").write_text("")
+    if "quits_in_mid_job" in told:
+        yield from artist.quit_for_good()
     bpy.ops.wm.quit_blender()
 
 
@@ -340,9 +300,9 @@ def run(steps: Scenario) -> None:
 
 def prepare() -> None:
     """The extension from its zip in a fresh user folder, no splash, no tips."""
-    bpy.context.preferences.view.show_splash = False
+    bpy.context.preferences.view.show_splash = bpy.context.preferences.view.use_save_prompt = False
     bpy.ops.extensions.package_install_files(filepath=ARCHIVE, repo="user_default", enable_on_install=True)
-    bpy.context.preferences.addons[PACKAGE].preferences.engine_command = ENGINE
+    bpy.context.preferences.addons[PACKAGE].preferences.engine_command = "" if "without_an_engine" in WANTED else ENGINE
 
 
 def time_ticks() -> None:

@@ -1,7 +1,8 @@
 """The add-on in a real Blender window, driven by simulated mouse and keyboard (drive.py).
 
 Runs where SKETCHBRIDGE_BLENDER holds the command that starts a Blender with a window (such as 'xvfb-run -a blender'); an engine for
-the tests' own tiny job is started with this Python unless SKETCHBRIDGE_WINDOW_ENGINE holds another command.
+the tests' own tiny job is started with this Python unless SKETCHBRIDGE_WINDOW_ENGINE holds another command. The screenshots are copied
+into the folder that SKETCHBRIDGE_SCREENSHOTS names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,23 +27,33 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What drive.py saw in each scenario."""
+def play(folder: Path, *wanted: str) -> dict[str, Any]:
+    """Let drive.py play scenarios, those that it plays unasked by default, in a Blender whose user folder is `folder`/user."""
     from scripts.setup import build_extension
 
-    folder = tmp_path_factory.mktemp("window")
     engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or shlex.join(
         [sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]
     )
     command = [
-        *shlex.split(BLENDER), "--factory-startup", "--enable-event-simulate", "--window-geometry", "0", "0", "1400", "900",
-        "--python", str(ROOT / "tests/window/drive.py"), "--", str(build_extension.build(folder)), engine, str(folder),
+        *shlex.split(BLENDER), "--factory-startup", *(() if wanted else ("--enable-event-simulate",)),
+        "--window-geometry", "0", "0", "1400", "900",
+        "--python", str(ROOT / "tests/window/drive.py"), "--", str(build_extension.build(folder)), engine, str(folder), *wanted,
     ]  # fmt: skip
     environment = {**os.environ, "BLENDER_USER_RESOURCES": str(folder / "user"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    (folder / "finished").unlink(missing_ok=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
     assert (folder / "finished").exists(), done.stdout[-3000:] + done.stderr[-3000:]
+    if kept := os.environ.get("SKETCHBRIDGE_SCREENSHOTS"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        for picture in folder.glob("*.png"):
+            shutil.copy(picture, kept)
     return json.loads((folder / "found.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What drive.py saw in each scenario of simulated events."""
+    return play(tmp_path_factory.mktemp("window"))
 
 
 def scenario(found: dict[str, Any], name: str) -> dict[str, Any]:
@@ -91,3 +103,40 @@ def test_overlapping_uvs_are_asked_about_before_anything_starts(found: dict[str,
     seen = scenario(found, "overlapping_uvs_ask_first")
     assert seen["asks"] == ["RUNNING_MODAL"] and not seen["runs_before_the_answer"] and seen["outcome"] == "done"
     assert seen["layers"] == ["UVMap", "UVMap.001"] and seen["layers_of_the_original"] == ["UVMap"]
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """What the scenarios saw that a mouse of the X server plays, and their folder."""
+    folder = tmp_path_factory.mktemp("by_hand")
+    return folder, play(folder, "a_new_users_path", "results_of_one_sketch", "quits_in_mid_job")
+
+
+def test_a_new_user_needs_three_clicks_and_the_prompt(by_hand: tuple[Path, dict[str, Any]]) -> None:
+    seen = scenario(by_hand[1], "a_new_users_path")
+    assert seen["tab"] == "Sketchbridge" and seen["prompt"] == "steps 90000" and seen["clicks_to_the_first_job"] == 3
+    assert seen["bar"] and seen["cancelled"] == "cancelled" and seen["outcome"] == "done"
+    assert seen["made"] == ["Cube", "Cube refined", "Other"]
+    assert seen["before"] == ["Cube"] and seen["after"] == ["Cube refined"]
+    assert seen["undone"] == ["Cube", "Other"] and seen["redone"] == ["Cube", "Cube refined", "Other"]
+
+
+def test_variations_wait_in_line_and_are_listed_and_compared(by_hand: tuple[Path, dict[str, Any]]) -> None:
+    seen = scenario(by_hand[1], "results_of_one_sketch")
+    assert seen["in_line"] == ["Cube, seed 1", "Cube, seed 2"] and seen["paused"] == "paused"
+    assert [(seed, hidden) for _, seed, hidden in seen["made"]] == [(0, True), (1, True), (2, False)]
+    assert seen["row_shows"] == [seen["made"][0][0]] and seen["compared"] == 4 and not seen["compared_after"]
+
+
+def test_quitting_in_mid_job_asks_and_the_next_start_offers_to_resume(by_hand: tuple[Path, dict[str, Any]]) -> None:
+    seen = scenario(by_hand[1], "quits_in_mid_job")
+    assert seen["counts_as_changed"] and seen["stays"]
+    if os.name != "nt":
+        assert not Path(f"/proc/{seen['pid']}").exists(), "the engine has gone with Blender"
+    again = scenario(play(by_hand[0], "resumes_at_the_next_start"), "resumes_at_the_next_start")
+    assert again["left"][0] == "'steps 4000' on 'Cube'" and again["resumed"] == "steps 4000" and again["left_after"] == 0
+
+
+def test_without_an_engine_the_panel_leads_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKETCHBRIDGE_ENGINE", raising=False)
+    assert scenario(play(tmp_path, "without_an_engine"), "without_an_engine")["online"] is True

@@ -1,4 +1,7 @@
-"""Runs the set-up's commands: output into a log file, a short line on the screen, failures with the log's end. Standard library only."""
+"""Runs a set-up's commands: output into a log file, a short line for the screen, failures with the log's end.
+
+Standard library only; addon/setup_commands.py is a link to this file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.words import duration
+from .words import duration
 
 LOG_TAIL_LINES = 25
 
@@ -77,6 +80,11 @@ class Commands:
                 "If packages could not be downloaded: check the network and pip's configuration (pip config list). Then run this again.",
             )
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def stop(self) -> None:
         """End every command under way."""
         with self._lock:
@@ -97,6 +105,7 @@ class Commands:
                 errors="replace",
                 env={**clean_surroundings(), **extra},
                 cwd=self._folder,
+                creationflags=subprocess.CREATE_NO_WINDOW if os.name == "nt" else 0,
             )
             self._children.add(child)
             return child

@@ -1,4 +1,7 @@
-"""The interpreters of this machine from which environments can be made. Standard library only."""
+"""The interpreters of this machine from which environments can be made.
+
+Standard library only; addon/setup_pythons.py is a link to this file.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from scripts.setup.commands import SetupError
+from .setup_commands import SetupError
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 """Pythons for which every pinned package has a wheel."""
@@ -55,6 +58,17 @@ def need_python(versions: tuple[tuple[int, int], ...], purpose: str) -> Python:
             "elsewhere: python.org, pyenv or uv) and run this again.",
         )
     return found
+
+
+def named_python(path: str) -> Python:
+    """The interpreter that somebody has chosen. SetupError where it does not start or is of an unsupported version."""
+    version = _version_of(path)
+    names = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
+    if version is None:
+        raise SetupError(f"'{path}' does not start as Python.", f"Choose the program of a Python {names}.")
+    if version[:2] not in SUPPORTED:
+        raise SetupError(f"'{path}' is Python {'.'.join(map(str, version))}; the engine needs one of {names}.", "Choose such a one.")
+    return Python(path, version)
 
 
 def _version_of(path: str) -> tuple[int, int, int] | None:

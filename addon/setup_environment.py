@@ -1,0 +1,1 @@
+../engine/setup_environment.py

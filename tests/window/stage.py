@@ -1,0 +1,162 @@
+"""What scenarios in a real Blender window use: simulated mouse and keyboard, the buttons of the panel, and what was found so far."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+ARCHIVE, ENGINE, OUT, *WANTED = sys.argv[sys.argv.index("--") + 1 :]
+PACKAGE = "bl_ext.user_default.sketchbridge"
+STEP_SECONDS = 0.05
+SIMULATED = "--enable-event-simulate" in sys.argv
+"""Whether Blender makes the events itself; else they come from the X server."""
+Scenario = Generator[float | Callable[[], object], None, Any]
+found: dict[str, Any] = {}
+place = {"x": 0, "y": 0}
+clicks = {"count": 0}
+
+
+def part(name: str) -> Any:
+    return importlib.import_module(f"{PACKAGE}.{name}")
+
+
+def window() -> bpy.types.Window:
+    return bpy.context.window_manager.windows[0]
+
+
+def view() -> bpy.types.Area:
+    return next(area for area in window().screen.areas if area.type == "VIEW_3D")
+
+
+def inside(area: bpy.types.Area | None = None) -> Any:
+    """The context of a mouse over the 3D view."""
+    area = area or view()
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    return bpy.context.temp_override(window=window(), area=area, region=region)
+
+
+def event(kind: str, value: str = "PRESS", **keys: bool) -> None:
+    if not SIMULATED:
+        real_event(kind, value, **keys)
+        return
+    window().event_simulate(type=kind, value=value, x=place["x"], y=place["y"], **keys)
+
+
+def real_event(kind: str, value: str, **keys: bool) -> None:
+    """The same by the X server, as a person's hand does it."""
+    state = {"PRESS": "down", "RELEASE": "up"}.get(value)
+    if kind == "MOUSEMOVE":
+        words = ["mousemove", str(place["x"]), str(window().height - place["y"])]
+    elif kind == "LEFTMOUSE":
+        words = [f"mouse{state}", "1"]
+    else:
+        named = {"RET": "Return", "ESC": "Escape"}.get(kind, kind.lower())
+        words = [f"key{state}", "+".join([*(name for name in ("ctrl", "shift") if keys.get(name)), named])]
+    subprocess.run(["xdotool", *words], check=False)
+
+
+def key(kind: str, **keys: bool) -> Scenario:
+    event(kind, "PRESS", **keys)
+    yield STEP_SECONDS
+    event(kind, "RELEASE", **keys)
+    yield STEP_SECONDS
+
+
+def move(x: int, y: int) -> Scenario:
+    place.update(x=x, y=y)
+    event("MOUSEMOVE", "NOTHING")
+    yield STEP_SECONDS
+
+
+def screenshot(name: str) -> None:
+    subprocess.run(["import", "-window", "root", str(Path(OUT) / f"{name}.png")], check=False)
+
+
+def fresh(prompt: str) -> bpy.types.Object:
+    """Two cubes and a camera, the first cube selected; an undo step; the sidebar open."""
+    for obj in list(bpy.data.objects):
+        if obj.type != "CAMERA":
+            bpy.data.objects.remove(obj)
+    for mesh in list(bpy.data.meshes):
+        bpy.data.meshes.remove(mesh)
+    part("jobs").last = None
+    with inside():
+        bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
+        bpy.context.object.name = "Other"
+        bpy.ops.mesh.primitive_cube_add()
+        bpy.context.object.name = "Cube"
+        bpy.context.scene.sketchbridge.prompt = prompt
+        view().spaces.active.show_region_ui = True
+        bpy.ops.ed.undo_push(message="Fresh")
+    return bpy.data.objects["Cube"]
+
+
+def select(*objects: bpy.types.Object) -> None:
+    for obj in bpy.context.view_layer.objects:
+        obj.select_set(obj in objects)
+    bpy.context.view_layer.objects.active = objects[0] if objects else None
+
+
+def sidebar() -> bpy.types.Region:
+    return next(region for region in view().regions if region.type == "UI")
+
+
+def click() -> Scenario:
+    """The left button where the mouse is."""
+    clicks["count"] += 1
+    yield from key("LEFTMOUSE")
+    yield 0.2
+
+
+def typed(text: str) -> Scenario:
+    """A text, one key after another, and Return; by the X server."""
+    subprocess.run(["xdotool", "type", "--delay", "60", text], check=False)
+    yield 0.5
+    yield from key("RET")
+
+
+def under_the_mouse() -> str:
+    """The button there, as Blender's own 'Copy Python Command' and 'Copy Data Path' name it."""
+    manager, told = bpy.context.window_manager, ""
+    with bpy.context.temp_override(window=window(), area=view(), region=sidebar()):
+        for operator in (bpy.ops.ui.copy_python_command_button, bpy.ops.ui.copy_data_path_button):
+            if not told and operator.poll():
+                manager.clipboard = ""
+                operator()
+                told = manager.clipboard
+    return told
+
+
+def find(button: str, across: float = 0.6) -> Scenario:
+    """Move the mouse down the sidebar until it is over the button, as a person would look for it. LookupError where there is none."""
+    region = sidebar()
+    seen = []
+    for y in range(region.y + region.height - 34, region.y + 8, -14):
+        yield from move(region.x + int(region.width * across), y)
+        told = under_the_mouse()
+        seen.append(told)
+        if button in told:
+            return
+    raise LookupError(f"no {button!r} in the sidebar; there are {sorted({told for told in seen if told})}")
+
+
+def press(button: str, across: float = 0.6) -> Scenario:
+    """Find the button and click it; the panel may have been drawn anew meanwhile, then it is looked for again."""
+    yield 0.4
+    for _ in range(3):
+        yield from find(button, across)
+        yield 0.4
+        if button in under_the_mouse():
+            break
+    yield from click()
+
+
+def press_refine() -> set[str]:
+    with inside():
+        return bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")
