@@ -10,7 +10,6 @@ from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
 from . import properties, remembered
-from .job_fields import ADVANCED, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES
 
 PRESET_FOLDER = "sketchbridge"
 _LONGEST_ENTRY = 60
@@ -122,9 +121,7 @@ class SKETCHBRIDGE_OT_preset_add(AddPresetBase, bpy.types.Operator):
     @property
     def preset_values(self) -> list[str]:
         """What a preset holds, as Blender's own operator wants it."""
-        shown = [
-            field.name for field in properties.FIELDS.values() if field.spec.section in (ADVANCED, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES)
-        ]
+        shown = [field.name for field in properties.FIELDS.values() if field.spec.section]
         kept = [name for name in shown if name not in ("prompt", "seed")]
         switches = [f"use_{name}" for name in kept if hasattr(bpy.context.scene.sketchbridge, f"use_{name}")]
         return [f"settings.{name}" for name in (*kept, *switches)]
