@@ -152,6 +152,7 @@ def quits_in_mid_job() -> Scenario:
     """Ctrl+Q asks; Esc stays, with the job. The last scenario: afterwards Blender is quit for good (see quit_for_good)."""
     fresh("steps 4000")
     jobs = part("jobs")
+    bpy.context.scene.sketchbridge.variations = 1
     yield 0.5
     with inside():
         bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")

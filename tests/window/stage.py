@@ -137,8 +137,9 @@ def find(button: str, across: float = 0.6) -> Scenario:
     """Move the mouse down the sidebar until it is over the button, as a person would look for it. LookupError where there is none."""
     region = sidebar()
     seen = []
-    for y in range(region.y + region.height - 34, region.y + 8, -14):
+    for y in range(region.y + region.height - 34, region.y + 8, -10):
         yield from move(region.x + int(region.width * across), y)
+        yield 0.08  # the X server's event must have come in
         told = under_the_mouse()
         seen.append(told)
         if button in told:
