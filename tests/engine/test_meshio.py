@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,20 @@ def test_bad_files_are_refused_with_a_fix(tmp_path: Path, name: str, content: by
         load_mesh(path)
     assert caught.value.code == code
     assert caught.value.fix.endswith(".")
+
+
+def test_many_materials_take_no_longer_each(tmp_path: Path) -> None:
+    """Work that grows with the square of the names would grow sixteenfold here."""
+
+    def work(count: int) -> float:
+        path = tmp_path / f"{count}.obj"
+        path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n" + "".join(f"usemtl m{number}\nf 1 2 3\n" for number in range(count)))
+        began = time.process_time()
+        load_mesh(path)
+        return time.process_time() - began
+
+    work(100)
+    assert work(8000) < 9 * work(2000)
 
 
 def test_every_truncation_of_a_file_is_refused(tmp_path: Path) -> None:

@@ -22,13 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=f"of {', '.join(ATTACKS)}; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the full number of tries (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other moments, bits and frames (default: %(default)s)")
     options = parser.parse_args(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     print("| what | tried | survived | remark |", "|---|---|---|---|", sep="\n", flush=True)
     failed = False
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for name in options.attacks or ATTACKS:
-            for row in pool.apply(rows_of, (name, options.share)):
+            for row in pool.apply(rows_of, (name, options.share, options.seed)):
                 print(row, flush=True)
                 for fault in row.faults[:10]:
                     print(f"{name}: {fault}", file=sys.stderr, flush=True)

@@ -49,7 +49,7 @@ class Listener(QuietReporter):
         self._last = time.process_time()
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Three large jobs; of a share of their faces."""
     model = board(folder / "board")
     jobs = {

@@ -30,9 +30,9 @@ def short_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobRes
     return JobResult(sketch.checked(), {"albedo": np.zeros((8, 8, 3), np.uint8)})
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """500 conversations."""
-    row, generator = Row("mutated conversations with a real engine"), np.random.default_rng(1)
+    row, generator = Row("mutated conversations with a real engine"), np.random.default_rng(seed)
     longest, largest, refused = 0.0, 0, 0
     for _ in range(round(500 * share)):
         data, _ = spoilt_conversation(Role.ENGINE, generator)

@@ -27,14 +27,14 @@ class Evil:
         return open, (str(self._path), "w")
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """600 flipped bits, 60 cuts, 20 blocks of zeros, 2 pickles."""
     sketch, wishes = box(layout=True), settings(board(folder / "board"), "texture")
     path = folder / "job.checkpoint"
     checkpoint.INTERVAL_SECONDS, before = 0.0, checkpoint.INTERVAL_SECONDS
     whole_result = job.run_job(sketch, wishes, QuietReporter(), path)
     checkpoint.INTERVAL_SECONDS = before
-    whole, name, draw = path.read_bytes(), fingerprint(sketch, wishes), random.Random(0)
+    whole, name, draw = path.read_bytes(), fingerprint(sketch, wishes), random.Random(seed)
     rows = [Row(f"checkpoint, one bit flipped {where}") for where in ("anywhere", f"in the first {ENDS:,} bytes", "in the last")]
     last = max(len(whole) - ENDS, 0)
     for row, low, high in zip(rows, (0, 0, last), (len(whole), min(ENDS, len(whole)), len(whole)), strict=True):

@@ -22,7 +22,7 @@ NOBODY = 65534
 Act = Callable[[Path], None]
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Each case once, whatever the share."""
     assert contact_sheet and job  # loaded before a process has no rights any more
     row = Row("disk and folder cases (full, read-only, removed, replaced, links, limits)")

@@ -110,9 +110,9 @@ class Try:
         self.host.stdout.close()
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """100 kills."""
-    model, cache, draw = board(folder / "board"), folder / "cache", random.Random(0)
+    model, cache, draw = board(folder / "board"), folder / "cache", random.Random(seed)
     first = Try(model, folder / "first")
     began = time.monotonic()
     assert first.run(LONGEST_JOB), "the unbroken job does not end"

@@ -31,7 +31,7 @@ FINE, REFUSED, CRASHED, LEAKED = 0, 2, 99, 98
 Make = Callable[[Path], Path]
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Each case once, whatever the share."""
     row, refused = Row("hostile meshes"), 0
     for number, (name, make) in enumerate(CASES.items()):

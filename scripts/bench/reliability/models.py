@@ -25,7 +25,7 @@ EVIL = "from pathlib import Path; Path(__file__).with_name('it_ran').touch()\n"
 Spoil = Callable[[Path], None]
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Each case once, whatever the share."""
     row, sound = Row("hostile model folders"), make_tiny_model(folder / "sound")
     load_prior(str(sound))  # the folder that all others are spoilt copies of is taken

@@ -32,7 +32,7 @@ class Impatient(QuietReporter):
         return not self._patient and self._asked >= 3
 
 
-def attack(share: float, folder: Path) -> list[Row]:
+def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Refine and texture in turn."""
     row, model = Row("jobs in one process, refine and texture in turn"), board(folder / "board")
     first: dict[str, str] = {}

@@ -80,7 +80,8 @@ def plain(settings: JobSettings) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
-def rows_of(attack: str, share: float) -> list[Row]:
-    """The rows of one attack, in a folder that is removed afterwards. share: of the full number of tries."""
+def rows_of(attack: str, share: float, seed: int = 0) -> list[Row]:
+    """The rows of one attack, in a folder that is removed afterwards. share: of the full number of tries; seed: of what
+    is drawn."""
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        return importlib.import_module(f"scripts.bench.reliability.{attack}").attack(share, Path(folder))
+        return importlib.import_module(f"scripts.bench.reliability.{attack}").attack(share, Path(folder), seed)
