@@ -1,7 +1,9 @@
 """Engine and host killed at random moments: the job, sent again, gives the very bytes of an unbroken one; nobody outlives the other.
 
-A host of its own process starts a real engine, which saves its state at every step. Each try kills one of the two after a random part
-of the time that an unbroken job took; the next try goes on from what is left, until the job is done, and a new one begins.
+A host of its own process starts an engine, which saves its state wherever it may. Each try kills one of the two after a random part of the
+time that an unbroken job took; the next try goes on from what is left, until the job is done, and a new one begins. Both are forked from
+a process that has loaded the libraries, so that the moments fall into the job and not into its imports; some engines are started as
+Blender starts them, and killed while they load.
 """
 
 from __future__ import annotations
@@ -14,9 +16,13 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from engine import checkpoint, job, protocol
+from engine import checkpoint, job, lifeline, protocol, server
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Connection, Role
@@ -25,64 +31,97 @@ from engine.results import JobResult
 from scripts import ROOT
 from scripts.bench.reliability.tiny import Row, board, box, digest, plain, settings
 
+KILLS, OF_THEM_LOADING = 100, 10
 GONE_SECONDS = 2.0
-LONGEST_JOB = 600.0
+LONGEST_JOB = 900.0
 ENGINE, HOST = "engine", "host"
+
+Ends = tuple[int, int, int]
+"""An engine's process id, and the descriptors to write to it and to read from it."""
 
 
 def eager_job(sketch: Mesh, wishes: JobSettings, reporter: Reporter) -> JobResult:
-    """What the engine runs here: a job that is kept, saved at every step that may be."""
+    """What the engine runs here: a job that is kept, saved wherever it may be."""
     checkpoint.INTERVAL_SECONDS, checkpoint.MOST_OF_THE_TIME = 0.0, 1e9
     return job.run_kept_job(sketch, wishes, reporter)
 
 
-def converse(model: str) -> None:
-    """The host's process: starts an engine, tells its id, sends the job, and prints the digest of the result once it has it."""
-    command = [sys.executable, "-m", "engine", "--job", f"{__name__}:{eager_job.__name__}"]
-    engine = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    assert engine.stdin is not None and engine.stdout is not None
-    print(engine.pid, flush=True)
+JOB = f"{__name__}:{eager_job.__name__}"
+
+
+def forked_engine() -> Ends:
+    """An engine that has loaded its libraries already."""
+    to_engine, from_engine, parent = os.pipe(), os.pipe(), os.getpid()
+    child = os.fork()
+    if child == 0:
+        with _Ending():
+            os.close(to_engine[1])
+            os.close(from_engine[0])
+            lifeline.end_with_parent(parent)
+            _no_output()
+            server.serve(to_engine[0], from_engine[1], JOB)
+    os.close(to_engine[0])
+    os.close(from_engine[1])
+    return child, to_engine[1], from_engine[0]
+
+
+def started_engine() -> Ends:
+    """An engine as Blender starts it."""
+    command = [sys.executable, "-m", "engine", "--job", JOB]
+    child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+    assert child.stdin is not None and child.stdout is not None
+    return child.pid, os.dup(child.stdin.fileno()), os.dup(child.stdout.fileno())
+
+
+def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], None]) -> None:
+    """The host: starts an engine, tells its id, sends the job, and tells the digest of the result once it has it."""
+    engine, write, read = start()
+    tell(str(engine))
     connection, sketch = Connection(Role.HOST), box(layout=False)
 
     def say(message: protocol.Message) -> None:
-        assert engine.stdin is not None
         for piece in connection.send(message):
-            engine.stdin.write(piece)
+            view = memoryview(piece)
+            while len(view):
+                view = view[os.write(write, view) :]
 
-    while data := os.read(engine.stdout.fileno(), 1 << 20):
+    while data := os.read(read, 1 << 20):
         for message in connection.receive(data):
             if isinstance(message, protocol.Hello):
                 say(protocol.Hello(protocol.PROTOCOL_VERSION, "host"))
-                say(protocol.Submit("a", plain(settings(Path(model))), sketch.vertices, sketch.faces))
+                say(protocol.Submit("a", plain(settings(model)), sketch.vertices, sketch.faces))
             elif isinstance(message, protocol.Note) and "esume" in message.text:
-                print("resumed", flush=True)
+                tell("resumed")
             elif isinstance(message, protocol.Done):
                 say(protocol.Bye())
-                print("done", digest(Mesh(message.vertices, message.faces, uvs=message.uvs), dict(message.maps)), flush=True)
+                tell(f"done {digest(Mesh(message.vertices, message.faces, uvs=message.uvs), dict(message.maps))}")
             elif isinstance(message, protocol.Failed | protocol.Refused):
-                print("failed", message.code, message.message, flush=True)
+                tell(f"failed {message.code} {message.message}")
 
 
 class Try:
-    """One host and its engine."""
+    """One host, a forked process, and its engine."""
 
-    def __init__(self, model: Path, cache: Path) -> None:
-        surroundings = {**os.environ, "SKETCHBRIDGE_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-        call = f"from scripts.bench.reliability.kills import converse; converse({str(model)!r})"
-        self.host = subprocess.Popen(
-            [sys.executable, "-c", call], cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )  # fmt: skip
-        assert self.host.stdout is not None
-        self.engine = int(self.host.stdout.readline())
+    def __init__(self, model: Path, cache: Path, start: Callable[[], Ends] = forked_engine) -> None:
+        read, write = os.pipe()
+        self.host = os.fork()
+        if self.host == 0:
+            with _Ending():
+                os.close(read)
+                _no_output()
+                os.environ["SKETCHBRIDGE_CACHE"] = str(cache)
+                converse(model, start, lambda text: os.write(write, f"{text}\n".encode()))
+        os.close(write)
+        self._told = os.fdopen(read)
+        self.engine = int(self._told.readline())
         self.said: list[str] = []
 
     def run(self, seconds: float) -> bool:
         """Let it run; True where it ended by itself."""
-        assert self.host.stdout is not None
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if select.select([self.host.stdout], [], [], left)[0]:
-                line = self.host.stdout.readline()
+            if select.select([self._told], [], [], left)[0]:
+                line = self._told.readline()
                 if not line:
                     return True
                 self.said.append(line.strip())
@@ -90,66 +129,96 @@ class Try:
 
     def kill(self, victim: str) -> float:
         """Kill one side; seconds until the other has ended."""
-        os.kill(self.host.pid if victim == HOST else self.engine, signal.SIGKILL)
+        killed, other = (self.host, self.engine) if victim == HOST else (self.engine, self.host)
+        os.kill(killed, signal.SIGKILL)
         began = time.monotonic()
-        if victim == HOST:
-            self.host.wait()
-            while _runs(self.engine) and time.monotonic() - began < 30:
-                time.sleep(0.02)
-        else:
-            self.host.wait(30)
+        while _runs(other) and time.monotonic() - began < 30:
+            time.sleep(0.01)
         return time.monotonic() - began
 
     def close(self) -> None:
         """Leave nothing behind."""
-        for process in (self.host.pid, self.engine):
+        for process in (self.host, self.engine):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        self.host.wait()
-        assert self.host.stdout is not None
-        self.host.stdout.close()
+        os.waitpid(self.host, 0)
+        self._told.close()
+
+
+@dataclass
+class Tally:
+    """What came of the kills of one run."""
+
+    right: str
+    rows: dict[str, Row] = field(default_factory=dict)
+    worst: dict[str, float] = field(default_factory=lambda: {ENGINE: 0.0, HOST: 0.0})
+    ended: int = 0
+    resumed: int = 0
+
+    def count(self, attempt: Try, victim: str, seconds: float) -> None:
+        """Let it run for so long, then kill; what ends before counts as a job."""
+        whole = attempt.run(seconds)
+        self.resumed += "resumed" in attempt.said
+        if whole:
+            self.ended += 1
+            if (found := result_of(attempt)) != self.right:
+                self.rows[victim].faults.append(f"a job that was killed and sent again gave {found}, not {self.right}")
+        else:
+            took = attempt.kill(victim)
+            self.worst[victim] = max(self.worst[victim], took)
+            self.rows[victim].count(f"the other was there {took:.1f} s later" if took > GONE_SECONDS else None)
+        attempt.close()
 
 
 def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """100 kills."""
     model, cache, draw = board(folder / "board"), folder / "cache", random.Random(seed)
-    first = Try(model, folder / "first")
     began = time.monotonic()
+    first = Try(model, folder / "first")
     assert first.run(LONGEST_JOB), "the unbroken job does not end"
-    usual, right = time.monotonic() - began, _result(first)
+    usual = time.monotonic() - began
+    tally = Tally(result_of(first), {victim: Row(f"SIGKILL of the {victim} at a random moment of a session") for victim in (ENGINE, HOST)})
     first.close()
-    rows = {victim: Row(f"SIGKILL of the {victim} at a random moment of a session") for victim in (ENGINE, HOST)}
-    worst, whole, resumed = {ENGINE: 0.0, HOST: 0.0}, 0, 0
-    while sum(row.tried for row in rows.values()) < 100 * share:
-        attempt, victim = Try(model, cache), draw.choice([ENGINE, HOST])
-        ended = attempt.run(draw.uniform(0, usual))
-        resumed += "resumed" in attempt.said
-        if ended:
-            whole += 1
-            if _result(attempt) != right:
-                rows[victim].faults.append(f"a job that was killed and sent again gave {_result(attempt)}, not {right}")
-        else:
-            seconds = attempt.kill(victim)
-            worst[victim] = max(worst[victim], seconds)
-            rows[victim].count(f"the other was there {seconds:.1f} s later" if seconds > GONE_SECONDS else None)
+    assert tally.right.startswith("done"), tally.right
+    loading = Row("SIGKILL of either while the engine loads its libraries")
+    for _ in range(round(OF_THEM_LOADING * share)):
+        attempt, victim = Try(model, cache, started_engine), draw.choice([ENGINE, HOST])
+        attempt.run(draw.uniform(0, usual / 2))
+        took = attempt.kill(victim)
+        loading.count(f"the other of the {victim} was there {took:.1f} s later" if took > GONE_SECONDS else None)
         attempt.close()
-    last = Try(model, cache)
-    assert last.run(LONGEST_JOB)
-    if _result(last) != right:
-        rows[ENGINE].faults.append("the last job's result differs")
-    last.close()
+    while sum(row.tried for row in tally.rows.values()) < (KILLS - OF_THEM_LOADING) * share:
+        tally.count(Try(model, cache), draw.choice([ENGINE, HOST]), draw.uniform(0, usual))
+    tally.count(Try(model, cache), ENGINE, LONGEST_JOB)
     left = [path.name for path in cache.rglob("*") if path.is_file()]
     if left:
-        rows[ENGINE].faults.append(f"left in the cache: {left}")
-    for victim, row in rows.items():
-        row.remark = f"the other side gone within {worst[victim]:.2f} s"
-    rows[ENGINE].remark += f"; {whole + 1} jobs ended in between, bit-equal to an unbroken one; {resumed} starts resumed; no file left"
-    return list(rows.values())
+        tally.rows[ENGINE].faults.append(f"left in the cache: {left}")
+    for victim, row in tally.rows.items():
+        row.remark = f"the other side gone within {tally.worst[victim]:.2f} s"
+    told = f"; {tally.ended} jobs ended in between, {tally.resumed} starts resumed, all bit-equal to an unbroken job; no file left"
+    tally.rows[ENGINE].remark += told
+    return [*tally.rows.values(), loading]
 
 
-def _result(attempt: Try) -> str:
+def result_of(attempt: Try) -> str:
+    """What a try told in the end."""
     words = [line for line in attempt.said if line.startswith(("done", "failed"))]
     return words[-1] if words else f"nothing ({attempt.said})"
+
+
+class _Ending(contextlib.AbstractContextManager["_Ending"]):
+    """A forked process: it ends with the block, whatever happens there."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> NoReturn:
+        if error is not None:
+            traceback.print_exception(error)
+        os._exit(error is not None)
+
+
+def _no_output() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
 
 
 def _runs(process: int) -> bool:
