@@ -15,7 +15,7 @@ from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Role
 from engine.reporting import Reporter
-from engine.results import JobResult
+from engine.results import ImageSet, JobResult
 from scripts import ROOT
 from scripts.bench.fuzz_protocol import pieces, spoilt_conversation
 from scripts.bench.reliability.tiny import Row
@@ -27,7 +27,8 @@ MOST_MEGABYTES = 200
 def short_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """What the engine runs here."""
     reporter.progress("fit", 1, 1, None, {})
-    return JobResult(sketch.checked(), {"albedo": np.zeros((8, 8, 3), np.uint8)})
+    mesh = sketch.checked()
+    return JobResult(mesh, (ImageSet.whole(mesh, {"albedo": np.zeros((8, 8, 3), np.uint8)}),))
 
 
 def attack(share: float, folder: Path, seed: int) -> list[Row]:

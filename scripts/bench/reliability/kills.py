@@ -73,7 +73,7 @@ def started_engine() -> Ends:
     return child.pid, os.dup(child.stdin.fileno()), os.dup(child.stdout.fileno())
 
 
-def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], None]) -> None:
+def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], object]) -> None:
     """The host: starts an engine, tells its id, sends the job, and tells the digest of the result once it has it."""
     engine, write, read = start()
     tell(str(engine))
