@@ -9,6 +9,7 @@ Blender starts them, and killed while they load.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import select
@@ -22,16 +23,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+
 from engine import checkpoint, job, lifeline, protocol, server
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Connection, Role
+from engine.render.warp_runtime import load_warp
 from engine.reporting import Reporter
 from engine.results import JobResult
+from engine.sketch.sdf import sketch_sdf
 from scripts import ROOT
 from scripts.bench.reliability.tiny import Row, board, box, digest, plain, settings
 
 KILLS, OF_THEM_LOADING = 100, 10
+MODES = ("refine", "texture", "texture", "texture")
 GONE_SECONDS = 2.0
 LONGEST_JOB = 900.0
 ENGINE, HOST = "engine", "host"
@@ -44,6 +50,17 @@ def eager_job(sketch: Mesh, wishes: JobSettings, reporter: Reporter) -> JobResul
     """What the engine runs here: a job that is kept, saved wherever it may be."""
     checkpoint.INTERVAL_SECONDS, checkpoint.MOST_OF_THE_TIME = 0.0, 1e9
     return job.run_kept_job(sketch, wishes, reporter)
+
+
+def load_all() -> None:
+    """What a job would load and compile in its first second; nothing of autograd, whose threads do not survive a fork."""
+    wp = load_warp()
+    importlib.import_module("engine.render.warp_backend")
+    importlib.import_module("engine.sketch.triangles_kernel")
+    importlib.import_module("engine.texture.field_kernels")
+    wp.force_load(device="cpu")
+    sketch = box(layout=False)
+    sketch_sdf(sketch, sketch.vertices.astype(np.float64), 0.03, 0.03)
 
 
 JOB = f"{__name__}:{eager_job.__name__}"
@@ -73,11 +90,11 @@ def started_engine() -> Ends:
     return child.pid, os.dup(child.stdin.fileno()), os.dup(child.stdout.fileno())
 
 
-def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], object]) -> None:
+def converse(model: Path, mode: str, start: Callable[[], Ends], tell: Callable[[str], object]) -> None:
     """The host: starts an engine, tells its id, sends the job, and tells the digest of the result once it has it."""
     engine, write, read = start()
     tell(str(engine))
-    connection, sketch = Connection(Role.HOST), box(layout=False)
+    connection, sketch = Connection(Role.HOST), box(layout=mode == "texture")
 
     def say(message: protocol.Message) -> None:
         for piece in connection.send(message):
@@ -89,7 +106,7 @@ def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], objec
         for message in connection.receive(data):
             if isinstance(message, protocol.Hello):
                 say(protocol.Hello(protocol.PROTOCOL_VERSION, "host"))
-                say(protocol.Submit("a", plain(settings(model)), sketch.vertices, sketch.faces))
+                say(protocol.Submit("a", plain(settings(model, mode)), sketch.vertices, sketch.faces, uvs=sketch.uvs))
             elif isinstance(message, protocol.Note) and "esume" in message.text:
                 tell("resumed")
             elif isinstance(message, protocol.Done):
@@ -102,7 +119,8 @@ def converse(model: Path, start: Callable[[], Ends], tell: Callable[[str], objec
 class Try:
     """One host, a forked process, and its engine."""
 
-    def __init__(self, model: Path, cache: Path, start: Callable[[], Ends] = forked_engine) -> None:
+    def __init__(self, model: Path, cache: Path, mode: str, start: Callable[[], Ends] = forked_engine) -> None:
+        self.mode = mode
         read, write = os.pipe()
         self.host = os.fork()
         if self.host == 0:
@@ -110,7 +128,7 @@ class Try:
                 os.close(read)
                 _no_output()
                 os.environ["SKETCHBRIDGE_CACHE"] = str(cache)
-                converse(model, start, lambda text: os.write(write, f"{text}\n".encode()))
+                converse(model, mode, start, lambda text: os.write(write, f"{text}\n".encode()))
         os.close(write)
         self._told = os.fdopen(read)
         self.engine = int(self._told.readline())
@@ -149,7 +167,7 @@ class Try:
 class Tally:
     """What came of the kills of one run."""
 
-    right: str
+    right: dict[str, str]
     rows: dict[str, Row] = field(default_factory=dict)
     worst: dict[str, float] = field(default_factory=lambda: {ENGINE: 0.0, HOST: 0.0})
     ended: int = 0
@@ -161,8 +179,8 @@ class Tally:
         self.resumed += "resumed" in attempt.said
         if whole:
             self.ended += 1
-            if (found := result_of(attempt)) != self.right:
-                self.rows[victim].faults.append(f"a job that was killed and sent again gave {found}, not {self.right}")
+            if (found := result_of(attempt)) != self.right[attempt.mode]:
+                self.rows[victim].faults.append(f"a {attempt.mode} job that was killed and sent again gave {found}")
         else:
             took = attempt.kill(victim)
             self.worst[victim] = max(self.worst[victim], took)
@@ -173,23 +191,21 @@ class Tally:
 def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """100 kills."""
     model, cache, draw = board(folder / "board"), folder / "cache", random.Random(seed)
-    began = time.monotonic()
-    first = Try(model, folder / "first")
-    assert first.run(LONGEST_JOB), "the unbroken job does not end"
-    usual = time.monotonic() - began
-    tally = Tally(result_of(first), {victim: Row(f"SIGKILL of the {victim} at a random moment of a session") for victim in (ENGINE, HOST)})
-    first.close()
-    assert tally.right.startswith("done"), tally.right
+    load_all()
+    usual, right = _unbroken(model, folder / "first")
+    tally = Tally(right, {victim: Row(f"SIGKILL of the {victim} at a random moment of a session") for victim in (ENGINE, HOST)})
     loading = Row("SIGKILL of either while the engine loads its libraries")
     for _ in range(round(OF_THEM_LOADING * share)):
-        attempt, victim = Try(model, cache, started_engine), draw.choice([ENGINE, HOST])
-        attempt.run(draw.uniform(0, usual / 2))
+        attempt, victim = Try(model, cache, "texture", started_engine), draw.choice([ENGINE, HOST])
+        attempt.run(draw.uniform(0, usual["refine"] / 2))
         took = attempt.kill(victim)
         loading.count(f"the other of the {victim} was there {took:.1f} s later" if took > GONE_SECONDS else None)
         attempt.close()
     while sum(row.tried for row in tally.rows.values()) < (KILLS - OF_THEM_LOADING) * share:
-        tally.count(Try(model, cache), draw.choice([ENGINE, HOST]), draw.uniform(0, usual))
-    tally.count(Try(model, cache), ENGINE, LONGEST_JOB)
+        mode = draw.choice(MODES)
+        tally.count(Try(model, cache, mode), draw.choice([ENGINE, HOST]), draw.uniform(0, usual[mode]))
+    for mode in usual:
+        tally.count(Try(model, cache, mode), ENGINE, LONGEST_JOB)
     left = [path.name for path in cache.rglob("*") if path.is_file()]
     if left:
         tally.rows[ENGINE].faults.append(f"left in the cache: {left}")
@@ -198,6 +214,18 @@ def attack(share: float, folder: Path, seed: int) -> list[Row]:
     told = f"; {tally.ended} jobs ended in between, {tally.resumed} starts resumed, all bit-equal to an unbroken job; no file left"
     tally.rows[ENGINE].remark += told
     return [*tally.rows.values(), loading]
+
+
+def _unbroken(model: Path, cache: Path) -> tuple[dict[str, float], dict[str, str]]:
+    """How long a job of each mode takes that nobody kills, and what it gives."""
+    usual, right = {}, {}
+    for mode in dict.fromkeys(MODES):
+        began, attempt = time.monotonic(), Try(model, cache, mode)
+        assert attempt.run(LONGEST_JOB), "the unbroken job does not end"
+        usual[mode], right[mode] = time.monotonic() - began, result_of(attempt)
+        assert right[mode].startswith("done"), right
+        attempt.close()
+    return usual, right
 
 
 def result_of(attempt: Try) -> str:
