@@ -73,6 +73,7 @@ CODES = {
     "no_cuda": "CUDA was asked for and is not there",
     "no_rasterizer": "no rasterizer works here",
     "no_kaolin": "Kaolin was asked for and is not there",
+    "no_pymeshlab": "even triangles were asked for and PyMeshLab is not there",
     "needs_memory": "the job needs more memory than is free",
     "out_of_memory": "memory of the machine or its GPU is used up",
     # the two processes

@@ -15,6 +15,7 @@ from engine.texture.atlas import decimate, unwrap
 from engine.texture.bake import bake
 from engine.texture.detail import Colours
 from engine.texture.field import surface_samples
+from engine.texture.remesh import remesh
 from engine.texture.watcher import NOBODY, PADDING, Watcher
 
 LEAST_SHARE = 0.002
@@ -22,6 +23,8 @@ LEAST_SHARE = 0.002
 STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
 """So is one of less than this share that nowhere comes nearer to the sketch than this (engine units)."""
 SMOOTHING = 3  # rounds of Taubin smoothing
+IRONING = 5  # rounds of plain smoothing of what is unwrapped, docs/benchmarks.md
+IRONED_FACES = 1500  # a mesh of fewer would lose its shape
 CREASE = 30.0  # degrees between faces; edges that bend more are the artist's and stay
 
 
@@ -36,7 +39,7 @@ def planned_seconds(faces: int, texture_size: int, images: int = 1, keeps_layout
 
 
 def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: SceneNormalization, face_budget: int, texture_size: int,
-           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING, crisp: bool = False,
+           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING, crisp: bool = False, even: bool = False,
            sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
 
@@ -44,6 +47,7 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     face_budget       at most about this many triangles come out
     smoothing         rounds of Taubin smoothing against the grid's terraces; 0 leaves the surface as it is
     crisp             whether the surface's creases are meant: they are not smoothed
+    even              whether triangles are to be about equally large (`engine.texture.remesh`)
     sketch            engine space; small loose parts far from it are removed
     Roughness and metallic are constants, factors of the material (`engine.formats.gltf_write`). Raises Cancelled where
     the watcher does.
@@ -53,7 +57,7 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     mesh = remove_loose_parts(mesh, sketch, watcher.note)
     mesh = mesh.with_vertices(smooth(mesh, smoothing, creased(mesh) if crisp else None))
     watcher.part("decimate")
-    mesh = decimate(mesh, face_budget)
+    mesh = _evened(mesh, face_budget, watcher) if even else decimate(mesh, face_budget)
     if len(mesh.faces) > 1.05 * face_budget:
         watcher.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     colours = _field_colours(field, mesh.vertices)
@@ -64,7 +68,7 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
 def _textured(mesh: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,
               watcher: Watcher) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
     """Unwrap and bake."""
-    uvs = unwrap(mesh, texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
+    uvs = unwrap(ironed(mesh), texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
     textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
     return textured, {"albedo": bake(textured, field, normalization, texture_size, PADDING, watcher.part("bake"))}
 
@@ -112,6 +116,19 @@ def _distances(mesh: Mesh, labels: np.ndarray, count: int, sketch: Mesh) -> np.n
     result = np.full(count, np.inf)
     np.minimum.at(result, labels, nearest)
     return result
+
+
+def _evened(mesh: Mesh, faces: int, watcher: Watcher) -> Mesh:
+    """Of even triangles; of few, and a note, where that does not succeed."""
+    found = remesh(mesh, faces)
+    if found is None:
+        watcher.note(f"About {faces} even triangles would not have closed the surface; it is decimated instead.")
+    return decimate(mesh, faces) if found is None else found
+
+
+def ironed(mesh: Mesh) -> Mesh:
+    """The mesh as it is unwrapped: without the small facets of its creases and bumps, each of which would become an island of its own."""
+    return mesh.with_vertices(smooth(mesh, IRONING, shrink=0.5, grow=0.0)) if len(mesh.faces) >= IRONED_FACES else mesh
 
 
 def creased(mesh: Mesh, degrees: float = CREASE) -> np.ndarray:

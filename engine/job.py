@@ -376,7 +376,8 @@ def _exported(
         )
     colours = crisp_colours(subject, local, numbers, settings.adherence)
     crisp, budget = numbers.isosurface == "dual", numbers.faces
-    mesh, maps = finish(vertices, faces, colours, normalization, budget, numbers.texture_size, watcher, crisp=crisp, sketch=local)
+    look = {"crisp": crisp, "even": numbers.triangles == "even"}
+    mesh, maps = finish(vertices, faces, colours, normalization, budget, numbers.texture_size, watcher, **look, sketch=local)
     return mesh, (ImageSet.whole(mesh, maps),)
 
 

@@ -55,6 +55,10 @@ ISOSURFACES = (
     Choice("dual", "Crisp", "One vertex in each tetrahedron, on the sketch's own edges where it has some"),
     Choice("tetrahedra", "Rounded", "Marching tetrahedra: vertices on the grid's edges, creases cut off"),
 )
+TRIANGLES = (
+    Choice("few", "Few", "Large where the surface is flat, small where it bends: the most detail for its faces"),
+    Choice("even", "Even", "All about equally large, for sculpting and subdividing; needs PyMeshLab in the engine's environment"),
+)
 VIEW_SAMPLINGS = (
     Choice("stratified", "Stratified", "Each in a sector of its own"),
     Choice("antipodal", "Antipodal", "In pairs that face each other, high and low, near and far"),
@@ -166,6 +170,9 @@ class Hyperparameters:
     isosurface: Annotated[
         str, Spec("Surface", "How the mesh is drawn through the grid", choices=ISOSURFACES, doors=Door.WIRE | Door.PANEL, section=ADVANCED)
     ] = "dual"
+    triangles: Annotated[
+        str, Spec("Triangles", "How the result's triangles lie", choices=TRIANGLES, doors=Door.WIRE | Door.PANEL, section=OUTPUT)
+    ] = "few"
     faces: Annotated[int, FACES] = 20_000
     texture_size: Annotated[int, TEXTURE_SIZE] = 1024
     thickness: Annotated[float, THICKNESS] = 0.025

@@ -48,8 +48,10 @@ LITTLE = 512 << 20
 """Free bytes below which an unclear failure is put down to memory."""
 LIBRARIES = 0.65e9
 """What the libraries and their compiled kernels take, bytes."""
-GRID_BYTES = 230
-"""A vertex of the tetrahedral grid with its share of tetrahedra and edges, and of their making."""
+GRID_BYTES = 280
+"""A quarter of a vertex of the grid with its tetrahedra and edges, of their making, and of the mesh that is drawn through them."""
+GRID_SHARE = 1.5
+"""Share of the grid that is made, per engine unit by which the surface may move: a sketch's area times both sides over the box's volume."""
 COLOUR_BYTES = 90
 """A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
 VIEW_BYTES = 1e6
@@ -67,7 +69,8 @@ def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int) 
     The grid counts where the surface moves; the colours with gradients, Adam's moments and the artist's copy; a step's pictures by
     their pixels; the texture by its texels.
     """
-    grid = numbers.grid**3 * GRID_BYTES if mode == "refine" else 0
+    share = min(1.0, GRID_SHARE * (0.07 + 7 / numbers.grid))
+    grid = numbers.grid**3 * share * GRID_BYTES if mode == "refine" else 0
     colours = numbers.colour_grid**3 * COLOUR_BYTES
     step = numbers.views * numbers.supersample**2 * VIEW_BYTES
     export = numbers.texture_size**2 * TEXEL_BYTES

@@ -10,13 +10,14 @@ import trimesh
 from engine.contact_sheet import contact_sheet, write_contact_sheet
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
-from engine.export import finish, planned_seconds, remove_loose_parts, smooth
+from engine.export import creased, finish, ironed, planned_seconds, remove_loose_parts, smooth
 from engine.formats.meshio import load_mesh, save_glb
 from engine.formats.textures import sample_image
 from engine.mesh import Mesh, Painted
 from engine.protocol import Stage
 from engine.reporting import QuietReporter, StageTimer
-from engine.texture.atlas import grid_layout, is_closed
+from engine.texture.atlas import grid_layout, is_closed, unwrap
+from engine.texture.bake import signed_areas
 from engine.texture.field import ColourField
 from engine.texture.watcher import Watcher
 
@@ -182,3 +183,33 @@ def test_contact_sheet_shows_both_in_their_colours(tmp_path) -> None:
 
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (6 * 256, 2 * 278)
+
+
+def test_creases_are_not_smoothed_where_they_are_meant() -> None:
+    cube = trimesh.creation.box((1.0, 0.8, 0.6)).subdivide().subdivide().subdivide()
+    mesh = Mesh(cube.vertices.astype(np.float32), cube.faces.astype(np.int32))
+    held = creased(mesh)
+    on_edges = (np.abs(mesh.vertices) > np.array([0.5, 0.4, 0.3]) - 1e-6).sum(axis=1) >= 2
+    assert np.array_equal(held, on_edges)
+    assert np.abs(smooth(mesh, 3, held) - mesh.vertices)[on_edges].max() == 0
+    assert np.abs(smooth(mesh, 3) - mesh.vertices)[on_edges].max() > 0.005
+
+
+def islands(uvs: np.ndarray) -> int:
+    """How many connected parts a layout [F, 3, 2] has."""
+    from engine.sketch.strokes import face_components
+
+    _, corner = np.unique(uvs.reshape(-1, 2), axis=0, return_inverse=True)
+    return int(face_components(corner.reshape(-1, 3)).max()) + 1
+
+
+def test_facets_do_not_become_islands_of_their_own() -> None:
+    """A bumpy ball: hundreds of islands as it is, few where it is ironed before it is unwrapped; every face keeps its place."""
+    round_one = ball(0.7, subdivisions=4)
+    bumps = 0.015 * np.random.default_rng(0).standard_normal(round_one.vertices.shape)
+    bumpy = Mesh((round_one.vertices + bumps).astype(np.float32), round_one.faces)
+    before, after = unwrap(bumpy, 512), unwrap(ironed(bumpy), 512)
+    assert islands(after) < 0.25 * islands(before)
+    assert np.abs(signed_areas(after.astype(np.float64))).sum() > 0.3
+    few = ball(0.7, subdivisions=2)
+    assert ironed(few) is few

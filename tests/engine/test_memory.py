@@ -79,7 +79,7 @@ def test_the_command_line_says_it_in_a_sentence(gigabytes: float, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("change", "measured"),
-    [({}, 0.73e9), ({"grid": 128}, 1.13e9), ({"colour_grid": 256}, 2.04e9), ({"texture_size": 4096}, 1.10e9),
+    [({}, 0.73e9), ({"grid": 128}, 0.85e9), ({"grid": 192}, 1.03e9), ({"colour_grid": 256}, 2.04e9), ({"texture_size": 4096}, 1.10e9),
      ({"views": 16, "supersample": 2}, 0.72e9)],
 )  # fmt: skip
 def test_the_estimate_is_near_what_was_measured(change: dict[str, int], measured: float) -> None:
