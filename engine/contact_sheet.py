@@ -32,26 +32,32 @@ PLAIN = (0.62, 0.62, 0.62)  # of a mesh without colours
 LABEL_HEIGHT = 22  # pixels
 
 
-def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256) -> None:
+def write_contact_sheet(path: Path | str, sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256,
+                        others: Sequence[tuple[str, Sequence[Painted]]] = ()) -> None:  # fmt: skip
     """`contact_sheet` as a PNG file, whole or absent. InputError or JobError where it cannot be written."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(contact_sheet(sketch, result, painted, tile)).save(buffer, format="PNG")
+    Image.fromarray(contact_sheet(sketch, result, painted, tile, others)).save(buffer, format="PNG")
     with writing(Path(path)):
         write_atomically(Path(path), buffer.getvalue())
 
 
-def contact_sheet(sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256) -> np.ndarray:
+def contact_sheet(sketch: Mesh, result: Mesh, painted: Sequence[Painted] = (), tile: int = 256,
+                  others: Sequence[tuple[str, Sequence[Painted]]] = ()) -> np.ndarray:  # fmt: skip
     """uint8 [H, W, 3]: two labelled rows of six views of world-space meshes, framed alike.
 
     painted  the result's textures, by "albedo", for its uvs; without any its vertex colours are shown
     tile    side of one view in pixels
+    others  further textures of the result, each with its name, in rows below
     """
     normalization = SceneNormalization.of_bounds(np.concatenate([sketch.vertices, result.vertices]))
     cameras = framed(normalization, AZIMUTHS, sketch, result)
-    rows = [render_views(mesh, textures, normalization, cameras, tile) for mesh, textures in ((sketch, ()), (result, painted))]
-    names = ("sketch", "refined" if _moved(sketch, result) else "textured")
+    rows = [
+        render_views(mesh, textures, normalization, cameras, tile)
+        for mesh, textures in ((sketch, ()), (result, painted), *((result, one) for _, one in others))
+    ]
+    names = ["sketch", "refined" if _moved(sketch, result) else "textured", *(name for name, _ in others)]
     return _labelled([(row * 255).round().astype(np.uint8) for row in rows], names)
 
 
@@ -123,7 +129,7 @@ def _albedo(mesh: Mesh, painted: Sequence[Painted], rasterizer: Rasterizer, rast
     return torch.where(seen.isfinite(), seen, plain)
 
 
-def _labelled(rows: list[np.ndarray], names: tuple[str, str]) -> np.ndarray:
+def _labelled(rows: list[np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Tiles side by side, each row under its name."""
     from PIL import Image, ImageDraw, ImageFont
 

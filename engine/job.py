@@ -53,6 +53,7 @@ from engine.texture.masks import Feather, MaskedColours, requested
 from engine.texture.start import with_start
 from engine.texture.watcher import Watcher
 from engine.texture_sets import TextureSet, prompts_of_parts
+from engine.variations import Run, run_variations
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
@@ -76,15 +77,44 @@ def run_job(
     load        in place of `load_prior`, for a caller that keeps the model from job to job
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
-    sketch = prepared(sketch, settings)
-    return _run(sketch, settings, reporter, checkpoint, fingerprint(sketch, settings), load)
+    sketch, load = prepared(sketch, settings), loading_once(load)
+
+    def run(sketch: Mesh, own: JobSettings, listener: Reporter, index: int) -> JobResult:
+        path = checkpoint if checkpoint is None or index == 0 else checkpoint.with_name(f"{checkpoint.stem}-{index + 1}{checkpoint.suffix}")
+        return _run(sketch, own, listener, path, fingerprint(sketch, own), load)
+
+    return _each(sketch, settings, reporter, run)
 
 
 def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
-    sketch = prepared(sketch, settings)
-    job = fingerprint(sketch, settings)
-    return _run(sketch, settings, reporter, cached_path(job), job, load_prior)
+    sketch, load = prepared(sketch, settings), loading_once(load_prior)
+
+    def run(sketch: Mesh, own: JobSettings, listener: Reporter, index: int) -> JobResult:
+        del index
+        job = fingerprint(sketch, own)
+        return _run(sketch, own, listener, cached_path(job), job, load)
+
+    return _each(sketch, settings, reporter, run)
+
+
+def _each(sketch: Mesh, settings: JobSettings, reporter: Reporter, run: Run) -> JobResult:
+    """All variations of a texture; of anything else there is one."""
+    if settings.variations == 1 or settings.mode != "texture":
+        return run(sketch, dataclasses.replace(settings, variations=1), reporter, 0)
+    return run_variations(sketch, settings, reporter, run)
+
+
+def loading_once(load: Callable[..., Prior]) -> Callable[..., Prior]:
+    """The same, with the first answer for every later question: for runs of one model."""
+    held: list[Prior] = []
+
+    def loaded(*what: Any, **more: Any) -> Prior:
+        if not held:
+            held.append(load(*what, **more))
+        return held[0]
+
+    return loaded
 
 
 def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:

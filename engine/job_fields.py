@@ -286,6 +286,10 @@ class JobSettings:
     strength: Annotated[
         float, Spec("Strength", "How far a texture may leave the one that it starts from", 0, 1, Unit.SHARE, section=PAINTING)
     ] = 0.5
+    variations: Annotated[
+        int,
+        Spec("Variations", "Textures of one job, each from the next seed, which share the model and the layout", 1, 64, section=PAINTING),
+    ] = 1
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict

@@ -57,12 +57,14 @@ class JobResult:
     images  of each texture set; a refined mesh has one
     delivered  to be called once the result is where it belongs: nothing needs to be kept for another try
     report  JSON-able: deviation_mean_percent, deviation_p95_percent, stage_seconds, prompt, seed, model, preset, versions, notes ...
+    variations  of a job that was to make several, those after this one
     """
 
     mesh: Mesh
     images: tuple[ImageSet, ...]
     report: dict[str, Any] = field(default_factory=dict)
     delivered: Callable[[], None] = field(default=lambda: None, compare=False)
+    variations: tuple[JobResult, ...] = ()
 
     @property
     def maps(self) -> dict[str, np.ndarray]:
@@ -105,7 +107,7 @@ OF_THE_RUN = ("stage_seconds", "notes")
 def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet: bool = True) -> list[Path]:
     """Write NAME.glb, NAME.png (before and after, if a `sheet` is wanted) and NAME.json into `folder`; each file is whole or absent.
 
-    Returns their paths.
+    Variations are NAME-2.glb, NAME-2.json and so on; the one picture shows all. Returns the paths.
     """
     from engine.contact_sheet import write_contact_sheet
     from engine.formats.meshio import save_glb
@@ -115,10 +117,14 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet
     told = {key: _rounded(value) for key, value in result.report.items() if key not in OF_THE_RUN}
     save_glb(glb, placed, result.painted, name, extras=told)
     if sheet:
-        write_contact_sheet(picture, sketch, result.mesh, result.painted)
+        others = [(f"seed {one.report.get('seed')}", one.painted) for one in result.variations]
+        write_contact_sheet(picture, sketch, result.mesh, result.painted, others=others)
     with writing(text):
         files.write_atomically(text, (json.dumps(result.report, indent=2) + "\n").encode())
-    return [glb, *([picture] if sheet else []), text]
+    paths = [glb, *([picture] if sheet else []), text]
+    for number, one in enumerate(result.variations, 2):
+        paths += write_result(one, sketch, folder, f"{name}-{number}", sheet=False)
+    return paths
 
 
 def _rounded(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -130,8 +131,23 @@ def _laid_out(sketch: Mesh, sets: Sequence[TextureSet], members: Sequence[np.nda
     for done, faces in enumerate(lacking):
         used, local = np.unique(sketch.faces[faces], return_inverse=True)
         own = Mesh(np.ascontiguousarray(sketch.vertices[used]), local.reshape(-1, 3).astype(np.int32))
-        uvs[faces] = unwrap(own, size, PADDING, on_step=_slice(on_step, done, len(lacking)), note=watcher.note)
+        uvs[faces] = _unwrapped(own, size, _slice(on_step, done, len(lacking)), watcher)
     return replace(sketch, uvs=uvs)
+
+
+_LAYOUTS: dict[bytes, np.ndarray] = {}
+MOST_LAYOUTS = 64
+"""Layouts that are remembered: the variations of a job have the same."""
+
+
+def _unwrapped(mesh: Mesh, size: int, on_step: OnStep, watcher: Watcher) -> np.ndarray:
+    """`unwrap`, once for each mesh and size."""
+    key = hashlib.sha256(mesh.vertices.tobytes() + mesh.faces.tobytes() + f"{mesh.faces.shape} {size}".encode()).digest()
+    if key not in _LAYOUTS:
+        while len(_LAYOUTS) >= MOST_LAYOUTS:
+            del _LAYOUTS[next(iter(_LAYOUTS))]
+        _LAYOUTS[key] = unwrap(mesh, size, PADDING, on_step=on_step, note=watcher.note)
+    return _LAYOUTS[key]
 
 
 def _slice(on_step: OnStep, index: int, count: int) -> OnStep:

@@ -224,3 +224,34 @@ def test_a_texture_to_start_from_is_the_look_and_skips_stage_one(tmp_path: Path)
     assert numbers.stage1_steps == 0 < plain.stage1_steps
     assert numbers.t_high == pytest.approx((plain.t_low + plain.t_high) / 2)
     assert JobSettings("rusty", init_texture="own").resolve() == plain  # refine knows no such start
+
+
+SMALL = {"colour_grid": 16, "views": 2, "supersample": 1, "stage1_steps": 2, "stage2_steps": 1, "texture_size": 32}
+
+
+@pytest.mark.slow
+def test_each_variation_is_the_job_with_its_seed_and_the_model_is_loaded_once(tmp_path: Path) -> None:
+    from engine.diffusion.load import load_prior
+    from engine.job import run_job
+    from engine.results import write_result
+
+    sketch = replace(multi_part(), uvs=None)  # which has to be unwrapped
+    settings = {"prompt": "a red mug", "mode": "texture", "seed": 5, "overrides": SMALL, "device": "cpu"}
+    loads: list[object] = []
+
+    def load(*what: object, **more: object) -> object:
+        loads.append(what)
+        return load_prior(*what, **more)  # type: ignore[arg-type]
+
+    reporter = QuietReporter()
+    result = run_job(sketch, JobSettings.from_dict({**settings, "variations": 2}), reporter, load=load)  # type: ignore[arg-type]
+    (other,) = result.variations
+    alone = run_job(sketch, JobSettings.from_dict({**settings, "seed": 6}), QuietReporter())
+    assert len(loads) == 1 and len(set(reporter.notes)) == len(reporter.notes)
+    for one, expected in zip(other.images, alone.images, strict=True):
+        assert np.array_equal(one.tiles[FIRST_TILE]["albedo"], expected.tiles[FIRST_TILE]["albedo"])
+    assert np.array_equal(other.mesh.uvs, alone.mesh.uvs) and not np.array_equal(result.maps["albedo"], other.maps["albedo"])
+    names = [path.name for path in write_result(result, sketch, tmp_path, "x")]
+    assert names == ["x.glb", "x.png", "x.json", "x-2.glb", "x-2.json"]
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.height == 3 * 278
