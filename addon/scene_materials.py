@@ -57,12 +57,14 @@ class Images:
             self._names[number, kind, tile] = name
         told = done.report.get("images")
         self._sets: list[dict[str, Any]] = told if isinstance(told, list) else []
+        self.variations = 1 + max((int(one.get("variation", 0)) for one in self._sets), default=0)
         self._images: dict[tuple[int, str], bpy.types.Image] = {}
         self._materials: dict[tuple[int, str], bpy.types.Material] = {}
 
-    def of_piece(self, piece: int) -> int:
-        """The set that shows a piece; the first where the job did not say."""
-        return next((number for number, one in enumerate(self._sets) if piece in one.get("pieces", ())), 0)
+    def of_piece(self, piece: int, variation: int = 0) -> int:
+        """The set that shows a piece in a variation; the first where the job did not say."""
+        ours = (number for number, one in enumerate(self._sets) if one.get("variation", 0) == variation)
+        return next((number for number in ours if piece in self._sets[number].get("pieces", ())), 0)
 
     def material(self, number: int, name: str, layer: str) -> bpy.types.Material:
         """Principled BSDF with a set's maps, looked up by the UV layer of this name; one for all who ask for the same.
@@ -70,7 +72,7 @@ class Images:
         It is called as the set is, or `name` where there is but one.
         """
         if (number, layer) not in self._materials:
-            own = name if len(self._files) < 2 else f"{self._sets[number].get('name', name)} textured"
+            own = name if len(self._files) <= self.variations else f"{self._sets[number].get('name', name)} textured"
             self._materials[number, layer] = self._new_material(number, own, layer)
         return self._materials[number, layer]
 

@@ -17,7 +17,8 @@ from .scene_write import copy_transform, link_beside, mark, select_results
 def apply_textured(
     context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]
 ) -> list[bpy.types.Object]:
-    """A copy of each original that is painted, with its materials, in the reading's order; all of them, or none and the error.
+    """A copy of each original that is painted, with its materials, in the reading's order, variation after variation, of which the
+    first is shown; all of them, or none and the error.
 
     In the scene and view layer of the job. SceneError where an original was deleted or edited while the engine worked.
     """
@@ -32,23 +33,27 @@ def apply_textured(
         images = Images(done, attempt)
         assert reading.targets is not None
         painted = [index for index, faces in enumerate(reading.targets.touched) if faces.any()]
-        made = [_textured(context, reading, index, sources[index], images, attempt) for index in painted]
-        copies = dict(zip([sources[index] for index in painted], made, strict=True))
-        for source, obj in copies.items():
-            if source.parent in copies:
-                inverse = obj.matrix_parent_inverse.copy()
-                obj.parent = copies[source.parent]
-                obj.matrix_parent_inverse = inverse
-            mark(layer, obj, [source], provenance)
-        select_results(layer, made, selected)
-    return made
+        results = []
+        for variation in reversed(range(images.variations)):  # the first one last: it is shown, and the others are its variants
+            made = [_textured(context, reading, index, sources[index], images, variation, attempt) for index in painted]
+            copies = dict(zip([sources[index] for index in painted], made, strict=True))
+            told = {**provenance, "seed": provenance.get("seed", 0) + variation} if variation else provenance
+            for source, obj in copies.items():
+                if source.parent in copies:
+                    inverse = obj.matrix_parent_inverse.copy()
+                    obj.parent = copies[source.parent]
+                    obj.matrix_parent_inverse = inverse
+                mark(layer, obj, [source], told)
+            results = made + results
+        select_results(layer, results[: len(painted)], selected)
+    return results
 
 
 def _textured(
-    context: bpy.types.Context, reading: Reading, index: int, source: bpy.types.Object, images: Images, attempt: Attempt
+    context: bpy.types.Context, reading: Reading, index: int, source: bpy.types.Object, images: Images, variation: int, attempt: Attempt
 ) -> bpy.types.Object:
-    """The copy of one object."""
-    name = f"{source.name} textured"
+    """The copy of one object for one variation."""
+    name = f"{source.name} textured" + (f" {variation + 1}" if variation else "")
     if source.type == "MESH":
         obj = attempt.add(source.copy())
         obj.data = attempt.add(source.data.copy())
@@ -63,7 +68,7 @@ def _textured(
     faces = reading.targets.touched[index]
     layer = _uv_layer(obj.data, source.name, reading.targets.new_uvs[index], bool(faces.all()))
     of_slot = reading.targets.of_slot[index]
-    wanted = [images.of_piece(piece) for piece in of_slot]
+    wanted = [images.of_piece(piece, variation) for piece in of_slot]
     if not faces.all():
         _materials_of_faces(obj, faces, [images.material(number, name, layer) for number in wanted])
     elif len(set(wanted)) == 1:

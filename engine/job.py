@@ -34,7 +34,7 @@ from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.sparse import around_sketch
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
-from engine.memory import expect, free_bytes, largest_grid, needed_bytes, weights_bytes
+from engine.memory import expect, free_bytes, largest_grid, largest_texture, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
@@ -139,7 +139,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
-        reporter.note(_memory_expected(settings, mesh, device))
+        reporter.note(_memory_expected(settings, mesh, device, sum(len(one.tiles) for one in sets) or 1))
         rasterizer, prior = select_rasterizer(device), load(settings.model, device, surface=True, controls=controls)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, prompts.notes(prior))
@@ -232,15 +232,16 @@ def part_prompts(local: Mesh, settings: JobSettings) -> PartPrompts | None:
     return PartPrompts.of(prompts_of_parts(settings.part_prompts, parts.pieces), torch.from_numpy(parts.of_face).long())
 
 
-def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device) -> str:
+def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> str:
     """What the job will take, in words. JobError where it cannot fit."""
     folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
     weights = weights_bytes(folder) + sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
     numbers, cuda = settings.resolve(), device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if cuda else free_bytes()
-    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights)
+    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights, images)
+    texture = largest_texture(settings.mode, numbers, len(mesh.faces), weights, images, free)
     grid = largest_grid(numbers, len(mesh.faces), weights, free) if settings.mode == "refine" else None
-    return expect(needed, free, "the GPU" if cuda else "the machine", grid)
+    return expect(needed, free, "the GPU" if cuda else "the machine", grid, texture)
 
 
 def sketch_surface(

@@ -57,13 +57,15 @@ COLOUR_BYTES = 90
 VIEW_BYTES = 1e6
 """A view of a step at supersampling 1."""
 TEXEL_BYTES = 40
+HELD_BYTES = 6
+"""A texel of an image that is finished and waits for the others, with its file."""
 FACE_BYTES = 700
 """A triangle of the sketch in the distance field's trees."""
 SURE = 0.7
 """Share of an estimate that a job takes for certain."""
 
 
-def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int) -> int:
+def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int = 1) -> int:
     """About what a job takes at its peak: sketch with so many faces, model with so many bytes of weights. Measured, see docs/benchmarks.md.
 
     The grid counts where the surface moves; the colours with gradients, Adam's moments and the artist's copy; a step's pictures by
@@ -73,7 +75,7 @@ def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int) 
     grid = numbers.grid**3 * share * GRID_BYTES if mode == "refine" else 0
     colours = numbers.colour_grid**3 * COLOUR_BYTES
     step = numbers.views * numbers.supersample**2 * VIEW_BYTES
-    export = numbers.texture_size**2 * TEXEL_BYTES
+    export = numbers.texture_size**2 * (TEXEL_BYTES + (images - 1) * HELD_BYTES)
     return int(LIBRARIES + 1.2 * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
 
 
@@ -100,9 +102,22 @@ def largest_grid(numbers: Hyperparameters, faces: int, weights: int, free: int |
     return None
 
 
-def expect(needed: int, free: int | None, whose: str, grid: int | None = None) -> str:
-    """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"; grid: one that
-    would fit (`largest_grid`)."""
+def largest_texture(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int, free: int | None) -> int | None:
+    """The largest texture with which a job of these numbers would fit where its own does not; None where there is none."""
+    size = numbers.texture_size // 2
+    while size >= LEAST_TEXTURE:
+        if SURE * needed_bytes(mode, dataclasses.replace(numbers, texture_size=size), faces, weights, images) <= (free or 0):
+            return size
+        size //= 2
+    return None
+
+
+LEAST_TEXTURE = 256
+
+
+def expect(needed: int, free: int | None, whose: str, grid: int | None = None, texture: int | None = None) -> str:
+    """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"; grid and texture
+    size: ones that would fit (`largest_grid`, `largest_texture`)."""
     if free is None:
         return f"About {_shown(needed)} of memory will be needed."
     if SURE * needed > free:
@@ -111,7 +126,8 @@ def expect(needed: int, free: int | None, whose: str, grid: int | None = None) -
             f"The job needs about {_shown(needed)} of memory; {_shown(free)} of {whose}'s are free.",
             "Close other programs, or choose "
             + ("a lower preset, a coarser grid, " if grid is None else f"a grid of {grid}, the finest that fits, a lower preset, ")
-            + "fewer views or a smaller texture.",
+            + "fewer views or "
+            + ("a smaller texture." if texture is None else f"a texture size of {texture}, the largest that fits."),
         )
     return f"About {_shown(needed)} of memory will be needed; {_shown(free)} of {whose}'s are free."
 

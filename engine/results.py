@@ -72,6 +72,11 @@ class JobResult:
         return next(iter(self.images[0].tiles.values()))
 
     @property
+    def everything(self) -> list[tuple[int, ImageSet]]:
+        """Each image of this result and of its variations, with the number of the variation, 0 for this one."""
+        return [(number, one) for number, result in enumerate((self, *self.variations)) for one in result.images]
+
+    @property
     def painted(self) -> list[Painted]:
         """A material for each tile of each image."""
         return [one for images in self.images for one in images.painted()]

@@ -108,11 +108,14 @@ def _mean_colour(image: np.ndarray) -> list[float]:
 
 
 def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
-    images = {name: image for index, one in enumerate(result.images) for name, image in _named(index, one, len(result.images))}
+    sets = result.everything
+    images = {name: image for index, (_, one) in enumerate(sets) for name, image in _named(index, one, len(sets))}
     maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in images.items()}
     uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
     report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in images.items()}}
-    report["images"] = [{"name": one.name, "pieces": list(one.pieces), "tiles": list(one.tiles)} for one in result.images]
+    report["images"] = [
+        {"name": one.name, "pieces": list(one.pieces), "tiles": list(one.tiles), "variation": number} for number, one in sets
+    ]
     return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
 
 

@@ -262,3 +262,16 @@ def test_a_failure_at_the_last_object_leaves_nothing_behind(scene: ModuleType) -
     outcome = jobs.run_blocking(bpy.context)
     assert outcome.phase.value == "failed" and "UV layer of 'B' was removed" in outcome.text
     assert helpers.fingerprint() == before and first.hide_get() is False
+
+
+def test_variations_lie_hidden_behind_the_first_in_one_step(scene: ModuleType) -> None:
+    made = cubes("A", "B")
+    bpy.context.scene.sketchbridge.variations = 3
+    bpy.context.scene.sketchbridge.seed = 7
+    assert bpy.ops.sketchbridge.texture() == {"FINISHED"}
+    assert [obj.name for obj in results()] == ["A textured", "B textured"]
+    others = [bpy.data.objects[f"{name} textured {number}"] for number in (2, 3) for name in "AB"]
+    assert all(obj.hide_get() and obj.hide_render for obj in others) and not any(obj.hide_get() for obj in results())
+    assert [obj["sketchbridge_seed"] for obj in [*results(), *others]] == [7, 7, 8, 8, 9, 9]
+    images = {image_of(obj.material_slots[0].material) for obj in [*results(), *others]}
+    assert len(images) == 6 and all(obj.hide_get() for obj in made)

@@ -16,7 +16,7 @@ import torch
 from engine.diffusion.load import EMBEDDED_FOLDER
 from engine.errors import JobError
 from engine.job_fields import PRESETS
-from engine.memory import SURE, expect, free_bytes, largest_grid, needed_bytes, out_of_memory, weights_bytes
+from engine.memory import SURE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, out_of_memory, weights_bytes
 
 DRAFT, HIGH = PRESETS["draft"], PRESETS["high"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,3 +125,15 @@ def test_where_a_grid_does_not_fit_the_finest_that_does_is_offered() -> None:
         expect(needed_bytes("refine", numbers, 10_000, 0), free, "the machine", grid)
     assert caught.value.code == "needs_memory" and f"a grid of {grid}, the finest that fits" in caught.value.fix
     assert largest_grid(numbers, 10_000, 0, int(1e8)) is None
+
+
+def test_where_a_texture_does_not_fit_the_largest_that_does_is_offered() -> None:
+    numbers = dataclasses.replace(HIGH, texture_size=8192)
+    free = int(2.5e9)
+    size = largest_texture("texture", numbers, 10_000, 0, 12, free)
+    assert size is not None and size in (1024, 2048, 4096)
+    assert SURE * needed_bytes("texture", dataclasses.replace(numbers, texture_size=size), 10_000, 0, 12) <= free
+    assert SURE * needed_bytes("texture", dataclasses.replace(numbers, texture_size=2 * size), 10_000, 0, 12) > free
+    with pytest.raises(JobError) as caught:
+        expect(needed_bytes("texture", numbers, 10_000, 0, 12), free, "the machine", None, size)
+    assert f"a texture size of {size}, the largest that fits" in caught.value.fix

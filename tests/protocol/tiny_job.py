@@ -58,7 +58,8 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResul
         "torch": "torch" in sys.modules,
     }
     mesh = Mesh(vertices, sketch.faces, None, uvs, parts=sketch.parts)
-    return JobResult(mesh, images_of(mesh, maps), report, delivered)
+    images = images_of(mesh, maps)
+    return JobResult(mesh, images, report, delivered, tuple(JobResult(mesh, images) for _ in range(settings.variations - 1)))
 
 
 def images_of(mesh: Mesh, maps: dict[str, np.ndarray]) -> tuple[ImageSet, ...]:
