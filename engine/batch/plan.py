@@ -122,7 +122,7 @@ class Planner:
     def _settings(self, table: Table, source: str, prompts: Mapping[str, str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Name of the variation, seed and settings of each item of a sketch."""
         values = {name: value for name, value in table.values.items() if name not in KEYS}
-        for number, variation in enumerate(table.values.get("variations", [{}]), 1):
+        for number, variation in enumerate(table.values.get("variations") or [{}], 1):
             given = {**values, **{name: value for name, value in variation.items() if name != "name"}}
             known = {} if "prompt" in variation else prompts
             given["prompt"] = (
@@ -132,7 +132,7 @@ class Planner:
             if isinstance(given.get("control"), str):
                 given["control"] = ";".join(map(self._control, given["control"].split(";")))
             called = str(variation.get("name", number)) if table.values.get("variations") else ""
-            for seed in table.values.get("seeds", [given.get("seed", 0)]):
+            for seed in table.values.get("seeds") or [given.get("seed", 0)]:
                 try:
                     settings = JobSettings.from_dict(settings_of({**given, "seed": seed}))
                 except InputError as error:

@@ -142,6 +142,7 @@ class Pool:
                 status, process = process.returncode, None
                 if self._stopped:
                     break
+                self._tell(number, None, {})
                 outcome = self._died(item, status)
                 if outcome is None:
                     continue
@@ -154,6 +155,8 @@ class Pool:
         """What became of the item; None where the process ended first, or was cancelled."""
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith(b"\n"):
+                break  # it was killed in the middle of it
             message = json.loads(line)
             if "outcome" in message:
                 return Outcome.from_dict(message["outcome"])

@@ -98,7 +98,7 @@ class Batch:
                 remove_old(self._store, item)
             record = None if self._options.fresh else read_record(self._store, item)
             there += record is not None
-            if self._options.resume and is_done(item, record):
+            if self._options.resume and is_done(self._store, item, record):
                 self._outcomes[item.number] = Outcome(item.number, DONE, before=True, record=(record or {}) if self._few else {})
             else:
                 todo.append(item)

@@ -75,9 +75,12 @@ def read_failure(store: Store, item: Item) -> dict[str, Any] | None:
     return _json(store.read(f"{item.name}/{FAILURE}"))
 
 
-def is_done(item: Item, record: Mapping[str, Any] | None) -> bool:
-    """Whether a record is of exactly this item: all files of the input, also those that only Blender knew of, and the settings."""
+def is_done(store: Store, item: Item, record: Mapping[str, Any] | None) -> bool:
+    """Whether a record is of exactly this item: all files of the input, also those that only Blender knew of, and the settings; and
+    whether its files still lie in the folder (of a URL the record's word counts)."""
     if record is None or record.get("format") != FORMAT:
+        return False
+    if store.path is not None and not all((store.path / item.name / name).is_file() for name in record.get("files", [])):
         return False
     also = {path: digest for path, digest in record.get("also_read", {}).items() if digest_of(Path(path)) != digest}
     return not also and record.get("fingerprint") == fingerprint_of(item)[0]
@@ -91,7 +94,7 @@ def do_item(item: Item, store: Store, reporter: Reporter, blender: tuple[str, ..
             if not ours:
                 return Outcome(item.number, HELD)
             record = read_record(store, item)
-            if is_done(item, record):
+            if is_done(store, item, record):
                 return Outcome(item.number, DONE, before=True, record=record or {})
             record = _make(item, store, reporter, blender, make_name, begun)
             return Outcome(item.number, DONE, time.monotonic() - begun, record=record)

@@ -32,6 +32,8 @@ input = ["sketches/a.obj"]
 mode = "texture"
 name = "{stem}-textured"
 outputs = ["turntable"]
+seeds = []
+variations = []
 """)  # fmt: skip
     assert [item.name for item in items[:4]] == ["a_obj-near-seed3", "a_obj-near-seed5", "a_obj-2-seed3", "a_obj-2-seed5"]
     assert len(items) == 9 and [item.number for item in items] == list(range(1, 10))

@@ -37,10 +37,12 @@ def test_what_is_done_is_left_alone_until_its_input_settings_or_result_change(tm
     refused = run(jobs, out)
     assert refused.returncode == 2 and "3 results" in refused.stderr and "--resume" in refused.stderr
     (tmp_path / "sketches" / "b.obj").write_text((tmp_path / "sketches" / "b.obj").read_text() + "# changed\n")
-    (out / "c_obj" / "done.json").write_text("{")
+    (out / "c_obj" / "c.glb").unlink()
     before = (out / "a_obj" / "done.json").stat().st_mtime_ns
     again = run(jobs, out, "--resume")
-    assert again.returncode == 0 and "2 to make, 1 done before" in again.stderr
+    assert again.returncode == 0 and "2 to make, 1 done before" in again.stderr and (out / "c_obj" / "c.glb").exists()
+    (out / "c_obj" / "done.json").write_text("{")
+    assert "1 to make, 2 done before" in run(jobs, out, "--resume").stderr
     assert (out / "a_obj" / "done.json").stat().st_mtime_ns == before
     write(tmp_path, '[[job]]\ninput = "sketches/*.obj"\nprompt = "another"\n')
     assert "3 to make, 0 done before" in run(jobs, out, "--resume").stderr
