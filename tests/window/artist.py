@@ -15,6 +15,7 @@ from stage import (
     inside,
     key,
     move,
+    open_tab,
     part,
     press,
     screenshot,
@@ -84,8 +85,7 @@ def results_of_one_sketch() -> Scenario:
     cube, jobs = fresh("steps 2500"), part("jobs")
     settings = bpy.context.scene.sketchbridge
     settings.variations = 3
-    sidebar().active_panel_category = "Sketchbridge"
-    yield 0.5
+    yield from open_tab()
     yield from press("bpy.ops.sketchbridge.refine(")
     yield lambda: jobs.waiting
     found["in_line"] = [planned.title for planned in jobs.waiting]
@@ -117,8 +117,7 @@ def results_of_one_sketch() -> Scenario:
 def without_an_engine() -> Scenario:
     """The set-up box, and the preferences, where no engine is there. Played only where it is asked for."""
     fresh("a red mug")
-    sidebar().active_panel_category = "Sketchbridge"
-    yield 1.0
+    yield from open_tab()
     screenshot("set_up_box")
     yield from find("bpy.ops.extensions.userpref_allow_online(")
     yield from click()
@@ -181,9 +180,8 @@ def quit_for_good() -> Scenario:
 def resumes_at_the_next_start() -> Scenario:
     """In another Blender with the same user folder: what was left is offered and resumed. Played only where it is asked for."""
     jobs, cube = part("jobs"), fresh("something else")
-    sidebar().active_panel_category = "Sketchbridge"
+    yield from open_tab()
     select(cube)
-    yield 1.0
     found["left"] = [record.title for record in jobs.unfinished_jobs()]
     screenshot("resume_offered")
     yield from press("bpy.ops.sketchbridge.resume(", 0.25)

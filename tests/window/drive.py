@@ -34,6 +34,7 @@ from stage import (
     inside,
     key,
     move,
+    open_tab,
     part,
     place,
     press_refine,
@@ -221,7 +222,7 @@ def pictures() -> Scenario:
         bpy.ops.view3d.view_orbit(angle=0.5, type="ORBITRIGHT")
         bpy.ops.view3d.view_selected()
     yield 1.0
-    next(region for region in view().regions if region.type == "UI").active_panel_category = "Sketchbridge"
+    yield from open_tab()
     bpy.context.scene.sketchbridge.prompt = "a red tulip flower"
     view().tag_redraw()
     yield 2.0

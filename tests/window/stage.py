@@ -107,6 +107,20 @@ def sidebar() -> bpy.types.Region:
     return next(region for region in view().regions if region.type == "UI")
 
 
+def open_tab() -> Scenario:
+    """The sidebar's tab; it can be chosen once the sidebar has been drawn."""
+    view().spaces.active.show_region_ui = True
+    for _ in range(40):
+        view().tag_redraw()
+        yield 0.5
+        try:
+            sidebar().active_panel_category = "Sketchbridge"
+            break
+        except AttributeError:
+            continue
+    yield 1.0
+
+
 def click() -> Scenario:
     """The left button where the mouse is."""
     clicks["count"] += 1
