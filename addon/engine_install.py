@@ -63,6 +63,8 @@ def command(folder: Path) -> list[str] | None:
 
 def state(folder: Path, source: Path = SOURCE) -> str:
     """ "absent", "complete", "changed" (another version of the extension pins other packages) or "broken" (see setup_environment)."""
+    if not folder.exists():
+        return "absent"
     python = setup_environment.held_version(folder, SUPPORTED)
     return setup_environment.state(folder, SUPPORTED, setup_environment.digest(_requirements(source), python))
 
@@ -152,6 +154,9 @@ class Installation:
 
     def _make(self) -> str:
         """Returns the version of Python. SetupError, OSError."""
+        if not (self._source / "engine").is_dir():
+            message = f"The engine's source is not in the extension's folder: there is no '{self._source}'."
+            raise SetupError(message, "Install the extension from the zip that scripts/build_extension.py makes.")
         found = "absent" if self._anew else state(self._folder, self._source)
         fresh = found != "changed"
         python = self._python() if fresh else None
