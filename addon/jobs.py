@@ -126,14 +126,14 @@ def resume(context: bpy.types.Context, record: Record) -> Outcome | None:
         planned = job_plan.again(context, record)
     except SketchbridgeError as error:
         return _refused(error.message, error.fix)
-    forget(record.job)
     if running is not None:
         waiting.append(planned)
-        return None
-    refusal = _start(context, planned)
-    if refusal is None:
+    elif (refusal := _start(context, planned)) is not None:
+        return refusal
+    else:
         last = None
-    return refusal
+    forget(record.job)
+    return None
 
 
 def _start(context: bpy.types.Context, planned: Planned) -> Outcome | None:
