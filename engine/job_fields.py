@@ -207,7 +207,7 @@ PRESETS: dict[str, Hyperparameters] = {
 
 
 MODEL_NUMBERS: dict[str, dict[str, float | str]] = {
-    "embedded": {"guidance_scale": 2.0, "stage2_method": "anchored", "stage2_weight": 2.0},
+    "embedded": {"guidance_scale": 2.0, "stage2_method": "anchored", "stage2_weight": 2.0, "finish_scale": 1.5},
 }
 """Numbers of a preset that a model has otherwise. The embedded prior sees the surface: its estimates already say which part is which,
 and strong guidance would paint all of them in the prompt's first colour."""

@@ -56,10 +56,10 @@ def fuse_views(pictures: Tensor, seen: SeenSurface, trust: Tensor | None = None)
     trust  [B, 1, S, S] in 0..1, what each pixel counts beside; None for 1
     """
     covered = seen.covered[:, None].to(pictures)
-    trust = covered if trust is None else trust * covered
-    own_weight = (seen.facing().square() + LEAST_WEIGHT) * trust[:, 0].clamp(min=1e-3)
+    trusted = covered if trust is None else trust * covered
+    own_weight = (seen.facing().square() + LEAST_WEIGHT) * trusted[:, 0].clamp(min=1e-3)
     depth = _distance(seen.cameras, seen.points)[:, None] * covered
-    layers = torch.cat([pictures * trust, trust, depth], dim=1)
+    layers = torch.cat([pictures * trusted, trusted, depth], dim=1)
     fused = pictures.clone()
     for view in range(len(pictures)):
         here = seen.covered[view]

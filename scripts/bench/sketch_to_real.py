@@ -67,7 +67,7 @@ ROWS: dict[str, Row] = {
     "picture prior, two-stage": Row(str(EMBEDDED_FOLDER)),
     "surface prior, SDS alone": Row("embedded", alone=True),
     "surface prior, two-stage": Row("embedded"),
-    "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 8}, after="surface prior, two-stage"),
+    "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 6, "finish_views": 8}, after="surface prior, two-stage"),
 }
 
 
