@@ -48,7 +48,7 @@ def start(jobs: Path, out: str | Path, *words: str, seconds: float = 0.0, make: 
 def run(jobs: Path, out: str | Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """A batch to its end."""
     process = start(jobs, out, *words, **more)
-    printed, said = process.communicate(timeout=600)
+    printed, said = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, printed, said)
 
 

