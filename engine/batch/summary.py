@@ -26,7 +26,7 @@ def summary(items: Sequence[Item], outcomes: Mapping[int, Outcome], seconds: flo
         rows.append([item.name, state, "" if outcome.before else duration(outcome.seconds), *figures(outcome.record)])
     total = f"{len(done)} done ({before} of them before), {failed} failed, in {duration(seconds)}"
     left = len(items) - len(outcomes)
-    return "\n".join([*(_aligned(rows) if shown else []), "", total + (f"; {left} not begun" if left else "")])
+    return "\n".join([*(_aligned(rows) if shown else []), "", total + (f"; {left} not made" if left else "")])
 
 
 def figures(record: Mapping[str, Any]) -> list[str]:

@@ -91,7 +91,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_ends_the_batch_says_so_and_what_is_done_stays(tmp_path, small_disk):
     jobs, out = sketches(tmp_path, [f"s{number:02}" for number in range(40)]), small_disk / "out"
     done = run(jobs, out, "--workers", "1")
-    assert done.returncode == 1 and "disk is full" in done.stderr.lower() and "not begun" in done.stdout, done
+    assert done.returncode == 1 and "disk is full" in done.stderr.lower() and "not made" in done.stdout, done
     there = records(out)
     assert 5 < len(there) < 40 and all((out / name / f"{name[:-4]}.glb").stat().st_size for name in there)
     subprocess.run(["mount", "-o", "remount,size=3m", str(small_disk)], check=True)
