@@ -20,7 +20,7 @@ from .errors import SketchbridgeError
 from .protocol import Hello
 
 GREETING_SECONDS = 20.0
-DOCTOR_SECONDS = 60.0
+DOCTOR_SECONDS = 180.0
 WAIT_SECONDS = 0.05
 _LONGEST_ANSWER = 6000
 

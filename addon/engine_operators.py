@@ -94,7 +94,7 @@ class SKETCHBRIDGE_OT_install_engine(_CheckOperator, bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if bpy.app.background or context.window is None:
             return self.execute(context)
-        return context.window_manager.invoke_props_dialog(self, width=460)
+        return context.window_manager.invoke_props_dialog(self, width=460, confirm_text="Install")
 
     def draw(self, context: bpy.types.Context) -> None:
         held = preferences.of(context)

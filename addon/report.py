@@ -45,8 +45,9 @@ def draw(layout: bpy.types.UILayout, width: int) -> None:
 
 def _draw_report(box: bpy.types.UILayout, last: Report, width: int) -> None:
     head = box.row()
-    head.alert = not last.healthy
-    head.label(text=last.title, icon="CHECKMARK" if last.healthy else "ERROR")
+    title = head.row()
+    title.alert = not last.healthy
+    title.label(text=last.title, icon="CHECKMARK" if last.healthy else "ERROR")
     head.operator("sketchbridge.copy_report", text="", icon="COPYDOWN")
     if last.findings:
         for finding in last.findings:
