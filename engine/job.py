@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -220,7 +220,7 @@ def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device,
     colour.initialize(*painted_points(local))
     subject = TextureSubject(local, colour, device)
     if local.mask is not None:
-        subject.colour = MaskedColours(colour, local, Feather(local, feather))
+        subject.colour = cast(ColourField, MaskedColours(colour, local, Feather(local, feather)))
     return subject
 
 

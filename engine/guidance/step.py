@@ -254,10 +254,11 @@ def predict_roles(
     Where there are regions with prompts of their own, each estimate is theirs in their share of the image.
     """
     count, roles = len(noised.t), settings.roles
-    asked = [(role, prompts) for role in roles]
-    asked += [(role, region.prompts) for region in prompts.regions for role in roles if role in OF_THE_PROMPT]
+    asked: list[tuple[Role, ConditionPair]] = []
+    for told in (prompts, *(region.prompts for region in prompts.regions)):
+        asked.extend((role, told) for role in roles if told is prompts or role in OF_THE_PROMPT)
     inputs, times, conditions = [], [], []
-    for role, told in asked:
+    for role, pair in asked:
         x_t, t = noised.x_t, noised.t
         if role == "reference":
             if reference is None:
@@ -268,7 +269,7 @@ def predict_roles(
             x_t = prior.schedule.add_noise(noised.clean, noised.noise, t)
         inputs.append(x_t)
         times.append(t)
-        conditions.append(role_conditions(prior, role, told, count))
+        conditions.append(role_conditions(prior, role, pair, count))
     answers = prior.predict_noise(torch.cat(inputs), torch.cat(times), Conditions.cat(conditions)).chunk(len(asked))
     of = dict(zip(roles, answers, strict=False))
     rest = iter(answers[len(roles) :])
