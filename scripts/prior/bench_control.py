@@ -157,9 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse(arguments)
     torch.set_grad_enabled(False)
     colours, rasterizer = ColourProbe(read_examples(parsed.data)), select_rasterizer("cpu")
-    print(
-        f"The probe of colours: {colours.score[0]:.1%} of {colours.score[1]} held-out pictures right; it reads {', '.join(colours.kinds)}."
-    )
+    share, judged = colours.score
+    told = f"{share:.1%} of {judged} held-out pictures right" if judged else "no picture of a held-out subject to judge it by"
+    print(f"The probe of colours: {told}; it reads {', '.join(colours.kinds)}.")
     seeing, blind = load_prior("embedded", surface=True), load_prior("embedded")
     size = seeing.image_size
     views = views_of(held_out.held_out_names(seeing.kinds, parsed.count), rasterizer, size)
