@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import checkpoint, cli, contact_sheet, job
+from engine import checkpoint, cli, contact_sheet
 from engine.formats.meshio import save_glb
+from scripts.bench.reliability.kills import load_all
 from scripts.bench.reliability.tiny import NUMBERS, Row, board, box
 
 PRECIOUS = "precious"
@@ -24,7 +25,8 @@ Act = Callable[[Path], None]
 
 def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Each case once, whatever the share."""
-    assert contact_sheet and job  # loaded before a process has no rights any more
+    assert contact_sheet
+    load_all()  # before a process has no rights any more
     row = Row("disk and folder cases (full, read-only, removed, replaced, links, limits)")
     model = board(folder / "board")
     sketch = folder / "box.glb"
