@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import resource
@@ -11,8 +12,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import checkpoint, cli, contact_sheet
-from engine.formats.meshio import save_glb
+from engine import checkpoint, cli
+from engine.formats.meshio import load_mesh, save_glb
 from scripts.bench.reliability.kills import load_all
 from scripts.bench.reliability.tiny import NUMBERS, Row, board, box
 
@@ -25,13 +26,17 @@ Act = Callable[[Path], None]
 
 def attack(share: float, folder: Path, seed: int) -> list[Row]:
     """Each case once, whatever the share."""
-    assert contact_sheet
     load_all()  # before a process has no rights any more
+    cli.build_parser()
+    for module in ("engine.formats.meshio", "engine.results", "engine.contact_sheet", "PIL.PngImagePlugin"):
+        importlib.import_module(module)
+    folder.chmod(0o755)
     row = Row("disk and folder cases (full, read-only, removed, replaced, links, limits)")
     model = board(folder / "board")
     sketch = folder / "box.glb"
     mesh = box(layout=True)
     save_glb(sketch, mesh, {}, "box")
+    load_mesh(sketch)
     checkpoint.INTERVAL_SECONDS = 0.0
     told = []
     for name, (before, during, expected) in CASES.items():
