@@ -147,7 +147,7 @@ def small_files(out: Path) -> None:
 
 def no_more_files(out: Path) -> None:
     used = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def small_disk(out: Path) -> None:
