@@ -11,10 +11,8 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import geometry, protocol
+from . import geometry, protocol, scene_maps
 from .texture_sets import set_of_map
-
-COLOUR_SPACES = {"albedo": "sRGB", "roughness": "Non-Color", "metallic": "Non-Color", "normal": "Non-Color"}
 
 
 class Attempt:
@@ -22,6 +20,7 @@ class Attempt:
 
     _COLLECTIONS = (
         (bpy.types.Object, "objects"), (bpy.types.Mesh, "meshes"), (bpy.types.Material, "materials"), (bpy.types.Image, "images"),
+        (bpy.types.NodeTree, "node_groups"),
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +47,8 @@ class Images:
 
     def __init__(self, done: protocol.Done, attempt: Attempt) -> None:
         self._attempt = attempt
+        beside = done.report.get("image_files") == "beside" and bpy.data.filepath
+        self._folder = Path(bpy.data.filepath).parent if beside else None
         self._means = done.report.get("mean_colours")
         self._files: dict[int, dict[str, dict[int, bytes]]] = {}
         self._names: dict[tuple[int, str, int], str] = {}
@@ -78,38 +79,32 @@ class Images:
 
     def _new_material(self, number: int, name: str, layer: str) -> bpy.types.Material:
         material = self._attempt.add(node_material(name))
-        nodes, links = material.node_tree.nodes, material.node_tree.links
         shader = principled(material)
         shader.inputs["Roughness"].default_value = 0.7
-        coordinates = nodes.new("ShaderNodeUVMap")
-        coordinates.uv_map, coordinates.location = layer, (-700, 0)
         mean = self._mean_colour(number)
         if mean is not None:  # what the solid view shows of a material
             material.diffuse_color = (*geometry.srgb_to_linear(mean).tolist(), 1.0)
-        sockets = {"albedo": "Base Color", "roughness": "Roughness", "metallic": "Metallic", "normal": "Normal"}
-        for row, kind in enumerate(kind for kind in sockets if kind in self._files[number]):
-            texture = nodes.new("ShaderNodeTexImage")
-            texture.image = self._image(number, kind, name)
-            if kind == "albedo":
-                nodes.active = texture  # what the solid view shows as texture, and Texture Paint paints on
-            texture.location = (-450, 300 - 300 * row)
-            links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
-            output = texture.outputs["Color"]
-            if kind == "normal":
-                bend = nodes.new("ShaderNodeNormalMap")
-                bend.uv_map, bend.location = layer, (-180, 300 - 300 * row)
-                links.new(output, bend.inputs["Color"])
-                output = bend.outputs["Normal"]
-            links.new(output, shader.inputs[sockets[kind]])
+        images = {kind: self._image(number, kind, name) for kind in scene_maps.KINDS if kind in self._files[number]}
+        scene_maps.wire(
+            material, shader, layer, images, lambda called: self._attempt.add(bpy.data.node_groups.new(called, "ShaderNodeTree"))
+        )
         return material
 
     def _image(self, number: int, kind: str, name: str) -> bpy.types.Image:
         if (number, kind) not in self._images:
             files, called = self._files[number][kind], f"{name} {kind}"
-            made = _tiled_image(called, files) if len(files) > 1 else _image(called, next(iter(files.values())))
-            made.colorspace_settings.name = COLOUR_SPACES[kind]
-            self._images[number, kind] = self._attempt.add(made)
+            made = self._attempt.add(_tiled_image(called, files, self._folder) if len(files) > 1 else self._single(called, files))
+            scene_maps.set_colour_space(made, kind, scene_maps.suffix_of(next(iter(files.values()))))
+            self._images[number, kind] = made
         return self._images[number, kind]
+
+    def _single(self, name: str, files: Mapping[int, bytes]) -> bpy.types.Image:
+        file = next(iter(files.values()))
+        if self._folder is None:
+            return _image(name, file)
+        image = bpy.data.images.load(str(scene_maps.write_beside(self._folder, name, file)))
+        image.name = name
+        return image
 
     def _mean_colour(self, number: int) -> np.ndarray | None:
         """What the report says of a set's albedo, sRGB-encoded [3]; None where it says nothing that can be used."""
@@ -143,25 +138,26 @@ def principled(material: bpy.types.Material) -> bpy.types.Node:
 
 
 def _image(name: str, file: bytes) -> bpy.types.Image:
-    """A PNG file as an image packed in the file; Blender decodes it when it is first drawn."""
+    """A map's file as an image packed in the .blend; Blender decodes it when it is first drawn."""
     image = bpy.data.images.new(name, 1, 1)
     image.pack(data=file, data_len=len(file))
     image.source = "FILE"
     return image
 
 
-def _tiled_image(name: str, files: Mapping[int, bytes]) -> bpy.types.Image:
-    """PNG files by UDIM number as the tiles of one image, packed in the file. They pass through a folder for a moment."""
-    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
-        for number, file in files.items():
-            (Path(folder) / f"tile.{number}.png").write_bytes(file)
-        first = min(files)
-        image = bpy.data.images.load(str(Path(folder) / f"tile.{first}.png"))
+def _tiled_image(name: str, files: Mapping[int, bytes], beside: Path | None) -> bpy.types.Image:
+    """Files by UDIM number as the tiles of one image: in a folder, or packed in the file, where they pass through one for a moment."""
+    first, suffix = min(files), scene_maps.suffix_of(next(iter(files.values())))
+    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as passing:
+        folder = Path(passing) if beside is None else beside
+        written = {number: scene_maps.write_beside(folder, name, file, number) for number, file in files.items()}
+        image = bpy.data.images.load(str(written[first]))
         image.name, image.source = name, "TILED"
-        image.filepath = str(Path(folder) / "tile.<UDIM>.png")
+        image.filepath = str(written[first]).replace(f".{first}{suffix}", f".<UDIM>{suffix}")
         for number in sorted(files):
             if image.tiles.get(number) is None:
                 image.tiles.new(number)
-        image.pack()
-        image.filepath = f"//{bpy.path.clean_name(name)}.<UDIM>.png"  # where Unpack writes them
+        if beside is None:
+            image.pack()
+            image.filepath = f"//{bpy.path.clean_name(name)}.<UDIM>{suffix}"  # where Unpack writes them
     return image

@@ -47,6 +47,12 @@ class Cameras:
         index = torch.as_tensor(indices, dtype=torch.long, device=self.device)
         return Cameras(self.view[index], self.projection[index], self.eye[index], self.azimuth[index], self.elevation[index])
 
+    @classmethod
+    def cat(cls, batches: Sequence[Cameras]) -> Cameras:
+        """All cameras of several batches, one after another."""
+        names = ("view", "projection", "eye", "azimuth", "elevation")
+        return cls(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
+
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras on another device."""
         return Cameras(
@@ -78,6 +84,19 @@ def orbit(
     view, eye = _look_at_origin(torch.deg2rad(azimuth.double()), torch.deg2rad(elevation.double()), radius.double())
     projection = _perspective(torch.deg2rad(fov.double()), near, far)
     return Cameras(view.float(), projection.float(), eye.float(), azimuth, elevation)
+
+
+def look_at(eye: Tensor, target: Tensor, fov_deg: float, near: float = 0.05, far: float = 10.0) -> Cameras:
+    """Cameras at `eye` [B, 3] that look at `target` [B, 3], engine space, with +Z up in the picture; azimuth and elevation are those of the
+    direction that they look from. `fov_deg`, `near` and `far` as for `orbit`.
+    """
+    back = (eye - target).double()
+    radius = back.norm(dim=1)
+    azimuth, elevation = torch.atan2(back[:, 0], -back[:, 1]), torch.asin((back[:, 2] / radius).clamp(-1, 1))
+    view, from_origin = _look_at_origin(azimuth, elevation, radius)
+    view[:, :3, 3] = -torch.einsum("bij,bj->bi", view[:, :3, :3], from_origin + target.double())
+    projection = _perspective(torch.full_like(radius, math.radians(fov_deg)), near, far)
+    return Cameras(view.float(), projection.float(), eye.float(), torch.rad2deg(azimuth).float(), torch.rad2deg(elevation).float())
 
 
 def sample_orbit(

@@ -61,7 +61,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
         )
     from engine.formats.meshio import load_mesh, lying_note
     from engine.job import run_job
-    from engine.results import prepare_folder, write_result
+    from engine.results import prepare_folder, write_maps, write_result
 
     if (folder / f"{source.stem}.glb").resolve() == source.resolve():
         raise InputError(
@@ -79,6 +79,8 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
         result = run_job(sketch, settings, reporter, checkpoint)
         result.report["notes"] = list(reporter.notes)
         written = write_result(result, sketch, folder, source.stem)
+        if settings.image_files == "beside":
+            written += write_maps(result, folder, source.stem, settings.map_format, settings.packing)
     result.delivered()
     mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
     print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")

@@ -40,6 +40,8 @@ LONGEST_WORDS = "on a white background, overhead view"
 
 SAMPLES_A_LATENT = 8
 """Places of the surface along a side of a latent pixel, for noise that belongs to the surface."""
+MOST_SAMPLES = 256
+"""Of those along a side of a picture: latents that are pixels get fewer each."""
 
 ViewSampler = Callable[[torch.Generator], ViewBatch]
 
@@ -210,25 +212,27 @@ class Distillation:
             view_batch.background,
             supersample=self.hyperparameters.supersample,
             want=("rgb", *SURFACE_CHANNELS) if isinstance(self.prior, ControlledPrior) else ("rgb",),
+            material=self.subject.material,
         )
 
     def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
         """The guidance's loss for the views, a scalar, and its figures."""
         noise = None
-        if guidance.entry.held:
-            noise = functools.partial(self.noise_of_the_surface, view_batch.cameras)
+        if guidance.entry.held or self.hyperparameters.view_noise == "surface":
+            noise = functools.partial(self.noise_of_the_surface, view_batch.cameras, step=0 if guidance.entry.held else self.taken)
         return distill(self.prior, views.rgb, self.conditions(views, view_batch), guidance, self.generator, noise=noise)
 
     @torch.no_grad()
-    def noise_of_the_surface(self, cameras: Cameras, latents: Tensor) -> Tensor:
-        """Noise of the latents' shape [B, C, h, h] that all views of a place share, the same through the whole job."""
+    def noise_of_the_surface(self, cameras: Cameras, latents: Tensor, step: int = 0) -> Tensor:
+        """Noise of the latents' shape [B, C, h, h] that all views of a place share, the same for every call with one `step`."""
         assert self._seen is not None
         vertices, faces = self._seen
-        side = latents.shape[-1] * SAMPLES_A_LATENT
+        side = latents.shape[-1] * max(min(SAMPLES_A_LATENT, MOST_SAMPLES // latents.shape[-1]), 1)
         rast, _ = self.rasterizer.rasterize(cameras.clip(vertices), faces, (side, side))
         points, _ = self.rasterizer.interpolate(vertices, rast, faces)
         # rasterizers begin at the bottom row, images at the top
-        noise = surface_noise(points.flip(1), rast.flip(1)[..., 3] > 0, latents.shape[-1], latents.shape[1], self.generator.initial_seed())
+        seed = self.generator.initial_seed() + step
+        noise = surface_noise(points.flip(1), rast.flip(1)[..., 3] > 0, latents.shape[-1], latents.shape[1], seed)
         return noise.to(latents)
 
     def see(self) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,9 @@ from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.sketch.strokes import face_normals
 from engine.texture.atlas import decimate, unwrap
-from engine.texture.bake import bake
 from engine.texture.detail import Colours
 from engine.texture.field import surface_samples
+from engine.texture.maps import COLOURS_ALONE, MapWishes
 from engine.texture.remesh import remesh
 from engine.texture.watcher import NOBODY, PADDING, Watcher
 
@@ -39,9 +39,9 @@ def planned_seconds(faces: int, texture_size: int, images: int = 1, keeps_layout
 
 
 def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: SceneNormalization, face_budget: int, texture_size: int,
-           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING, crisp: bool = False, even: bool = False,
-           sketch: Mesh | None = None) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
-    """The finished mesh (world space, colours, per-corner uvs) and its maps {"albedo": uint8 [S, S, 3]}.
+           watcher: Watcher = NOBODY, *, smoothing: int = SMOOTHING, crisp: bool = False, even: bool = False, sketch: Mesh | None = None,
+           wishes: MapWishes = COLOURS_ALONE) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
+    """The finished mesh (world space, colours, per-corner uvs) and its maps [S, S, C] by name.
 
     vertices, faces   [V, 3], [F, 3] engine space, the isosurface
     face_budget       at most about this many triangles come out
@@ -49,28 +49,24 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     crisp             whether the surface's creases are meant: they are not smoothed
     even              whether triangles are to be about equally large (`engine.texture.remesh`)
     sketch            engine space; small loose parts far from it are removed
-    Roughness and metallic are constants, factors of the material (`engine.formats.gltf_write`). Raises Cancelled where
-    the watcher does.
+    wishes            which maps; normals and height show the surface before it was decimated
+    Raises Cancelled where the watcher does.
     """
     watcher.part("clean")
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
     mesh = remove_loose_parts(mesh, sketch, watcher.note)
     mesh = mesh.with_vertices(smooth(mesh, smoothing, creased(mesh) if crisp else None))
     watcher.part("decimate")
+    fine = mesh
     mesh = _evened(mesh, face_budget, watcher) if even else decimate(mesh, face_budget)
     if len(mesh.faces) > 1.05 * face_budget:
         watcher.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     colours = _field_colours(field, mesh.vertices)
     world = Mesh(normalization.to_world(mesh.vertices), mesh.faces, colours)
-    return _textured(world, field, normalization, texture_size, watcher)
-
-
-def _textured(mesh: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int,
-              watcher: Watcher) -> tuple[Mesh, dict[str, np.ndarray]]:  # fmt: skip
-    """Unwrap and bake."""
-    uvs = unwrap(ironed(mesh), texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
-    textured = Mesh(mesh.vertices, mesh.faces, mesh.colours, uvs)
-    return textured, {"albedo": bake(textured, field, normalization, texture_size, PADDING, watcher.part("bake"))}
+    uvs = unwrap(ironed(world), texture_size, PADDING, on_step=watcher.part("unwrap"), note=watcher.note)
+    textured = Mesh(world.vertices, world.faces, world.colours, uvs)
+    look = wishes.look(field, mesh, fine)
+    return textured, look.bake(textured, normalization, texture_size, PADDING, on_step=watcher.part("bake"), dtype=wishes.dtype)
 
 
 def remove_loose_parts(mesh: Mesh, sketch: Mesh | None = None, note: Callable[[str], None] = NOBODY.note) -> Mesh:

@@ -28,6 +28,7 @@ from engine.errors import JobError
 from engine.export import finish
 from engine.export import planned_seconds as planned_export
 from engine.fit import fit_reach, fit_to_sketch
+from engine.formats.map_files import DTYPES
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
 from engine.isosurface.dmtet import TetGrid
@@ -46,10 +47,14 @@ from engine.sketch.soundness import Soundness
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight, max_offset
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points
+from engine.texture.delight import delit
 from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 from engine.texture.finish import finish_texture, parts_of, planned_sets, told
+from engine.texture.job_views import TextureViews
+from engine.texture.maps import KINDS, MapWishes
 from engine.texture.masks import Feather, MaskedColours, requested
+from engine.texture.material_words import MaterialsOfParts
 from engine.texture.start import with_start
 from engine.texture.watcher import Watcher
 from engine.texture_sets import TextureSet, prompts_of_parts
@@ -145,14 +150,20 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         _tell(reporter, prompts.notes(prior))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
         local = mesh.mapped(normalization.to_engine)
+        local = delit(local, settings.delight) if settings.mode == "texture" else local
         generator = torch.Generator().manual_seed(settings.seed)
 
         parts = part_prompts(local, settings)
         for told_apart in () if parts is None else parts.prompts:
             _tell(reporter, dataclasses.replace(prompts, prompt=told_apart).notes(prior))
+        views = TextureViews.of(local, numbers, prior.image_size, settings.seed) if settings.mode == "texture" else None
+        materials = materials_of(sketch, settings)
+        _tell(reporter, [*([] if views is None else views.told()), *([] if settings.maps == "albedo" else materials.told())])
 
         def distillation_of(subject: Subject) -> Distillation:
-            return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, parts=parts)
+            subject.material = torch.from_numpy(materials.of_faces(local.parts.of_face if local.parts is not None else None))
+            draw = None if views is None else views.sampler(numbers, device)
+            return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, draw, parts=parts)
 
         saved = checkpoint.load() or {}
         known = {name: saved[name] for name in ("solid",) if name in saved}
@@ -176,13 +187,15 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 
         timer.start(Stage.EXPORT)
         watcher = Watcher(timer.part, reporter.note)
-        mesh, images = _exported(distillation.subject, sketch, local, normalization, settings, watcher, sets)
+        wishes = map_wishes(settings, materials, views, local)
+        mesh, images = _exported(distillation.subject, sketch, local, normalization, settings, watcher, sets, wishes)
+        figures = {} if views is None else views.figures(mesh, local, numbers)
         result = normalization.to_engine(mesh.vertices), mesh.faces
         found = _moved(*result, local, settings, timer.part("compare"))
         solid = _compared(Soundness.of(*result), Soundness(*known["solid"]), reporter) if known else {}
         timer.step(1, 1)
         timer.close()
-        figures = {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
+        figures |= {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
         report = {**figures, **solid, **_report(settings, prompts, device, timer, mended)}
         return JobResult(mesh, images, report, checkpoint.remove)
 
@@ -230,6 +243,19 @@ def part_prompts(local: Mesh, settings: JobSettings) -> PartPrompts | None:
         return None
     parts = parts_of(local)
     return PartPrompts.of(prompts_of_parts(settings.part_prompts, parts.pieces), torch.from_numpy(parts.of_face).long())
+
+
+def map_wishes(settings: JobSettings, materials: MaterialsOfParts, views: TextureViews | None, local: Mesh) -> MapWishes:
+    """What the settings ask of the maps, and what is known of the views that looked at the mesh (engine space)."""
+    wishes = MapWishes(KINDS[settings.maps], DTYPES[settings.map_format], materials)
+    return wishes if views is None else dataclasses.replace(wishes, coverage=views.coverage, keep=views.chosen(local))
+
+
+def materials_of(sketch: Mesh, settings: JobSettings) -> MaterialsOfParts:
+    """What the prompt and the prompts of parts say of how the surface reflects."""
+    pieces = parts_of(sketch).pieces
+    named = prompts_of_parts(settings.part_prompts, pieces) if settings.part_prompts and settings.mode == "texture" else []
+    return MaterialsOfParts.of(settings.prompt, named, [piece.label for piece in pieces])
 
 
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> str:
@@ -391,14 +417,14 @@ def _array(values: Tensor) -> np.ndarray:
 
 def _exported(
     subject: Subject, sketch: Mesh, local: Mesh, normalization: SceneNormalization, settings: JobSettings, watcher: Watcher,
-    sets: Sequence[TextureSet],
+    sets: Sequence[TextureSet], wishes: MapWishes,
 ) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
     """The finished mesh, in world space, and its images. JobError where there is nothing to finish."""
     numbers = settings.resolve()
     if not is_finite(subject.state_dict()):
         raise JobError("not_finite", "The optimized surface or its colours are not finite.", "Choose another seed, model or device.")
     if settings.mode == "texture":
-        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets, settings.feather)
+        return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets, settings.feather, wishes)
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:
@@ -406,9 +432,9 @@ def _exported(
             "empty_surface", "The refined surface is empty: nothing of the sketch was left.", "Raise the adherence or the thickness."
         )
     colours = crisp_colours(subject, local, numbers, settings.adherence)
-    crisp, budget = numbers.isosurface == "dual", numbers.faces
-    look = {"crisp": crisp, "even": numbers.triangles == "even"}
-    mesh, maps = finish(vertices, faces, colours, normalization, budget, numbers.texture_size, watcher, **look, sketch=local)
+    budget = numbers.faces, numbers.texture_size
+    drawn = {"crisp": numbers.isosurface == "dual", "even": numbers.triangles == "even"}
+    mesh, maps = finish(vertices, faces, colours, normalization, *budget, watcher, **drawn, sketch=local, wishes=wishes)
     return mesh, (ImageSet.whole(mesh, maps),)
 
 

@@ -78,6 +78,32 @@ TEXTURE_SETS = (
     Choice("material", "By Material", "One image for each material"),
     Choice("object", "By Object", "One image for each object"),
 )
+SHADINGS = (
+    Choice("lambert", "Matt", "One white light and an ambient share, nothing mirrored"),
+    Choice("pbr", "Physical", "Skies of our own, reflected by roughness and metallic"),
+)
+VIEW_NOISES = (
+    Choice("fresh", "Fresh", "Drawn anew for each view"),
+    Choice("surface", "Of the Surface", "All views of a place share its noise"),
+)
+MAP_FORMATS = (
+    Choice("png8", "PNG, 8 Bit", "Small, and what every program reads"),
+    Choice("png16", "PNG, 16 Bit", "Without steps in height and roughness"),
+    Choice("exr", "EXR", "Half floats, linear"),
+)
+PACKINGS = (
+    Choice("separate", "Separate", "An image a map"),
+    Choice("orm", "ORM", "Occlusion, roughness and metallic as red, green and blue of one image"),
+)
+IMAGE_FILES = (
+    Choice("packed", "Packed", "Inside the .blend or .glb"),
+    Choice("beside", "Beside", "As files beside it"),
+)
+MAPS = (
+    Choice("albedo", "Albedo", "The colours alone"),
+    Choice("pbr", "PBR", "Albedo, roughness, metallic, ambient occlusion and, of a refined surface, normals"),
+    Choice("all", "All", "Those of PBR, height, and what the views saw"),
+)
 
 PAINTS = (
     Choice("all", "Everything", "The whole of what is selected"),
@@ -173,6 +199,11 @@ class Hyperparameters:
     triangles: Annotated[
         str, Spec("Triangles", "How the result's triangles lie", choices=TRIANGLES, doors=Door.WIRE | Door.PANEL, section=OUTPUT)
     ] = "few"
+    coverage_views: Annotated[
+        int, _number("Covering Views", "Of a texture step's views, those that look where the others cannot", 0, 16)
+    ] = 1
+    shading: Annotated[str, Spec("Shading", "How the views of a step are lit", choices=SHADINGS, doors=Door.WIRE)] = "lambert"
+    view_noise: Annotated[str, Spec("View Noise", "The noise that a step's views get", choices=VIEW_NOISES, doors=Door.WIRE)] = "fresh"
     faces: Annotated[int, FACES] = 20_000
     texture_size: Annotated[int, TEXTURE_SIZE] = 1024
     thickness: Annotated[float, THICKNESS] = 0.025
@@ -290,6 +321,14 @@ class JobSettings:
         int,
         Spec("Variations", "Textures of one job, each from the next seed, which share the model and the layout", 1, 64, section=PAINTING),
     ] = 1
+    delight: Annotated[
+        float, Spec("Delight", "How much of the light painted into its colours is taken out before a texture job", 0, 1, Unit.SHARE,
+                    section=PAINTING)
+    ] = 0.0  # fmt: skip
+    maps: Annotated[str, Spec("Maps", "Which maps are made", choices=MAPS, section=OUTPUT)] = "pbr"
+    map_format: Annotated[str, Spec("Map Format", "Of images in Blender and beside a .glb", choices=MAP_FORMATS, section=OUTPUT)] = "png8"
+    packing: Annotated[str, Spec("Packing", "Whether maps share an image", choices=PACKINGS, section=OUTPUT)] = "separate"
+    image_files: Annotated[str, Spec("Images", "Where the maps are kept", choices=IMAGE_FILES, section=OUTPUT)] = "packed"
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from engine.errors import InputError, writing
 from engine.formats import files
+from engine.formats.map_files import SUFFIXES, eight_bits, encode_map, packed
 from engine.mesh import Mesh, Painted
 from engine.texture_sets import FIRST_TILE
 
@@ -24,7 +26,8 @@ class ImageSet:
 
     name     of their material
     faces    indices int64 [N] of the mesh's faces
-    tiles    UDIM number -> maps, uint8 [H, W, 3], row 0 at the top: "albedo" (sRGB); {1001: ...} for a layout in one square
+    tiles    UDIM number -> maps [H, W, C], uint8, uint16 or float32, row 0 at the top, by their kind (engine.texture.maps.KINDS); albedo is
+             sRGB-encoded. {1001: ...} for a layout in one square
     of_face  int [N], the tile of each of the faces
     pieces   indices of the mesh's pieces that the faces are (engine.mesh.Parts)
     """
@@ -41,11 +44,11 @@ class ImageSet:
         return cls(name, np.arange(len(mesh.faces)), {FIRST_TILE: maps}, np.full(len(mesh.faces), FIRST_TILE))
 
     def painted(self) -> list[Painted]:
-        """A material for each tile."""
+        """A material for each tile, its maps at 8 bits."""
         found = []
         for number, maps in self.tiles.items():
             name = self.name if len(self.tiles) == 1 else f"{self.name} {number}"
-            found.append(Painted(name, self.faces[self.of_face == number], maps))
+            found.append(Painted(name, self.faces[self.of_face == number], {kind: eight_bits(image) for kind, image in maps.items()}))
         return found
 
 
@@ -135,3 +138,24 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet
 def _rounded(value: Any) -> Any:
     """A figure as far as it is the same wherever it is worked out: the order of sums, and so their last digits, follows the threads."""
     return round(value, 9) if isinstance(value, float) else value
+
+
+def write_maps(result: JobResult, folder: Path, name: str, form: str = "png8", packing: str = "separate") -> list[Path]:
+    """Every map as a file: NAME_albedo.png; of several texture sets NAME_SET_albedo.png, of UDIM tiles NAME_SET_albedo.1002.png.
+
+    form, packing  `map_format` and `packing` of engine.job_fields.JobSettings
+    """
+    written = []
+    for one in result.images:
+        own = re.sub(r"[^\w.-]+", "_", one.name)
+        stem = name if len(result.images) == 1 else f"{name}_{own}"
+        for tile, maps in one.tiles.items():
+            for kind, image in packed(maps, packing).items():
+                number = "" if len(one.tiles) == 1 else f".{tile}"
+                path = folder / f"{stem}_{kind}{number}{SUFFIXES[form]}"
+                with writing(path):
+                    files.write_atomically(path, encode_map(kind, image, form))
+                written.append(path)
+    for count, one in enumerate(result.variations, 2):
+        written += write_maps(one, folder, f"{name}-{count}", form, packing)
+    return written

@@ -27,6 +27,8 @@ class Subject(Protocol):
     colour: ColourField
     can_move: bool
     """Whether the optimization may move the surface."""
+    material: Tensor | None
+    """Roughness and metallic as `engine.render.shading.render_views` takes them."""
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         """Vertices [V, 3] and faces int32 [F, 3] as they are now, differentiable where they can move."""
@@ -77,6 +79,8 @@ class RefineSubject(nn.Module):
     least: Tensor
     largest: Tensor
 
+    material: Tensor | None = None
+
     def __init__(self, surface: Surface, colour: ColourField, adherence: float, artist: ArtistColours | None) -> None:
         super().__init__()
         self.surface = surface
@@ -112,6 +116,7 @@ class TextureSubject(nn.Module):
     """A mesh that does not move, and its colours."""
 
     can_move = False
+    material: Tensor | None = None
 
     def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:
         super().__init__()

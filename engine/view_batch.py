@@ -9,7 +9,8 @@ from torch import Tensor
 
 from engine.camera import Cameras, orbit, sample_orbit, view_words
 from engine.job_fields import Hyperparameters
-from engine.render.shading import Light, sample_light
+from engine.render.environment import sample_environment
+from engine.render.shading import Lighting, sample_light
 from engine.views import BACKGROUNDS
 
 
@@ -24,19 +25,28 @@ class ViewBatch:
     """
 
     cameras: Cameras
-    light: Light | None
+    light: Lighting | None
     background: Tensor
     words: list[str]
 
 
-def sample_view_batch(numbers: Hyperparameters, generator: torch.Generator, device: torch.device) -> ViewBatch:
+def sample_view_batch(
+    numbers: Hyperparameters, generator: torch.Generator, device: torch.device, further: Cameras | None = None
+) -> ViewBatch:
     """Draw `numbers.views` views: azimuths stratified over the circle, elevation, distance, light and background at random.
+
+    further  cameras of which `numbers.coverage_views` take the place of as many of the views
 
     The whole batch shares one background, so that a step needs few distinct prompts. `generator` is a CPU generator: the same
     seed gives the same views on every device.
     """
-    cameras = sample_cameras(numbers, generator).to(device)
-    light = sample_light(generator, cameras)
+    cameras = sample_cameras(numbers, generator)
+    count = min(numbers.coverage_views, numbers.views - 1)
+    if further is not None and count > 0:
+        chosen = torch.randperm(len(further), generator=generator)[:count]
+        cameras = Cameras.cat([cameras.select(range(numbers.views - len(chosen))), further.select(chosen)])
+    cameras = cameras.to(device)
+    light = (sample_environment if numbers.shading == "pbr" else sample_light)(generator, cameras)
     background = BACKGROUNDS[int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))]
     words = [f", {background.words}, {view}" for view in view_words(cameras)]
     colour = torch.tensor(background.colour, device=device).expand(numbers.views, 3)

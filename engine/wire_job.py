@@ -18,7 +18,7 @@ import numpy as np
 
 from engine import protocol
 from engine.errors import Cancelled, InputError, SketchbridgeError
-from engine.formats.png import encode_png
+from engine.formats.map_files import encode_map, packed
 from engine.memory import out_of_memory
 from engine.mesh import Mask, Mesh, Paint, Parts
 from engine.protocol import Message
@@ -103,14 +103,16 @@ def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> tuple
 
 
 def _mean_colour(image: np.ndarray) -> list[float]:
-    """The mean of each channel of a uint8 image, in 0..1 as it is encoded: a host can show it without decoding the image."""
-    return [float(image[..., channel].mean(dtype=np.float64)) / 255 for channel in range(image.shape[2])]
+    """The mean of each channel of a map, in 0..1 as it is encoded: a host can show it without decoding the image."""
+    most = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
+    return [float(image[..., channel].mean(dtype=np.float64)) / most for channel in range(image.shape[2])]
 
 
 def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
     sets = result.everything
-    images = {name: image for index, (_, one) in enumerate(sets) for name, image in _named(index, one, len(sets))}
-    maps = {name: encode_png(np.asarray(image, dtype=np.uint8)) for name, image in images.items()}
+    packing, kind = str(submit.settings.get("packing", "separate")), str(submit.settings.get("map_format", "png8"))
+    images = {name: image for index, (_, one) in enumerate(sets) for name, image in _named(index, one, len(sets), packing)}
+    maps = {name: encode_map(name.rsplit("/", 1)[-1], image, kind) for name, image in images.items()}
     uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
     report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in images.items()}}
     report["images"] = [
@@ -119,10 +121,10 @@ def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
     return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
 
 
-def _named(index: int, images: ImageSet, count: int) -> Iterator[tuple[str, np.ndarray]]:
+def _named(index: int, images: ImageSet, count: int, packing: str) -> Iterator[tuple[str, np.ndarray]]:
     """Every map of one of `count` texture sets by its name on the wire (engine.protocol.Done)."""
     for tile, maps in images.tiles.items():
-        for kind, image in maps.items():
+        for kind, image in packed(maps, packing).items():
             yield map_name(index, tile, kind) if count > 1 or len(images.tiles) > 1 else kind, image
 
 

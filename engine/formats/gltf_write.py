@@ -184,20 +184,28 @@ def _material(writer: _Writer, maps: dict[str, np.ndarray], name: str, factors: 
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr, "doubleSided": True}
     if "albedo" in maps:
         pbr["baseColorTexture"] = writer.texture(maps["albedo"], f"{name} albedo")
-    if "roughness" in maps or "metallic" in maps:
-        pbr["metallicRoughnessTexture"] = writer.texture(_metallic_roughness(maps), f"{name} metallic roughness")
-        pbr["roughnessFactor"] = 1.0 if "roughness" in maps else pbr["roughnessFactor"]
-        pbr["metallicFactor"] = 1.0 if "metallic" in maps else pbr["metallicFactor"]
+    if any(key in maps for key in _PACKED):
+        shared = writer.texture(_occlusion_roughness_metallic(maps), f"{name} occlusion roughness metallic")
+        if "roughness" in maps or "metallic" in maps:
+            pbr["metallicRoughnessTexture"] = shared
+            pbr["roughnessFactor"] = 1.0 if "roughness" in maps else pbr["roughnessFactor"]
+            pbr["metallicFactor"] = 1.0 if "metallic" in maps else pbr["metallicFactor"]
+        if "occlusion" in maps:
+            material["occlusionTexture"] = shared
     if "normal" in maps:
         material["normalTexture"] = writer.texture(maps["normal"], f"{name} normal")
     return material
 
 
-def _metallic_roughness(maps: dict[str, np.ndarray]) -> np.ndarray:
-    """glTF packs roughness in green and metallic in blue; a missing one is 1, so that its factor decides."""
-    shape = next(maps[key] for key in ("roughness", "metallic") if key in maps).shape[:2]
+_PACKED = ("occlusion", "roughness", "metallic")
+"""What glTF keeps in red, green and blue of one image."""
+
+
+def _occlusion_roughness_metallic(maps: dict[str, np.ndarray]) -> np.ndarray:
+    """The image that holds those of the three that there are; a missing one is 1, so that its factor decides."""
+    shape = next(maps[key] for key in _PACKED if key in maps).shape[:2]
     packed = np.full((*shape, 3), 255, dtype=np.uint8)
-    for channel, key in ((1, "roughness"), (2, "metallic")):
+    for channel, key in enumerate(_PACKED):
         if key in maps:
             packed[..., channel] = maps[key].reshape(shape)
     return packed

@@ -13,16 +13,20 @@ _ROWS_ABOVE = 2
 
 
 def encode_png(pixels: np.ndarray, level: int = 1) -> bytes:
-    """uint8 [H, W, 1, 3 or 4], row 0 at the top -> the bytes of an 8-bit PNG (W3C PNG, third edition). ValueError for another shape."""
-    if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or pixels.dtype != np.uint8 or 0 in pixels.shape:
-        raise ValueError(f"expected uint8 [H, W, 1, 3 or 4], got {pixels.dtype} {list(pixels.shape)}")
+    """uint8 or uint16 [H, W, 1, 3 or 4], row 0 at the top -> the bytes of a PNG of 8 or 16 bits (W3C PNG, third edition).
+
+    ValueError for another shape or type.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or pixels.dtype not in (np.uint8, np.uint16) or 0 in pixels.shape:
+        raise ValueError(f"expected uint8 or uint16 [H, W, 1, 3 or 4], got {pixels.dtype} {list(pixels.shape)}")
     height, width, channels = pixels.shape
-    rows = pixels.reshape(height, width * channels)
-    filtered = np.empty((height, 1 + width * channels), np.uint8)
+    bits = 8 * pixels.dtype.itemsize
+    rows = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">"))).view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _ROWS_ABOVE
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0)
     body = zlib.compress(filtered.data, level)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from engine.render.images import linear_to_srgb, srgb_to_linear
 from engine.render.surface_ops import surface_at, to_image, vertex_normals
 
 CHANNELS = ("rgb", "mask", "normal", "depth", "albedo")
+MATT = torch.tensor([[1.0, 0.0]])
+"""Roughness and metallic of a surface of which nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,20 @@ class Light:
     direction: Tensor
     ambient: float
 
+    def shade(self, albedo: Tensor, normal: Tensor, towards: Tensor, view: Tensor, material: Tensor) -> Tensor:
+        """Linear light [N, 3] of places with linear albedo and unit normals [N, 3], in views int64 [N]; nothing of it is mirrored."""
+        del towards, material
+        lambert = (normal * self.direction.to(normal)[view]).sum(dim=1, keepdim=True).clamp(min=0.0)
+        return albedo * (self.ambient + (1.0 - self.ambient) * lambert)
+
+
+class Lighting(Protocol):
+    """What lights B views: `Light` or `engine.render.environment.EnvironmentLight`."""
+
+    def shade(self, albedo: Tensor, normal: Tensor, towards: Tensor, view: Tensor, material: Tensor) -> Tensor:
+        """Linear light [N, 3] to the eye, towards which the unit vectors [N, 3] point; material [N or 1, 2] roughness and metallic."""
+        ...
+
 
 def sample_light(
     generator: torch.Generator, cameras: Cameras, ambient: tuple[float, float] = (0.4, 0.9), spread_deg: float = 60.0
@@ -98,11 +115,12 @@ def render_views(
     cameras: Cameras,
     size: int,
     colour: Callable[[Tensor], Tensor] | None,
-    light: Light | None = None,
+    light: Lighting | None = None,
     background: Tensor | None = None,
     supersample: int = 1,
     want: Collection[str] = ("rgb", "mask", "normal", "depth"),
     two_sided: bool = False,
+    material: Tensor | None = None,
 ) -> RenderedViews:
     """Render a mesh from B cameras into square pictures, differentiably in vertices (silhouettes included) and colours.
 
@@ -114,12 +132,13 @@ def render_views(
     supersample  renders at size * supersample and averages (1: antialiased at silhouettes only)
     want         which of `CHANNELS` to make; nothing else is computed
     two_sided    turns normals towards the camera, for surfaces seen from both sides
+    material     [F, 2] roughness and metallic of each face, or [1, 2] of all; None is matt. For lights that ask
     Raises InputError for an unknown channel or a missing colour function.
     """
     _check_request(want, colour)
     pos = cameras.clip(vertices)
     rast, _ = rasterizer.rasterize(pos, faces, (size * supersample, size * supersample))
-    layers = _covered_layers(vertices, faces, cameras, rast, colour, light, want, two_sided)
+    layers = _covered_layers(vertices, faces, cameras, rast, colour, light, want, two_sided, MATT if material is None else material)
     buffer = rasterizer.antialias(layers.pixels(rast.shape[:3]), rast, pos, faces)
     image = to_image(buffer, supersample)
     return _finish(layers.cut(image), background, want, light)
@@ -163,9 +182,10 @@ def _covered_layers(
     cameras: Cameras,
     rast: Tensor,
     colour: Callable[[Tensor], Tensor] | None,
-    light: Light | None,
+    light: Lighting | None,
     want: Collection[str],
     two_sided: bool,
+    material: Tensor,
 ) -> _Layers:
     """Everything wanted, at the covered pixels only. Colours are linear light; the mask (ones) is always there."""
     index = torch.nonzero(rast[..., 3].reshape(-1) > 0)[:, 0]
@@ -194,8 +214,11 @@ def _covered_layers(
         if "albedo" in want or light is None:
             layers.add("albedo", albedo)
         if "rgb" in want and light is not None:
-            lambert = (normal * light.direction.to(normal)[view]).sum(dim=1, keepdim=True).clamp(min=0.0)
-            layers.add("rgb", albedo * (light.ambient + (1.0 - light.ambient) * lambert))
+            towards = functional.normalize(cameras.eye.to(points)[view] - points.detach(), dim=1)
+            shown = material.to(points)
+            if len(shown) > 1:
+                shown = shown[rast[..., 3].reshape(-1)[index].long() - 1]
+            layers.add("rgb", light.shade(albedo, normal, towards, view, shown))
     return layers
 
 

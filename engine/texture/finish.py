@@ -15,6 +15,7 @@ from engine.results import ImageSet
 from engine.texture.atlas import unwrap
 from engine.texture.bake import bake_channels, colour_channel
 from engine.texture.detail import Colours
+from engine.texture.maps import COLOURS_ALONE, MapWishes
 from engine.texture.masks import Feather, base_image, composed, look_channel, mask_channel
 from engine.texture.watcher import NOBODY, PADDING, Watcher
 from engine.texture_sets import FIRST_TILE, SHARED_WORTH_SAYING, Piece, TextureSet, in_tile, plan, tiles_of, usable
@@ -63,11 +64,13 @@ def _tiles_told(one: TextureSet) -> str:
 
 
 def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalization, texture_size: int, watcher: Watcher = NOBODY,
-                   sets: Sequence[TextureSet] | None = None, feather: float = 0.0) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
+                   sets: Sequence[TextureSet] | None = None, feather: float = 0.0,
+                   wishes: MapWishes = COLOURS_ALONE) -> tuple[Mesh, tuple[ImageSet, ...]]:  # fmt: skip
     """The sketch as it came - the same vertices, faces, colours and usable uvs, byte for byte - and the images of its texture sets.
 
     sets     `planned_sets`; None plans as the settings' defaults do
     feather  width over which the painting fades in from the edge of the mesh's mask, engine units
+    wishes   which maps; of a mesh with a mask only the colours are made, at 8 bits: what is not painted stays as it is
     """
     sets = planned_sets(sketch) if sets is None else sets
     of_face = parts_of(sketch).of_face
@@ -75,6 +78,7 @@ def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalizati
     mesh = _laid_out(sketch, sets, members, texture_size, watcher)
     assert mesh.uvs is not None
     edge = None if mesh.mask is None else Feather(mesh.mapped(normalization.to_engine), feather)
+    look = wishes.look(field, mesh.mapped(normalization.to_engine))
     found, on_step = [], watcher.part("bake")
     images = sum(len(one.tiles) for one in sets)
     for one, faces in zip(sets, members, strict=True):
@@ -90,16 +94,11 @@ def finish_texture(sketch: Mesh, field: Colours, normalization: SceneNormalizati
                 watcher.note(f"'{one.name}' keeps the size of its image, {size} texels, so that what is not painted stays as it is.")
             step = _slice(on_step, done, images)
             if edge is None:
-                maps[number] = _baked(own, field, normalization, size, step, one.shared > AVERAGED)
+                maps[number] = look.bake(own, normalization, size, PADDING, on_step=step, dtype=wishes.dtype, shared=one.shared > AVERAGED)
             else:
                 maps[number] = _repainted(own, field, normalization, size, step, one.shared > AVERAGED, edge)
         found.append(ImageSet(one.name, faces, maps, tiles, one.pieces))
     return mesh, tuple(found)
-
-
-def _baked(mesh: Mesh, field: Colours, normalization: SceneNormalization, size: int, on_step: OnStep,
-           shared: bool) -> dict[str, np.ndarray]:  # fmt: skip
-    return bake_channels(mesh, {"albedo": colour_channel(field)}, normalization, size, PADDING, on_step, shared=shared)
 
 
 def kept_size(mesh: Mesh, size: int) -> int:

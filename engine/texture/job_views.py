@@ -1,0 +1,78 @@
+"""The views of a texture job: its orbit, and the further cameras that cover what the orbit cannot see."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import KDTree
+
+from engine.camera import Cameras
+from engine.job_fields import Hyperparameters
+from engine.mesh import Mesh
+from engine.texture.artist import painted_points
+from engine.texture.coverage import Coverage
+from engine.texture.placement import further_cameras
+from engine.view_batch import ViewBatch, sample_cameras, sample_view_batch
+
+ORBIT_VIEWS = 48
+"""Views of the orbit by which its coverage is judged, where the job takes as many."""
+
+
+@dataclass(frozen=True)
+class TextureViews:
+    """What a texture job looks at.
+
+    coverage  by its orbit and the further cameras
+    further   cameras beyond the orbit, None where they add nothing or none are wanted
+    """
+
+    coverage: Coverage
+    further: Cameras | None
+
+    @classmethod
+    def of(cls, mesh: Mesh, numbers: Hyperparameters, size: int, seed: int) -> TextureViews:
+        """For a mesh in engine space and pictures `size` pixels a side. Views that are drawn at random stand for those of the job."""
+        steps = numbers.stage1_steps + numbers.stage2_steps
+        own = numbers.views - min(numbers.coverage_views, numbers.views - 1)
+        count = max(min(ORBIT_VIEWS, steps * own), 1)
+        orbit = sample_cameras(dataclasses.replace(numbers, views=count), torch.Generator().manual_seed(seed))
+        coverage = Coverage(mesh, orbit, size)
+        further = None
+        if numbers.coverage_views and numbers.views > 1 and steps:
+            further = further_cameras(coverage, size, numbers.distance_high, numbers.fov)
+        return cls(coverage, further)
+
+    def sampler(self, numbers: Hyperparameters, device: torch.device) -> Callable[[torch.Generator], ViewBatch]:
+        """What draws the views of a step."""
+        return lambda generator: sample_view_batch(numbers, generator, device, self.further)
+
+    def told(self) -> list[str]:
+        """What to tell the user of what the views see."""
+        places = self.coverage
+        note = f"The views see {100 * places.share:.1f} % of what can be seen of the surface"
+        if self.further is not None:
+            note += f", {len(self.further)} of them placed where the orbit sees nothing"
+        hidden = 1 - float(places.seeable.mean()) if len(places.places) else 0.0
+        return [f"{note}; {100 * hidden:.0f} % of it nobody can see." if hidden >= 0.005 else f"{note}."]
+
+    def chosen(self, mesh: Mesh) -> np.ndarray:
+        """bool [N]: the coverage's points whose colour somebody chose on the mesh (engine space)."""
+        points, colours = painted_points(mesh)
+        known = np.isfinite(colours).all(axis=1)
+        if not known.any() or not len(self.coverage.places):
+            return np.zeros(len(self.coverage.places), bool)
+        return known[KDTree(points).query(self.coverage.places.points)[1]]
+
+    def figures(self, finished: Mesh, local: Mesh, numbers: Hyperparameters) -> dict[str, float]:
+        """For the report: coverage_percent of what can be seen, and effective_resolution of the finished mesh's texture, texels a side."""
+        found = {"coverage_percent": round(100 * self.coverage.share, 2)}
+        if finished.uvs is not None and len(finished.faces) == len(local.faces) and len(self.coverage.places):
+            told = self.coverage.effective(
+                dataclasses.replace(local, uvs=finished.uvs), numbers.texture_size, (numbers.colour_grid - 1) / 2
+            )
+            found["effective_resolution"] = round(told)
+        return found

@@ -1,0 +1,149 @@
+"""What the texture bench measures of a finished texture: seams, wrong faces, disagreement of views, light baked in, pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.camera import Cameras, fixed_ring
+from engine.diffusion.prior import ControlledPrior, Prior
+from engine.distillation import Distillation
+from engine.formats.textures import sample_image
+from engine.mesh import Mesh
+from engine.render.base import select_rasterizer
+from engine.render.control import control_of
+from engine.render.images import image_from_raster
+from engine.render.shading import render_views
+from engine.texture.bake import rasterize_layout
+from engine.texture.coverage import SurfacePoints, looks
+from engine.view_batch import sample_view_batch
+
+PICTURE = 160
+APART = 1.0
+"""Texels between the two places whose colours are compared within a chart."""
+
+
+def seam_contrast(mesh: Mesh, albedo: np.ndarray, count: int = 4000) -> float:
+    """How much more a texture jumps at a seam, seen from both of its sides at one place, than from one texel to the next within a chart.
+
+    Up to about 1 a seam cannot be told from the texture's own changes; a quarter of a byte's step is added to both, for rounding.
+
+    mesh with uvs; albedo [S, S, 3]. nan where the layout has no seams.
+    """
+    assert mesh.uvs is not None
+    sides: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for face, corners in enumerate(mesh.faces.tolist()):
+        for corner in range(3):
+            start, end = corners[corner], corners[(corner + 1) % 3]
+            sides.setdefault((min(start, end), max(start, end)), []).append((face, corner))
+    pairs = np.array([(*a, *b) for both in sides.values() if len(both) == 2 for a, b in [both]])
+    if len(pairs) == 0:
+        return float("nan")
+    uv = mesh.uvs.astype(np.float64)
+    first = uv[pairs[:, 0, None], np.stack([pairs[:, 1], (pairs[:, 1] + 1) % 3], 1)]
+    second = uv[pairs[:, 2, None], np.stack([(pairs[:, 3] + 1) % 3, pairs[:, 3]], 1)]
+    second_same = uv[pairs[:, 2, None], np.stack([pairs[:, 3], (pairs[:, 3] + 1) % 3], 1)]
+    along = mesh.faces[pairs[:, 0], pairs[:, 1]] == mesh.faces[pairs[:, 2], (pairs[:, 3] + 1) % 3]
+    second = np.where(along[:, None, None], second, second_same)
+    seam = np.abs(first - second).max(axis=(1, 2)) > 1e-6
+    rng = np.random.default_rng(0)
+    contrast = []
+    chosen = np.flatnonzero(seam)
+    if len(chosen) == 0:
+        return float("nan")
+    chosen, share = chosen[rng.integers(0, len(chosen), count)], rng.random((count, 1))
+    for aside in (0.0, APART):
+        colours = []
+        for edge, face, corner in ((first, pairs[:, 0], pairs[:, 1]), (second, pairs[:, 2], pairs[:, 3])):
+            place = share * edge[chosen, 0] + (1 - share) * edge[chosen, 1]
+            inwards = uv[face[chosen], (corner[chosen] + 2) % 3] - place
+            length = np.linalg.norm(inwards, axis=1, keepdims=True)
+            step = inwards * np.minimum(1 / len(albedo) / np.maximum(length, 1e-12), 0.25)
+            own = sample_image(albedo, place + (0.0 if aside == 0 else 1.0) * step)
+            colours.append(own if aside == 0 else np.abs(own - sample_image(albedo, place + (1 + aside) * step)))
+        contrast.append(np.abs(colours[0] - colours[1]).mean() if aside == 0 else np.mean(colours))
+    return float((contrast[0] + 0.25) / (contrast[1] + 0.25))
+
+
+def wrong_texels(uvs: np.ndarray, size: int) -> tuple[int, int]:
+    """(texels whose centre lies outside of the face that they show, texels that show one); exact barycentrics, before padding.
+
+    Faces too thin to hold a centre are left out: they are given the texel that they touch.
+    """
+    layout = rasterize_layout(uvs, size)
+    row, column = np.nonzero(layout.owners >= 0)
+    owner = layout.owners[row, column]
+    a, b, c = (layout.corners[owner, corner] for corner in range(3))
+    centre = (np.stack([column, row], axis=1) + 0.5) / size
+
+    def cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+
+    doubled = cross(b - a, c - a)
+    least = np.min([cross(b - centre, c - centre), cross(c - centre, a - centre), cross(a - centre, b - centre)] / np.where(
+        np.abs(doubled) < 1e-15, np.nan, doubled), axis=0)  # fmt: skip
+    outside = least < -1e-6
+    holds = np.bincount(owner[~outside], minlength=len(layout.corners)) > 0
+    return int((outside & holds[owner]).sum()), len(owner)
+
+
+@torch.no_grad()
+def disagreement(job: Distillation, local: Mesh, seed: int = 0, views: int = 12, count: int = 6000, level: float = 0.5) -> float:
+    """How far apart the prior's clean pictures of views put the same places: root mean square deviation, sRGB 0..1.
+
+    Views around the subject, noised to `level` of the schedule with the job's kind of noise; lit by nothing.
+    """
+    cameras = fixed_ring(views, elevation=15.0, distance=3.2)
+    batch = sample_view_batch(job.hyperparameters, torch.Generator().manual_seed(seed), torch.device("cpu"))
+    words = [", on a white background"] * views
+    view_batch = type(batch)(cameras, None, batch.background[:1].expand(views, 3), words)
+    vertices, faces = job.subject.geometry()
+    job._seen = vertices, faces
+    images = job.render(vertices, faces, job.subject.colour, view_batch)
+    latents = job.prior.encode(images.rgb, torch.Generator().manual_seed(seed))
+    if job.hyperparameters.view_noise == "surface":
+        noise = job.noise_of_the_surface(cameras, latents, 0)
+    else:
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    schedule = job.prior.schedule
+    t = torch.full((views,), int(level * len(schedule)))
+    x_t = schedule.add_noise(latents, noise, t)
+    target = job.prior.embed([job.prompts.target_for(word) for word in words], cameras)
+    control = control_of(images, cameras) if isinstance(job.prior, ControlledPrior) else None
+    alpha, sigma = schedule.levels(t, latents)
+    clean = (x_t - sigma * job.prior.predict_noise(x_t, t, target.under(control))) / alpha
+    return _spread(job.prior, clean, cameras, local, count)
+
+
+def _spread(prior: Prior, latents: Tensor, cameras: Cameras, local: Mesh, count: int) -> float:
+    """Root mean square deviation of pictures [B, C, h, h] at places that several cameras see well."""
+    from engine.render.rays import RayCaster
+
+    pictures = prior.decode(latents)
+    places = SurfacePoints.of(local, count)
+    seen = looks(RayCaster(local.vertices, local.faces), places.points, places.normals, cameras) > 0.5
+    clip = cameras.clip(torch.from_numpy(places.points))
+    where = clip[..., :2] / clip[..., 3:] * torch.tensor([1.0, -1.0])
+    colours = torch.nn.functional.grid_sample(pictures, where[:, None], align_corners=False)[:, :, 0].numpy()  # [B, 3, N]
+    several = seen.sum(axis=0) >= 2
+    known = np.where(seen[:, None, several], colours[:, :, several], np.nan)
+    return float(np.sqrt(np.nanmean(np.nanvar(known, axis=0))))
+
+
+def textured_views(mesh: Mesh, albedo: np.ndarray, cameras: Cameras, size: int = PICTURE) -> np.ndarray:
+    """uint8 [B, size, size, 3]: a mesh (engine space, with uvs) as its texture shows it, softly lit, before grey."""
+    assert mesh.uvs is not None
+    rasterizer = select_rasterizer(torch.device("cpu"))
+    vertices, faces = torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)
+    big = 2 * size
+    rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (big, big))
+    corners = torch.arange(3 * len(faces), dtype=torch.int32).view(-1, 3)
+    uv, _ = rasterizer.interpolate(torch.from_numpy(mesh.uvs.reshape(-1, 2)).contiguous(), rast, corners)
+    texture = torch.from_numpy(np.ascontiguousarray(albedo[::-1])).float()[None] / 255
+    colour = image_from_raster(rasterizer.texture(texture, uv.contiguous()))
+    shape = render_views(rasterizer, vertices, faces, cameras, big, None, want=("normal", "mask"), two_sided=True)
+    light = 0.55 + 0.45 * (shape.normal * torch.nn.functional.normalize(cameras.eye, dim=1)[:, :, None, None]).sum(1, keepdim=True).clamp(0)
+    picture = colour * light * shape.mask + 0.85 * (1 - shape.mask)
+    small = torch.nn.functional.avg_pool2d(picture, 2)
+    return (small.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
