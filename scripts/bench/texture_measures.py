@@ -20,6 +20,8 @@ from engine.texture.coverage import SurfacePoints, looks
 from engine.view_batch import sample_view_batch
 
 PICTURE = 160
+WRONG = 1e-3
+"""Texels; the rasterizer works in single precision."""
 APART = 1.0
 """Texels between the two places whose colours are compared within a chart."""
 
@@ -67,7 +69,7 @@ def seam_contrast(mesh: Mesh, albedo: np.ndarray, count: int = 4000) -> float:
 
 
 def wrong_texels(uvs: np.ndarray, size: int) -> tuple[int, int]:
-    """(texels whose centre lies outside of the face that they show, texels that show one); exact barycentrics, before padding.
+    """(texels whose centre lies outside of the face that they show by more than WRONG, texels that show one), before padding.
 
     Faces too thin to hold a centre are left out: they are given the texel that they touch.
     """
@@ -81,9 +83,12 @@ def wrong_texels(uvs: np.ndarray, size: int) -> tuple[int, int]:
         return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
 
     doubled = cross(b - a, c - a)
-    least = np.min([cross(b - centre, c - centre), cross(c - centre, a - centre), cross(a - centre, b - centre)] / np.where(
-        np.abs(doubled) < 1e-15, np.nan, doubled), axis=0)  # fmt: skip
-    outside = least < -1e-6
+    sign = np.where(doubled < 0, -1.0, 1.0)
+    beyond = np.zeros(len(owner))
+    for start, end in ((a, b), (b, c), (c, a)):
+        length = np.maximum(np.linalg.norm(end - start, axis=1), 1e-12)
+        beyond = np.maximum(beyond, -sign * cross(end - start, centre - start) / length)
+    outside = beyond * size > WRONG
     holds = np.bincount(owner[~outside], minlength=len(layout.corners)) > 0
     return int((outside & holds[owner]).sum()), len(owner)
 
