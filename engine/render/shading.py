@@ -222,7 +222,7 @@ def _covered_layers(
     return layers
 
 
-def _finish(image: dict[str, Tensor], background: Tensor | None, want: Collection[str], light: Light | None) -> RenderedViews:
+def _finish(image: dict[str, Tensor], background: Tensor | None, want: Collection[str], light: Lighting | None) -> RenderedViews:
     """Put the colours, linear and premultiplied, over the background and encode them; keep what is wanted."""
     mask = image["mask"]
     behind = mask.new_ones(mask.shape[0], 3) if background is None else srgb_to_linear(background.to(mask))

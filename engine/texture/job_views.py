@@ -62,7 +62,7 @@ class TextureViews:
     def chosen(self, mesh: Mesh) -> np.ndarray:
         """bool [N]: the coverage's points whose colour somebody chose on the mesh (engine space)."""
         points, colours = painted_points(mesh)
-        known = np.isfinite(colours).all(axis=1)
+        known = np.asarray(np.isfinite(colours).all(axis=1))
         if not known.any() or not len(self.coverage.places):
             return np.zeros(len(self.coverage.places), bool)
         return known[KDTree(points).query(self.coverage.places.points)[1]]

@@ -91,7 +91,7 @@ class Texels(nn.Module):
         self.levels = nn.ParameterList(nn.Parameter(torch.zeros(1, 3, size, size)) for size in sizes)
 
     def at(self, points: Tensor, uvs: Tensor) -> Tensor:
-        return sum((sampled(level, uvs) for level in self.levels), torch.zeros_like(points)).sigmoid()
+        return torch.stack([sampled(level, uvs) for level in self.levels]).sum(dim=0).sigmoid()
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [level], "lr": 2e-2 * 2 ** (-number / 4)} for number, level in enumerate(self.levels)]
