@@ -1,6 +1,7 @@
 """Faces that cross, by Warp's bounding volume hierarchy. Importing this module imports Warp."""
 
 # In Warp a literal is a constant; casting it makes a variable that can be changed.
+# ruff: noqa: UP018, RUF046
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ def count_crossings(mesh: wp.uint64, found: wp.array(dtype=wp.int32)):
     b = shape.points[j]
     c = shape.points[k]
     query = wp.mesh_query_aabb(mesh, wp.min(a, wp.min(b, c)), wp.max(a, wp.max(b, c)))
-    other = 0
-    count = 0
+    other = int(0)
+    count = int(0)
     while wp.mesh_query_aabb_next(query, other):
         if other > face:
             u = shape.indices[3 * other]
