@@ -59,9 +59,10 @@ def main(sketches: str, surfaces: str, settings: str, fit: bool) -> None:
     given, found = np.load(sketches), {}
     names = [key[2:] for key in given.files if key.startswith("v/")]
     for name in ["warm-up", *names]:  # the first one compiles kernels
-        mesh = Mesh(given[f"v/{names[0] if name == 'warm-up' else name}"], given[f"f/{names[0] if name == 'warm-up' else name}"])
+        own, drawn = (replace(numbers, grid=32, fit_steps=1), names[0]) if name == "warm-up" else (numbers, name)
+        mesh = Mesh(given[f"v/{drawn}"], given[f"f/{drawn}"])
         start = time.process_time()
-        surface = field_of(mesh, numbers)
+        surface = field_of(mesh, own)
         seconds = [time.process_time() - start]
         start = time.process_time()
         vertices, faces = surface.extract()
@@ -70,7 +71,7 @@ def main(sketches: str, surfaces: str, settings: str, fit: bool) -> None:
         found |= {f"v/{name}": vertices.detach().numpy(), f"f/{name}": faces.numpy()}
         if fit:
             start = time.process_time()
-            fitted(surface, mesh, replace(numbers, fit_steps=1) if name == "warm-up" else numbers)
+            fitted(surface, mesh, own)
             seconds.append(time.process_time() - start)
             vertices, faces = surface.extract()
             found |= {f"fv/{name}": vertices.detach().numpy(), f"ff/{name}": faces.numpy()}
