@@ -175,6 +175,7 @@ class Distillation:
             loss = loss + self.subject.regularization(self.hyperparameters)
         finite = self.backward(loss)
         if finite:
+            self._set_rates(stage)
             self.optimizer.step()
             if moves:
                 self.subject.project()
@@ -182,6 +183,18 @@ class Distillation:
         self.taken += 1
         self._count_dropped(finite)
         return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures, not finite, self._unseen)
+
+    def _set_rates(self, stage: int) -> None:
+        """Stage 2 moves the surface by its own share of the geometry's rates."""
+        share = 1.0 if stage == 1 else self.hyperparameters.stage2_geometry
+        for group in self.optimizer.param_groups:
+            if "moves" in group:
+                group["lr"] = group["moves"] * share
+
+    @property
+    def sees_normals(self) -> bool:
+        """Whether the next step shows the prior the surface's normals in place of its colours."""
+        return self.taken < self.hyperparameters.normals_first * self.hyperparameters.stage1_steps
 
     def _count_dropped(self, finite: bool) -> None:
         """JobError once too many steps in a row were dropped: the next ones would be too."""
@@ -201,7 +214,10 @@ class Distillation:
 
     def render(self, vertices: Tensor, faces: Tensor, colour: Callable[[Tensor], Tensor], view_batch: ViewBatch) -> RenderedViews:
         """The surface as the views see it, at the prior's size."""
-        return render_views(
+        want = ["rgb", *(SURFACE_CHANNELS if isinstance(self.prior, ControlledPrior) else ())]
+        if self.sees_normals:
+            want += [channel for channel in ("normal", "mask") if channel not in want]
+        views = render_views(
             self.rasterizer,
             vertices,
             faces,
@@ -211,9 +227,13 @@ class Distillation:
             view_batch.light,
             view_batch.background,
             supersample=self.hyperparameters.supersample,
-            want=("rgb", *SURFACE_CHANNELS) if isinstance(self.prior, ControlledPrior) else ("rgb",),
+            want=tuple(want),
             material=self.subject.material,
         )
+        if not self.sees_normals:
+            return views
+        behind = view_batch.background[:, :, None, None] * (1 - views.mask)
+        return RenderedViews({**views.channels, "rgb": (views.normal + views.mask) / 2 + behind})
 
     def guide(self, views: RenderedViews, view_batch: ViewBatch, guidance: GuidanceSettings) -> tuple[Tensor, dict[str, float]]:
         """The guidance's loss for the views, a scalar, and its figures."""

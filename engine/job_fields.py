@@ -184,6 +184,13 @@ class Hyperparameters:
     sdf_lr: Annotated[float, _number("Distance Rate", "Learning rate of the signed distances", 0, 1)] = 3e-4
     deform_lr: Annotated[float, _number("Deformation Rate", "Learning rate of the grid's deformation", 0, 1)] = 3e-4
     colour_lr: Annotated[float, _number("Colour Rate", "Learning rate of the colours", 0, 1)] = 2e-2
+    stage2_geometry: Annotated[
+        float, _number("Stage 2 Geometry", "Share of the geometry's rates that stage 2 uses", 0, 1, Unit.SHARE, STAGES)
+    ] = 1.0
+    normals_first: Annotated[
+        float,
+        _number("Normals First", "Share of stage 1 in which the model sees the surface's normals instead of colours", 0, 1, Unit.SHARE),
+    ] = 0.0
     smoothness: Annotated[float, _number("Smoothness", "Weight of the displacement's membrane energy", 0, 1000, section=ADVANCED)] = 1.0
     elevation_low: Annotated[float, _number("Lowest Elevation", "Of the views", -89, 89, Unit.DEGREES)] = 0.0
     elevation_high: Annotated[float, _number("Highest Elevation", "Of the views", -89, 89, Unit.DEGREES)] = 45.0

@@ -96,9 +96,9 @@ class Surface(nn.Module):
         return surface
 
     def parameter_groups(self, sdf_lr: float, deform_lr: float) -> list[dict[str, Any]]:
-        """An optimizer's groups with their rates."""
-        groups = [{"params": [self.sdf], "lr": sdf_lr}]
-        return groups if self.crisp else [*groups, {"params": [self.deform], "lr": deform_lr}]
+        """An optimizer's groups with their rates; "moves" is a group's full rate, of which a job may use a part."""
+        groups = [{"params": [self.sdf], "lr": sdf_lr, "moves": sdf_lr}]
+        return groups if self.crisp else [*groups, {"params": [self.deform], "lr": deform_lr, "moves": deform_lr}]
 
     def displacement(self, since: Tensor) -> Tensor:
         """[Nv, C]: how far the field moved since it was [Nv], in grid steps, and the raw deformation, where there is one."""
