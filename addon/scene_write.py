@@ -7,6 +7,7 @@ nothing behind.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from . import geometry, protocol
 from .scene_materials import Attempt, Images
 from .scene_read import Reading, named_now
 from .scene_show import MARK, hide, select_only, variants_of
+
+SHARP = math.radians(50)
+"""Edges that bend by more are shaded as edges: those of boards are, facets of a round body are not."""
 
 
 def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
@@ -43,6 +47,7 @@ def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.D
             mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(uvs, dtype=np.float32).ravel())
         mesh.shade_smooth()
         mesh.update(calc_edges=True)
+        mesh.set_sharp_from_angle(angle=SHARP)
         mesh.materials.append(Images(done, attempt).material(0, name, "UVMap"))
         mark(layer, obj, reading.objects(), provenance, list(reading.names))
         select_results(layer, [obj], selected)

@@ -64,6 +64,17 @@ def test_faces_look_outward_in_every_pose(scene: ModuleType, pose: str) -> None:
     assert volume * (-1 if np.linalg.det(np.array(result().matrix_world)[:3, :3]) < 0 else 1) > 0 and len(corners) == 12
 
 
+def test_edges_of_boards_are_shaded_as_edges_and_facets_are_not(scene: ModuleType) -> None:
+    """The result is a cube of triangles: its twelve edges are sharp, the six diagonals are not, and faces are smooth."""
+    add_cube()
+    bpy.ops.sketchbridge.refine()
+    mesh = result().data
+    sharp = np.zeros(len(mesh.edges), dtype=bool)
+    mesh.attributes["sharp_edge"].data.foreach_get("value", sharp)
+    assert len(mesh.edges) == 18 and sharp.sum() == 12
+    assert all(polygon.use_smooth for polygon in mesh.polygons)
+
+
 def test_a_parent_with_shear_and_delta_transforms(scene: ModuleType) -> None:
     parent = bpy.data.objects.new("Parent", None)
     bpy.context.scene.collection.objects.link(parent)
