@@ -62,6 +62,8 @@ def converse(parts: list[bytes]) -> tuple[str | None, float, int, list[str]]:
     status, usage = os.wait4(engine.pid, 0)[1:]
     engine.returncode = os.waitstatus_to_exitcode(status)
     said, fault = _understood(answer)
+    if fault is None and not said and engine.returncode != 0:  # to a host whose Bye comes before the greeting nothing is said
+        fault = f"it said nothing and ended with {engine.returncode}"
     if fault is None and engine.returncode not in (0, 1):
         fault = f"exit status {engine.returncode}: {log[-300:]}"
     if fault is None and "Traceback" in log:
@@ -83,4 +85,4 @@ def _understood(answer: bytes) -> tuple[list[str], str | None]:
         decoder.end()
     except protocol.ProtocolError as error:
         return said, f"its own output is spoilt: {error.message}"
-    return said, None if said[:1] == ["Hello"] else f"it did not greet but said {said[:3]}"
+    return said, None if said[:1] in ([], ["Hello"]) else f"it did not greet but said {said[:3]}"
