@@ -123,7 +123,7 @@ class Surface(nn.Module):
 
     def _dual(self, inside: Tensor, band: _Band) -> tuple[Tensor, Tensor]:
         """The crisp mesh: a vertex for each tetrahedron with corners inside and outside, in the band's order."""
-        count = sum(inside.index_select(0, band.tets[:, corner]).to(torch.uint8) for corner in range(4))
+        count = torch.stack([inside.index_select(0, band.tets[:, corner]) for corner in range(4)]).sum(0)
         passed = ((count > 0) & (count < 4)).nonzero().squeeze(1)
         corners = band.tets.index_select(0, passed)
         flat = corners.reshape(-1)

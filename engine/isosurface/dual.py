@@ -249,8 +249,8 @@ def _cut(polygon: Tensor, vertices: Tensor) -> Tensor:
     corners = [(x[k], y[k], z[k]) for k in range(len(polygon))]
     # the polygon's own normal, from its diagonals
     half = len(polygon) // 2
-    first, second = (tuple(t - o for t, o in zip(corners[k + half], corners[k], strict=True)) for k in (0, 1))
-    up = tuple(first[(k + 1) % 3] * second[(k + 2) % 3] - first[(k + 2) % 3] * second[(k + 1) % 3] for k in range(3))
+    (ax, ay, az), (bx, by, bz) = (tuple(t - o for t, o in zip(corners[k + half], corners[k], strict=True)) for k in (0, 1))
+    up = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     worst = []
     for way in WAYS[len(polygon)]:
         scores = []

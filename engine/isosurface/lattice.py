@@ -74,7 +74,7 @@ class Lattice:
         """bool [Nv]: corners on the box and the outermost centres, which together are the hull of the whole lattice's tetrahedra."""
         points = np.abs(self.points())
         outermost = np.where(np.arange(len(points)) < len(self.corner_keys), 1.0, 1.0 - 1.0 / self.n)
-        return (points > outermost[:, None] - 0.25 / self.n).any(axis=1)
+        return np.asarray((points > outermost[:, None] - 0.25 / self.n).any(axis=1))
 
     def rim(self) -> np.ndarray:
         """bool [Nv]: vertices that do not have all their neighbours and tetrahedra; those of the boundary among them."""
