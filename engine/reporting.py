@@ -152,6 +152,7 @@ class StageTimer:
         self._part = ""
         self._closed: dict[tuple[Stage, str], float] = {}
         self._started = 0.0
+        self._shown = 0  # hundredths of the running stage
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -165,6 +166,7 @@ class StageTimer:
         """Close the stage that was running and open the next."""
         self.close()
         self._stage, self._part, self._started = stage, next(iter(self._planned.get(stage, {"": 0.0}))), time.monotonic()
+        self._shown = 0
         self.step(0, 1)
 
     def part(self, name: str) -> OnStep:
@@ -204,7 +206,8 @@ class StageTimer:
         return self._planned.get(stage, {}).get(part, 0.0)
 
     def _hundredths(self, done: int, total: int) -> int:
-        """How far a stage of several parts is, by their shares of its plan."""
+        """How far a stage of several parts is, by their shares of its plan; never less than it was shown before, where a part that was
+        guessed at begins to tell."""
         assert self._stage is not None
         costs = self._planned[self._stage]
         before = sum(cost for part, cost in costs.items() if (self._stage, part) in self._closed and part != self._part)
@@ -212,7 +215,9 @@ class StageTimer:
         if fraction == 0:
             expected = max(self._cost(self._stage, self._part) * self._pace(0.0), 1e-9)
             fraction = 1 - math.exp(-(time.monotonic() - self._started) / expected)
-        return int(HUNDREDTHS * (before + fraction * costs.get(self._part, 0.0)) / max(sum(costs.values()), 1e-9))
+        share = (before + fraction * costs.get(self._part, 0.0)) / max(sum(costs.values()), 1e-9)
+        self._shown = max(self._shown, int(HUNDREDTHS * share))
+        return self._shown
 
     def _pace(self, fraction: float) -> float:
         """Seconds here for a unit of the plan, by all that is done, this much of the running part included.

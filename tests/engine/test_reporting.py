@@ -103,6 +103,22 @@ def test_a_stage_made_of_parts_tells_hundredths_that_only_rise() -> None:
     assert steps == sorted(steps) and steps[-1] == 100 and 87 in steps
 
 
+def test_a_part_that_was_guessed_at_does_not_go_back_once_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [0.0], []
+
+    class Steps(QuietReporter):
+        def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
+            told.append(step)
+
+    monkeypatch.setattr("engine.reporting.time.monotonic", lambda: now[0])
+    clock = StageTimer(Steps(), {Stage.EXPORT: {"unwrap": 3.0, "bake": 1.0}})
+    clock.start(Stage.EXPORT)
+    for done, seconds in ((0, 0.0), (0, 6.0), (1, 6.1), (50, 9.0), (100, 12.0)):
+        now[0] = seconds
+        clock.step(done, 100)
+    assert told == sorted(told) and told[2] > 50 and told[-1] == 75
+
+
 def test_every_stage_has_words_for_people() -> None:
     assert all(stage_label(stage.value) == stage.label != stage.value for stage in Stage)
     assert stage_label("starting the engine") == "Starting the engine"
