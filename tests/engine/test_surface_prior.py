@@ -152,6 +152,7 @@ class StillCube:
     """A subject of fixed geometry with one colour to learn."""
 
     artist = None
+    material = None
     can_move = False
 
     def __init__(self) -> None:

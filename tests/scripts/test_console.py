@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_status_line_is_sparse_where_nobody_can_rewrite_a_line():
 def test_a_console_that_lacks_the_letters_of_a_name_shows_their_codes(encoding: str, tmp_path: Path):
     """Windows' consoles and pipes: a Cyrillic name came out as a traceback after the work was done."""
     (tmp_path / "эскиз 模型.obj").write_text("v 0 0 0\n")
+    engine = shlex.join([sys.executable, "-m", "engine"])
     surroundings = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
 
     def told(*command: str) -> tuple[int, str]:
@@ -57,7 +59,7 @@ def test_a_console_that_lacks_the_letters_of_a_name_shows_their_codes(encoding: 
     for command in (
         ("-m", "engine", "refine", "эскиз 模型.obj", "--prompt", "a toy", "--out", "out"),
         ("-m", "engine", "refine", "эскиз 模型.xyz", "--prompt", "a toy", "--out", "out"),
-        (str(ROOT / "scripts" / "convert_folder.py"), ".", "--out", "out", "--engine", "false", "--blender", "false"),
+        (str(ROOT / "scripts" / "convert_folder.py"), ".", "--out", str(tmp_path.parent / f"out {encoding}"), "--engine", engine),
     ):
         code, text = told(*command)
         assert code in (1, 2) and name in text and "Traceback" not in text, text
