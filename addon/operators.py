@@ -52,7 +52,8 @@ class _JobOperator:
 
     def _choice(self, context: bpy.types.Context) -> Choice:
         held = context.scene.sketchbridge
-        return Choice(self.result_itself, each=held.each, variations=held.variations)
+        jobs_each = held.variations if self.mode == "refine" else 1  # a texture job makes its variations itself
+        return Choice(self.result_itself, each=held.each, variations=jobs_each)
 
     def _told(self, outcome: Outcome) -> set[str]:
         for note in outcome.notes:

@@ -148,9 +148,6 @@ def _annotations() -> dict[str, Any]:
         if left_to_preset(field) and not field.spec.offered:
             found[f"use_{field.name}"] = BoolProperty(name=f"Set {field.spec.label}", description=f"{tooltip(field)}. Off: the preset's")
         found[field.name] = _property(field)
-    found["variations"] = IntProperty(
-        name="Variations", description="Make so many results in one press, with one seed after the other", default=1, min=1, max=32
-    )
     found["each"] = BoolProperty(
         name="One Job for Each", description="A job for each selected object, one after another. Off: all together are one sketch"
     )

@@ -326,7 +326,7 @@ class JobSettings:
     ] = 0.5
     variations: Annotated[
         int,
-        Spec("Variations", "Textures of one job, each from the next seed, which share the model and the layout", 1, 64, section=PAINTING),
+        Spec("Variations", "So many results, each from the next seed; those of a texture are one job with one layout", 1, 64),
     ] = 1
     delight: Annotated[
         float, Spec("Delight", "How much of the light painted into its colours is taken out before a texture job", 0, 1, Unit.SHARE,

@@ -158,7 +158,7 @@ def test_the_material_shows_the_maps_and_they_are_packed(scene: ModuleType) -> N
     assert pixels[0, 0, 0] == 1.0 and pixels[-1, 0, 0] == 0.0
     np.testing.assert_allclose(pixels[..., 1:3], 40 / 255, atol=1e-6)
     np.testing.assert_allclose(np.array(roughness.pixels[:4])[:3], 128 / 255, atol=1e-6)
-    uvs = part(scene, "scene_read").read_uvs(result().data)
+    uvs = part(scene, "scene_objects").read_uvs(result().data)
     assert uvs.min() >= 0 and uvs.max() <= 1 and np.ptp(uvs) > 0.9
 
 

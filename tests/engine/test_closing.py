@@ -89,10 +89,11 @@ def test_closing_never_opens(name: str):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", ["tubes", "ribbons", "crossing", "nested", "inside_out"])
 def test_closing_makes_no_hole_in_any_drawing(name: str, seed: int):
-    """The property for other random drawings: inside stays inside, and no handle more than without the closing."""
+    """The property for other random drawings: no handle more than without the closing, and what was inside is so still, or in the outer
+    half of a shell, which may lean inwards where it bounds a body."""
     sketch = in_engine_space(draw(name, seed))
     bare, closed = (torch.from_numpy(sketch_sdf(sketch, GRID.points.numpy(), THICKNESS, closing)) for closing in (0.0, CLOSING))
-    assert ((closed < 1e-3) | (bare >= 0)).all()
+    assert closed[bare < 0].max() < THICKNESS + 1e-3
     kept = without_small_holes(GRID, closed, UNHELD * GRID.spacing)
     assert handles(kept) <= max(handles(bare), 1)
 

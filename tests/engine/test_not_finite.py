@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ def sketch() -> Mesh:
     return load_mesh(EXAMPLES / "mushroom.glb")
 
 
-def spoil(monkeypatch: pytest.MonkeyPatch, number: float, calls: range) -> Prior:
-    """The embedded prior, whose answers at these calls (from 0) hold `number` throughout; made here, used by the job."""
+def spoiled(number: float, calls: range) -> Callable[..., Prior]:
+    """Loads the embedded prior, whose answers at these calls (from 0) hold `number` throughout."""
     prior = load_prior("embedded", surface=True)
     honest, count = prior.predict_noise, [-1]
 
@@ -42,17 +43,15 @@ def spoil(monkeypatch: pytest.MonkeyPatch, number: float, calls: range) -> Prior
         return torch.full_like(answer, number) if count[0] in calls else answer
 
     prior.predict_noise = predict_noise  # type: ignore[method-assign]
-    monkeypatch.setattr(job, "load_prior", lambda name, device, surface: prior)
-    return prior
+    return lambda *_, **__: prior
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["refine", "texture"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e30])
-def test_one_bad_answer_is_left_out_and_said(mode: str, number: float, sketch: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch, number, range(4, 5))
+def test_one_bad_answer_is_left_out_and_said(mode: str, number: float, sketch: Mesh) -> None:
     reporter = QuietReporter()
-    result = job.run_job(sketch, dataclasses.replace(SETTINGS, mode=mode), reporter)
+    result = job.run_job(sketch, dataclasses.replace(SETTINGS, mode=mode), reporter, load=spoiled(number, range(4, 5)))
     assert [note for note in reporter.notes if "left out" in note] == ["Step 5 of stage 1 was left out: the model's answer was not finite."]
     assert np.isfinite(result.mesh.vertices).all() and result.maps["albedo"].std() > 1
 
@@ -61,13 +60,11 @@ def test_one_bad_answer_is_left_out_and_said(mode: str, number: float, sketch: M
 def test_a_prior_that_only_answers_nan_ends_the_job_with_the_cause(sketch: Mesh, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)
     file = tmp_path / "mushroom.checkpoint"
-    spoil(monkeypatch, float("nan"), range(2, 100))
     with pytest.raises(JobError) as caught:
-        job.run_job(sketch, SETTINGS, QuietReporter(), file)
+        job.run_job(sketch, SETTINGS, QuietReporter(), file, spoiled(float("nan"), range(2, 100)))
     assert caught.value.code == "not_finite" and "'embedded'" in caught.value.message and "float" in caught.value.message
     assert str(DROPPED_AT_MOST) in caught.value.message and caught.value.fix
-    monkeypatch.undo()  # a healthy prior: the same command goes on, from a state that is sound
-    reporter = QuietReporter()
+    reporter = QuietReporter()  # a healthy prior: the same command goes on, from a state that is sound
     result = job.run_job(sketch, SETTINGS, reporter, file)
     assert any("Resumed after step" in note for note in reporter.notes)
     assert np.isfinite(result.mesh.vertices).all()
@@ -76,7 +73,6 @@ def test_a_prior_that_only_answers_nan_ends_the_job_with_the_cause(sketch: Mesh,
 @pytest.mark.slow
 def test_a_dropped_step_changes_nothing_but_the_count(sketch: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     states = []
-    spoil(monkeypatch, float("nan"), range(3, 4))
     step = job.Distillation.step
 
     def watched(self: job.Distillation) -> job.Step:
@@ -87,7 +83,7 @@ def test_a_dropped_step_changes_nothing_but_the_count(sketch: Mesh, monkeypatch:
         return taken
 
     monkeypatch.setattr(job.Distillation, "step", watched)
-    job.run_job(sketch, dataclasses.replace(SETTINGS, mode="texture"), QuietReporter())
+    job.run_job(sketch, dataclasses.replace(SETTINGS, mode="texture"), QuietReporter(), load=spoiled(float("nan"), range(3, 4)))
     assert [dropped for dropped, _, _ in states] == [number == 3 for number in range(9)]
     assert [same for _, same, _ in states] == [number == 3 for number in range(9)]
     assert all(finite for _, _, finite in states)
