@@ -166,7 +166,7 @@ def refine_without_blender(order: Order) -> Outcome:
     options = {"prompt": order.prompt, "preset": order.preset, "model": order.model, "seed": order.seed, "out": order.out}
     command = [str(ENGINE.python), "-m", "engine.cli", "refine", str(order.sketch.with_suffix(".glb"))]
     if order.grey:
-        command = [str(ENGINE.python), "-m", "scripts.examples.blockouts", order.sketch.stem, "--suffix", GREY]
+        command = [str(ENGINE.python), "-m", "scripts.examples.blockouts", order.sketch.stem, f"--suffix={GREY}"]
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command += [word for name, value in json.loads(order.overrides).items() for word in ("--set", f"{name}={json.dumps(value)}")]
     with subprocess.Popen(command, cwd=ROOT, env=bootstrap.engine_surroundings(), stdin=subprocess.DEVNULL) as child:

@@ -208,7 +208,7 @@ def test_a_result_that_cannot_be_applied_leaves_nothing_behind(scene: ModuleType
     def broken(*arguments: object) -> None:
         raise RuntimeError("the disk of images is full")
 
-    monkeypatch.setattr(write, "select_results", broken)
+    monkeypatch.setattr(write, "mark", broken)
     add_cube()
     before = helpers.fingerprint()
     assert "the disk of images is full" in refused(bpy.ops.sketchbridge.refine)

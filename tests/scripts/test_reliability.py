@@ -10,7 +10,7 @@ import pytest
 from scripts.bench.reliability.__main__ import ATTACKS
 from scripts.bench.reliability.tiny import rows_of
 
-SHARES = {"kills": 0.04, "conversations": 0.02, "damage": 0.2, "disk": 1.0, "models": 1.0, "meshes": 1.0, "soak": 0.1, "cancel": 0.02}
+SHARES = {"kills": 0.12, "conversations": 0.02, "damage": 0.2, "disk": 1.0, "models": 1.0, "meshes": 1.0, "soak": 0.1, "cancel": 0.02}
 
 
 def test_every_attack_is_tried_here() -> None:
