@@ -33,7 +33,10 @@ class Impatient(QuietReporter):
 
 
 def attack(share: float, folder: Path, seed: int) -> list[Row]:
-    """Refine and texture in turn."""
+    """Refine and texture in turn, with a folder for temporary files of its own: others' come and go."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    tempfile.tempdir = os.environ["TMPDIR"] = str(temporary)
     row, model = Row("jobs in one process, refine and texture in turn"), board(folder / "board")
     first: dict[str, str] = {}
     known = at_ten = (0, 0, 0, 0)
