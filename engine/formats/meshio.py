@@ -214,12 +214,13 @@ def _pieces(parts: list[Part], stem: str) -> Parts:
 def _distinct(names: dict[int, str]) -> dict[int, str]:
     """The names without repetitions: 'Ball', 'Ball.001'."""
     taken: set[str] = set()
+    latest: dict[str, int] = {}
     found = {}
     for key, name in names.items():
-        number, own = 0, name
+        own = name
         while own in taken:
-            number += 1
-            own = f"{name}.{number:03d}"
+            latest[name] = latest.get(name, 0) + 1
+            own = f"{name}.{latest[name]:03d}"
         taken.add(own)
         found[key] = own
     return found
