@@ -80,7 +80,7 @@ class Rims:
         reach = 1.05 * SHARPEST * thickness
         near, sample = KDTree(_apart(places, self.stroke[edge])).query(_apart(corners, stroke), distance_upper_bound=reach)
         some = np.flatnonzero(np.isfinite(near))
-        own = edge[sample[some]]
+        own = edge[sample[some]]  # pyright: ignore[reportIndexIssue]
         start, way = self.start[own], self.end[own] - self.start[own]
         share = np.einsum("ni,ni->n", corners[some] - start, way) / np.maximum(np.einsum("ni,ni->n", way, way), 1e-30)
         share = share.clip(0, 1)[:, None]
@@ -107,7 +107,7 @@ def _widths(stroke: np.ndarray, start: np.ndarray, end: np.ndarray, inward: np.n
             touched = edge[np.minimum(sample, len(edge) - 1)]
             facing = np.einsum("ei,ei->e", inward[active], inward[touched]) < OPPOSITE
             smaller = np.isfinite(distance) & (distance < 0.95 * radius[active]) & facing
-            active, sample = active[smaller], sample[smaller]
+            active, sample = active[smaller], sample[smaller]  # pyright: ignore[reportIndexIssue]
             if not len(active):
                 break
             way = places[sample] - at[active]

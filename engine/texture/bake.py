@@ -263,7 +263,7 @@ def encoded(values: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
     """Values in 0..1 as a map of this type holds them: uint8 and uint16 over their whole range, rounded; floats as they are."""
     if np.issubdtype(dtype, np.floating):
         return values.astype(dtype)
-    return np.rint(values.clip(0, 1) * np.iinfo(np.dtype(dtype)).max).astype(dtype)
+    return np.rint(values.clip(0, 1) * np.iinfo(np.dtype(dtype)).max).astype(dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def fill_gaps(image: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "sketches.npz"
         arrays = {f"v/{name}": mesh.vertices for name, mesh in sketches.items()}
-        np.savez(given, **arrays, **{f"f/{name}": mesh.faces for name, mesh in sketches.items()})
+        np.savez(given, **arrays, **{f"f/{name}": mesh.faces for name, mesh in sketches.items()})  # pyright: ignore[reportArgumentType]
         for _ in range(options.rounds):
             for checkout in checkouts:
                 rounds[checkout].append(made_by(checkout, given, settings, options.fit, Path(folder)))

@@ -118,7 +118,7 @@ class SkipNetwork(nn.Module):
         values = passed.pop()
         for block in self.up:
             beside = passed.pop()
-            values = block(torch.cat([functional.interpolate(values, size=beside.shape[2:], mode="bilinear"), beside], dim=1))
+            values = block(torch.cat([functional.interpolate(values, size=beside.shape[2:], mode="bilinear"), beside], dim=1))  # pyright: ignore
         return sampled(self.last(values), uvs).sigmoid()
 
     def groups(self) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def take_text(model: CLIPTextModel, tokenizer: CLIPTokenizer, prior: Path) -> No
     embedding = model.get_input_embeddings().weight.clone()
     for token, row in tokenizer.get_vocab().items():
         if token in known:
-            embedding[row] = before.get_input_embeddings().weight[known[token]]
+            embedding[row] = before.get_input_embeddings().weight[known[token]]  # pyright: ignore[reportIndexIssue]
     layers = {name: value for name, value in before.state_dict().items() if "token_embedding" not in name}
     model.load_state_dict(layers, strict=False)
     model.get_input_embeddings().weight.copy_(embedding)

@@ -231,4 +231,6 @@ def _accuracy(
     told = looks > 0
     parts_right = heads.part_logits(features).argmax(2)[told] == looks[told]
     logits, wanted = heads.word_logits(features, ids, looks)
-    return tuple(share.float().mean().item() for share in (right, parts_right, logits.argmax(1) == wanted))
+    shares = (right, parts_right, logits.argmax(1) == wanted)
+    whole, pooled, at_words = (float(share.float().mean()) for share in shares)
+    return whole, pooled, at_words
