@@ -6,6 +6,8 @@ import bpy
 import numpy as np
 
 LARGEST = 128
+CAN_HOLD = (4, 5, 0)
+"""Blender 4.2 crashes some time after an object was given a preview without a window."""
 
 
 def set_picture(obj: bpy.types.Object, strip: np.ndarray | None) -> None:
@@ -13,7 +15,7 @@ def set_picture(obj: bpy.types.Object, strip: np.ndarray | None) -> None:
 
     Without one Blender's own stays.
     """
-    if strip is None or not strip.size:
+    if strip is None or not strip.size or bpy.app.version < CAN_HOLD:
         return
     height, width, _ = strip.shape
     tile = strip[:, : min(height, width)]

@@ -10,6 +10,11 @@ import pytest
 from helpers import add_cube, add_object, part, select
 
 
+NO_PREVIEWS = pytest.mark.skipif(
+    bpy.app.version < (4, 5, 0), reason="Blender 4.2 crashes some time after a preview is set: results have none"
+)
+
+
 @pytest.fixture
 def three(scene: ModuleType) -> list[bpy.types.Object]:
     """A sketch and three results of it, seeds 0 to 2; the last is shown and selected."""
@@ -78,6 +83,7 @@ def test_side_by_side_lays_copies_in_a_row_and_takes_them_away(scene: ModuleType
     assert {obj.name: tuple(obj.location) for obj in bpy.data.objects} == before and in_sight() == [three[-1].name]
 
 
+@NO_PREVIEWS
 def test_a_result_becomes_an_asset_with_its_picture(scene: ModuleType, three: list[bpy.types.Object]) -> None:
     assert bpy.ops.sketchbridge.mark_asset() == {"FINISHED"}
     marked = three[-1]
@@ -85,6 +91,7 @@ def test_a_result_becomes_an_asset_with_its_picture(scene: ModuleType, three: li
     assert marked.preview.is_image_custom and tuple(marked.preview.image_size) == (8, 8)
 
 
+@NO_PREVIEWS
 def test_the_first_of_the_pictures_side_by_side_is_the_preview_upright(scene: ModuleType) -> None:
     cube = add_cube()
     strip = np.zeros((4, 16, 3), np.uint8)
