@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from helpers import add_cube, add_object, part, select
 
-
 NO_PREVIEWS = pytest.mark.skipif(
     bpy.app.version < (4, 5, 0), reason="Blender 4.2 crashes some time after a preview is set: results have none"
 )
