@@ -52,8 +52,8 @@ STAGE2_METHODS = (
 """What the panel lists; the methods that there are stand in engine.guidance.methods."""
 
 ISOSURFACES = (
-    Choice("dual", "Crisp", "One vertex in each tetrahedron, on the sketch's own edges where it has some"),
-    Choice("tetrahedra", "Rounded", "Marching tetrahedra: vertices on the grid's edges, creases cut off"),
+    Choice("tetrahedra", "Rounded", "Marching tetrahedra, for what is drawn in strokes: smooth, creases cut off"),
+    Choice("dual", "Crisp", "For boards and blockouts: a vertex in each tetrahedron, on the sketch's own edges; rough on strokes"),
 )
 TRIANGLES = (
     Choice("few", "Few", "Large where the surface is flat, small where it bends: the most detail for its faces"),
@@ -202,7 +202,7 @@ class Hyperparameters:
     )
     isosurface: Annotated[
         str, Spec("Surface", "How the mesh is drawn through the grid", choices=ISOSURFACES, doors=Door.WIRE | Door.PANEL, section=ADVANCED)
-    ] = "dual"
+    ] = "tetrahedra"
     triangles: Annotated[
         str, Spec("Triangles", "How the result's triangles lie", choices=TRIANGLES, doors=Door.WIRE | Door.PANEL, section=OUTPUT)
     ] = "few"
