@@ -1,7 +1,8 @@
 """A small denoiser of pictures that sees the surface: it is told the noisy picture, the noise level, the words and the control.
 
 Works on pixels, rearranged into patches (Shi et al. 2016's sub-pixel layout), and predicts the clean picture. The words come twice:
-pooled, with the time, as scale and shift of every block (Perez et al. 2018), and one by one through attention at the middle level.
+pooled, with the time, as scale and shift of every block (Perez et al. 2018), and one by one through attention at the lower levels and,
+on the way up, at every patch.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
     control_channels  of `engine.render.control`; a control of zeros is none
     channels          at one, two and four patches
     head_channels     of the two thin convolutions at full resolution that sharpen silhouettes
+    fine_words        whether every patch attends to the words too
     """
 
     @register_to_config
@@ -40,6 +42,7 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
         embedding: int = 256,
         heads: int = 4,
         head_channels: int = 16,
+        fine_words: bool = False,
     ) -> None:
         super().__init__()
         fine, middle, coarse = channels
@@ -60,27 +63,32 @@ class SurfaceUNet(ModelMixin, ConfigMixin):
         self.words_up = _Words(middle, text_width, heads)
         self.from_middle = nn.Conv2d(middle, 4 * fine, 3, padding=1)
         self.up = nn.ModuleList([_Block(2 * fine, fine, embedding), _Block(fine, fine, embedding)])
+        self.words_fine = _Words(fine, text_width, heads) if fine_words else None
         self.leave = nn.Sequential(_norm(fine), nn.SiLU(), nn.Conv2d(fine, 3 * patch**2, 3, padding=1))
         last = _silent(nn.Conv2d(head_channels, 3, 3, padding=1))
         self.head = nn.Sequential(nn.Conv2d(3 + seen, head_channels, 3, padding=1), nn.SiLU(), last)
         self._patch = patch
 
-    def forward(self, x_t: Tensor, t: Tensor, states: Tensor, control: Tensor) -> Tensor:
-        """The clean picture, in x_t's dtype."""
+    def forward(self, x_t: Tensor, t: Tensor, states: Tensor, control: Tensor, shares: list[Tensor] | None = None) -> Tensor:
+        """The clean picture, in x_t's dtype. `shares` takes what each place attends to: [B, heads, places, L] at the middle level on the
+        way down and up, and at every patch."""
         patch = self._patch
         seen = torch.cat([x_t, control], dim=1).contiguous(memory_format=torch.channels_last)
         given = functional.silu(self.time(_frequencies(t).to(x_t.dtype)) + self.pooled(states.mean(dim=1)))
         x = self.enter(functional.pixel_unshuffle(seen, patch).contiguous(memory_format=torch.channels_last))
         fine = x = _through(self.down, x, given)
-        x = self.words_down(_through(self.middle_down, self.to_middle(x), given), states)
+        x = self.words_down(_through(self.middle_down, self.to_middle(x), given), states, shares)
         middle = x
         x = self.bottom[0](self.to_coarse(x), given)
         x = self.words_bottom(self.itself(x, x.flatten(2).transpose(1, 2)), states)
         x = self.bottom[1](x, given)
         x = functional.pixel_shuffle(self.from_coarse(x), 2)
-        x = self.words_up(_through(self.middle_up, torch.cat([x, middle], dim=1), given), states)
+        x = self.words_up(_through(self.middle_up, torch.cat([x, middle], dim=1), given), states, shares)
         x = functional.pixel_shuffle(self.from_middle(x), 2)
-        x = _through(self.up, torch.cat([x, fine], dim=1), given)
+        x = self.up[0](torch.cat([x, fine], dim=1), given)
+        if self.words_fine is not None:
+            x = self.words_fine(x, states, shares)
+        x = self.up[1](x, given)
         rough = functional.pixel_shuffle(self.leave(x), patch)
         return rough + self.head(torch.cat([rough, seen], dim=1))
 
@@ -121,11 +129,13 @@ class _Words(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor, shares: list[Tensor] | None = None) -> Tensor:
         batch, channels, height, width = x.shape
         query = self.query(self.norm(x).flatten(2).transpose(1, 2)).unflatten(2, (self.heads, -1)).transpose(1, 2)
         key, value = self.key_value(told).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         share = (query @ key.transpose(2, 3) / math.sqrt(channels // self.heads)).softmax(dim=-1)
+        if shares is not None:
+            shares.append(share)
         answer = self.out((share @ value).transpose(1, 2).flatten(2))
         return x + answer.transpose(1, 2).reshape(batch, channels, height, width)
 

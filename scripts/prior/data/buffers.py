@@ -2,7 +2,9 @@
 
 `NAME.buffers.npz` beside the pairs, for V views at `SIZE` pixels: `coarse` and `true` uint8 [V, 5, S, S] (`pack_control`),
 and repainted pictures of both: `shaded` uint8 [V, K, 3, S, S], sRGB over black, the first half of the K of the coarse surface
-(each place in the look of the true part next to it), the others of the true one; and `words`, V x K captions as JSON.
+(each place in the look of the true part next to it), the others of the true one; `owner` uint8 [V, 2, S, S], the number of the part
+that is seen in the coarse and in the true one, `NO_PART` where none is; and `words`, V x K captions as JSON, with name and look of
+every part.
 """
 
 from __future__ import annotations
@@ -27,13 +29,15 @@ from engine.sketch.strokes import surface_samples
 from scripts.prior.data.coarse import coarse_surface
 from scripts.prior.data.materials import shaded
 from scripts.prior.data.pairs import LENS_MM, SENSOR_MM, Pair, build_subject, triangles
-from scripts.prior.data.part_words import named_looks, repaint
+from scripts.prior.data.part_words import look_words, named_looks, repaint
 from scripts.prior.data.workbench import Part
 
 SIZE = 128
 PAINTS = 6
 SAMPLE_SPACING = 0.03
 REPAINTED_SHARE = 0.8
+NO_PART = 255
+"""The owner of a place where nothing is seen; parts of higher numbers count as it."""
 
 
 def pack_control(control: Tensor) -> np.ndarray:
@@ -80,15 +84,26 @@ def make_buffers(name: str, pairs: list[Pair], folder: Path, paints: int = PAINT
                 painted, caption, told = repaint(parts, subject.caption, _python_rng(rng))
             light = torch.from_numpy(shaded(painted, owner[view], points[view], normals[view], rng)).float()
             pictures.append((linear_to_srgb(light) * 255).round().byte().permute(2, 0, 1).numpy())
-            words.append({"caption": caption, "looks": named_looks(painted, caption), "told": told})
+            looks = [(one.name, look_words(one.material)) for one in painted]
+            words.append({"caption": caption, "looks": named_looks(painted, caption), "told": told, "parts": looks})
     shape = (len(pairs), paints, 3, SIZE, SIZE)
     path = folder / f"{name}.buffers.npz"
     partial = folder / f"{name}.partial.npz"
     np.savez_compressed(
-        partial, coarse=controls[0], true=controls[1], shaded=np.stack(pictures).reshape(shape), words=np.array(json.dumps(words))
+        partial,
+        coarse=controls[0],
+        true=controls[1],
+        shaded=np.stack(pictures).reshape(shape),
+        owner=np.stack([_packed_owner(of_coarse[0]), _packed_owner(of_true[0])], axis=1),
+        words=np.array(json.dumps(words)),
     )
     partial.replace(path)
     return path
+
+
+def _packed_owner(owner: np.ndarray) -> np.ndarray:
+    """Numbers of parts, -1 for none, as uint8."""
+    return np.where((owner < 0) | (owner > NO_PART), NO_PART, owner).astype(np.uint8)
 
 
 def _python_rng(rng: np.random.Generator) -> random.Random:

@@ -64,7 +64,8 @@ def draw_subject(name: str, out: Path) -> list[pairs.Pair]:
         mask = (stored["true"][number, 3:4].astype(np.float32) - 128).clip(0) / 127
         drawn = stored["shaded"][number, -1] + (1 - mask) * 255 * np.array(background.colour).reshape(3, 1, 1)
         Image.fromarray(drawn.clip(0, 255).astype(np.uint8).transpose(1, 2, 0)).save(out / pair.file, quality=92)
-        finished.append(pairs.Pair(**{**vars(pair), **words[(number + 1) * paints - 1], "background": background.words}))
+        said = {key: value for key, value in words[(number + 1) * paints - 1].items() if key != "parts"}
+        finished.append(pairs.Pair(**{**vars(pair), **said, "background": background.words}))
     return finished
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -15,16 +15,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.views import BACKGROUNDS
-from scripts.prior.data.buffers import SIZE, unpack_control
+from scripts.prior.data.buffers import NO_PART, SIZE, unpack_control
 from scripts.prior.data.degradations import draw_degradation
 from scripts.prior.data.kinds import KINDS
 from scripts.prior.data.pairs import Pair, is_held_out, read_pairs
-from scripts.prior.surface.wording import Description, draw_words
+from scripts.prior.surface.attention import SpokenParts
+from scripts.prior.surface.wording import Description, Said, draw_words
 from scripts.prior.training import TextFeatures, TrainingSettings
 
 IMAGE_SIZE = 64
 MASK = 3
 """Channel of a control."""
+
+SPOKEN_EVERY = 4
+"""Pixels: how far apart the places are of which is told which words speak of them."""
 
 RENDERED_SHARE = 0.35
 """How often Cycles' picture is drawn; else one of the repainted ones."""
@@ -53,23 +57,39 @@ RENDERED_BACKGROUNDS = (
 @dataclass(frozen=True)
 class View:
     """One camera's pictures of a subject, all `SIZE` pixels: rendered uint8 [3, S, S]; coarse and true uint8 [5, S, S], packed
-    controls; shaded uint8 [K, 3, S, S], the first half of the coarse surface; said, K + 1 descriptions, the last of `rendered`."""
+    controls; shaded uint8 [K, 3, S, S], the first half of the coarse surface; owner uint8 [2, S, S], the parts seen in the coarse and in
+    the true one; said, K + 1 descriptions, the last of `rendered`; parts, K + 1 lists of the parts' names and looks."""
 
     pair: Pair
     rendered: Tensor
     coarse: Tensor
     true: Tensor
     shaded: Tensor
+    owner: Tensor
+    parts: tuple[list[tuple[str, str]], ...]
     said: tuple[Description, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One training picture: picture float32 [3, S, S] and control float32 [5, S, S] in -1..1, and its caption."""
+    """One training picture: picture float32 [3, S, S] and control float32 [5, S, S] in -1..1, its caption, and which words of that speak
+    of each place, bool [S / 4, S / 4, L]."""
 
     picture: Tensor
     control: Tensor
     caption: str
+    spoken: Tensor
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a batch's pictures are made from: text states float32 [B, L, D], controls [B, 5, S, S]; and which words speak of each place,
+    bool [B, S / 4, S / 4, L]. `shares` takes what the network's places attend to."""
+
+    states: Tensor
+    control: Tensor
+    spoken: Tensor
+    shares: list[Tensor] = field(default_factory=list)
 
 
 def load_views(
@@ -92,14 +112,17 @@ def _views(path: Path, pairs: list[Pair], folder: Path) -> list[View]:
     stored = np.load(path)
     words = json.loads(str(stored["words"]))
     coarse, true, shaded = (torch.from_numpy(stored[name]) for name in ("coarse", "true", "shaded"))
+    owner = torch.from_numpy(stored["owner"]) if "owner" in stored else torch.full((len(coarse), 2, SIZE, SIZE), NO_PART, dtype=torch.uint8)
     paints = shaded.shape[1]
     views = []
     for number, pair in enumerate(pairs[: len(coarse)]):
         image = Image.open(folder / pair.file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
         rendered = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-        said = [Description(pair.kind, **_as_words(one)) for one in words[number * paints : (number + 1) * paints]]
+        told = words[number * paints : (number + 1) * paints]
+        parts = [[(name, look) for name, look in one.get("parts", ())] for one in told]
+        said = [Description(pair.kind, **_as_words(one)) for one in told]
         said.append(Description(pair.kind, pair.caption, pair.looks, tuple(pair.told)))
-        views.append(View(pair, rendered, coarse[number], true[number], shaded[number], tuple(said)))
+        views.append(View(pair, rendered, coarse[number], true[number], shaded[number], owner[number], (*parts, []), tuple(said)))
     return views
 
 
@@ -116,7 +139,7 @@ def resized(image: Tensor, size: int) -> Tensor:
     return functional.interpolate(image[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def draw_sample(view: View, settings: TrainingSettings, rng: np.random.Generator) -> Sample:
+def draw_sample(view: View, settings: TrainingSettings, spoken_parts: SpokenParts, rng: np.random.Generator) -> Sample:
     """A crop of one of the view's pictures, before its own or a plain background, whole or degraded, at times mirrored."""
     paint = int(rng.integers(len(view.shaded))) if rng.random() >= RENDERED_SHARE else len(view.shaded)
     rendered = paint == len(view.shaded)
@@ -133,12 +156,26 @@ def draw_sample(view: View, settings: TrainingSettings, rng: np.random.Generator
     if rng.random() >= settings.clean_share:
         worse, descriptors = draw_degradation(Image.fromarray((picture * 255).byte().permute(1, 2, 0).numpy()), rng)
         picture = torch.from_numpy(np.array(worse)).permute(2, 0, 1).float() / 255
+    said = Said("", {}, False, False)
+    if rng.random() >= settings.caption_dropout:
+        said = draw_words(view.said[paint], background, view.pair.view, side < CLOSE_UP_BELOW, descriptors, rng)
+    spoken = spoken_parts(said.caption, view.pair.kind, said.looks, view.parts[paint])
+    spoken = _at_places(spoken, resized_owner(view.owner[0 if of_coarse else 1][window[1:]], IMAGE_SIZE // SPOKEN_EVERY))
     if rng.random() < 0.5:
-        picture, control = picture.flip(-1), mirrored(control)
-    if rng.random() < settings.caption_dropout:
-        return Sample(picture * 2 - 1, control, "")
-    close = side < CLOSE_UP_BELOW
-    return Sample(picture * 2 - 1, control, draw_words(view.said[paint], background, view.pair.view, close, descriptors, rng).caption)
+        picture, control, spoken = picture.flip(-1), mirrored(control), spoken.flip(1)
+    return Sample(picture * 2 - 1, control, said.caption, spoken)
+
+
+def resized_owner(owner: Tensor, size: int) -> Tensor:
+    """[H, H] -> [size, size], what is in the middle of each place."""
+    at = ((torch.arange(size) + 0.5) * owner.shape[0] / size).long()
+    return owner[at][:, at]
+
+
+def _at_places(spoken: Tensor, owner: Tensor) -> Tensor:
+    """Words of parts bool [P, L], and the part of every place uint8 [s, s] -> words of places bool [s, s, L]."""
+    nothing = torch.zeros((1, spoken.shape[1]), dtype=torch.bool)
+    return torch.cat([spoken, nothing])[owner.long().clamp(max=len(spoken))]
 
 
 def mirrored(control: Tensor) -> Tensor:
@@ -176,11 +213,12 @@ class SurfaceSource:
         self.texts = texts
         self.settings = settings
         self.rng = np.random.default_rng([settings.seed, *stream])
+        self._spoken_parts = SpokenParts(texts.tokenizer)
 
-    def draw(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Pictures float32 [B, 3, S, S], and (text states [B, L, D], controls [B, 5, S, S])."""
-        views = self.views
-        drawn = [draw_sample(views[int(self.rng.integers(len(views)))], self.settings, self.rng) for _ in range(self.settings.batch)]
-        pictures, controls = torch.stack([one.picture for one in drawn]), torch.stack([one.control for one in drawn])
+    def draw(self) -> tuple[Tensor, Told]:
+        """Pictures float32 [B, 3, S, S], and what is told of them."""
+        views, batch = self.views, self.settings.batch
+        drawn = [draw_sample(views[int(self.rng.integers(len(views)))], self.settings, self._spoken_parts, self.rng) for _ in range(batch)]
+        pictures, controls, spoken = (torch.stack([getattr(one, key) for one in drawn]) for key in ("picture", "control", "spoken"))
         device = self.settings.device
-        return pictures.to(device), (self.texts([one.caption for one in drawn]), controls.to(device))
+        return pictures.to(device), Told(self.texts([one.caption for one in drawn]), controls.to(device), spoken.to(device))

@@ -123,9 +123,10 @@ def main(arguments: list[str] | None = None) -> None:
         ema_decay=0.998,
     )
     torch.manual_seed(parsed.seed)
-    unet = SurfaceUNet(text_width=TEXT_WIDTH)
+    unet = SurfaceUNet(text_width=TEXT_WIDTH, fine_words=True)
     if parsed.init:
-        unet = SurfaceUNet.from_pretrained(parsed.init / "unet", local_files_only=True, torch_dtype=torch.float32)
+        before = SurfaceUNet.from_pretrained(parsed.init / "unet", local_files_only=True, torch_dtype=torch.float32)
+        unet.load_state_dict(before.state_dict(), strict=False)  # what it has not begins silent
     trainer = SurfaceTrainer(unet.to(memory_format=torch.channels_last), settings)
     report(f"picture network {parameter_count(trainer.unet) / 1e6:.1f} M, {'bfloat16' if settings.bf16 else 'float32'}")
     if trainer.load(parsed.out):

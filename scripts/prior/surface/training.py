@@ -13,7 +13,8 @@ from torch import Tensor
 from engine.diffusion.surface_unet import SurfaceUNet
 from scripts.prior.data.part_words import PAINTS, with_parts
 from scripts.prior.networks import make_scheduler
-from scripts.prior.surface.dataset import IMAGE_SIZE, View, resized, unpack_control
+from scripts.prior.surface.attention import attention_loss
+from scripts.prior.surface.dataset import IMAGE_SIZE, Told, View, resized, unpack_control
 from scripts.prior.training import TextFeatures, Trainer
 
 SHEET_ROWS = 14
@@ -21,14 +22,21 @@ SHEET_ZOOM = 2
 SAMPLING_STEPS = 15
 GUIDANCE = 3.0
 
+ATTENTION_WEIGHT = 0.05
+"""Of the attention's loss beside the pictures'."""
+
 
 class SurfaceTrainer(Trainer):
-    """`Trainer` for a `SurfaceUNet`; what it is told is text states and controls."""
+    """`Trainer` for a `SurfaceUNet`: squared error, and attention drawn to the words of the part that each place shows."""
 
-    def predict(self, unet: SurfaceUNet, noised: Tensor, timesteps: Tensor, features: tuple[Tensor, Tensor]) -> Tensor:
+    def loss(self, unet: SurfaceUNet, latents: Tensor, features: Told, generator: torch.Generator) -> Tensor:
+        """A scalar."""
+        error = super().loss(unet, latents, features, generator)
+        return error + ATTENTION_WEIGHT * attention_loss(features.shares, features.spoken)
+
+    def predict(self, unet: SurfaceUNet, noised: Tensor, timesteps: Tensor, features: Told) -> Tensor:
         """The clean pictures."""
-        states, control = features
-        return unet(noised, timesteps, states.to(noised.dtype), control.to(noised.dtype))
+        return unet(noised, timesteps, features.states.to(noised.dtype), features.control.to(noised.dtype), features.shares)
 
 
 @torch.no_grad()
