@@ -1,6 +1,6 @@
 """Sets up and runs every test: the engine's fast ones first, then the slow ones, and the add-on inside each Blender.
 
-    python3 scripts/test.py [--fast] [--engine] [--addon VERSION] [--window] [--setup-only]
+    python3 scripts/test.py [--fast] [--engine] [--addon VERSION] [--long] [--window] [--setup-only]
 
 Which Blenders: those whose modules fit this machine's Pythons (4.2, 4.5 and 5.0 with 3.11, 5.2 and 5.3 with 3.13).
 Two groups run side by side, each in a process of its own with one thread, a fresh Blender user folder and a time limit. The last
@@ -36,8 +36,10 @@ ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/batch", "tests/script
 ADDON_FOLDERS = ("tests/addon",)
 WINDOW_FOLDERS = ("tests/window",)
 """A real Blender in a window, and the add-on's tests inside its executable; run where they are asked for."""
-RENDERS = ("-m", "blender", "--noconftest", "tests/prior/test_make_prior_data.py")
+RENDERS = ("-m", "blender and not long", "--noconftest", "tests/prior/test_make_prior_data.py")
 """The training pictures' generator renders in Blender, where the other tests' fixtures have no packages."""
+LONG_RENDERS = ("-m", "blender and long", *RENDERS[2:])
+LONG_LIMIT_SECONDS = 3 * 3600
 SIDE_BY_SIDE = 2
 LIMIT_SECONDS = 20 * 60
 
@@ -69,14 +71,24 @@ class Outcome:
         return self.failed == 0 and not self.trouble
 
 
+def folders() -> tuple[str, ...]:
+    """Those of the engine's tests that there are."""
+    return tuple(folder for folder in ENGINE_FOLDERS if any((ROOT / folder).glob("**/test_*.py")))
+
+
+def long_groups() -> list[Group]:
+    """What takes too long for every run, kills and counts by the hundred: run before a release."""
+    long = [Group("long", ENGINE, ("-m", "long and not blender", *folders()))]
+    return long + [Group("long renders", ENVIRONMENTS[f"blender-{one.version}"], LONG_RENDERS) for one in modules()[:1]]
+
+
 def groups(engine: bool, addon: Sequence[str], fast_only: bool) -> list[Group]:
     """The groups in the order in which they begin, the fast one first."""
-    folders = tuple(folder for folder in ENGINE_FOLDERS if any((ROOT / folder).glob("**/test_*.py")))
     chosen = []
     if engine or fast_only:
-        chosen.append(Group("fast", ENGINE, ("-m", "not slow", *folders)))
+        chosen.append(Group("fast", ENGINE, ("-m", "not slow and not long", *folders())))
     if engine and not fast_only:
-        chosen.append(Group("slow", ENGINE, ("-m", "slow", *folders)))
+        chosen.append(Group("slow", ENGINE, ("-m", "slow and not long", *folders())))
     if fast_only:
         return chosen
     chosen += [Group(f"Blender {version}", ENVIRONMENTS[f"blender-{version}"], ADDON_FOLDERS) for version in addon]
@@ -234,14 +246,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--setup-only", action="store_true", help="make the environments and stop")
     parser.add_argument("--fast", action="store_true", help="only the engine's fast tests")
     parser.add_argument("--engine", action="store_true", help="only the engine's tests, fast and slow")
+    parser.add_argument("--long", action="store_true", help="only what takes longer than the whole of the others")
     parser.add_argument("--window", action="store_true", help=f"only those in a Blender with a window, which {BLENDER_VARIABLE} starts")
     parser.add_argument("--addon", metavar="VERSION", action="append", choices=VERSIONS, help="only the add-on's tests in this Blender")
-    parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, metavar="SECONDS", help="of a group (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, metavar="SECONDS", help=f"of a group (default: {LIMIT_SECONDS}; {LONG_LIMIT_SECONDS} with --long)"
+    )
     bootstrap.add_arguments(parser)
     options = parser.parse_args(arguments)
-    everything = not (options.fast or options.engine or options.addon or options.window)
+    everything = not (options.fast or options.engine or options.addon or options.window or options.long)
     chosen = groups(options.engine or everything, [one.version for one in modules()] if everything else options.addon or (), options.fast)
     chosen += [Group("window", ENGINE, WINDOW_FOLDERS)] if options.window else []
+    chosen += long_groups() if options.long else []
 
     def work() -> int:
         begun = time.monotonic()
@@ -252,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{why_none()}\nThe add-on's tests inside Blender are left out: they need one of its modules.", flush=True)
         if options.setup_only:
             return 0
-        outcomes = run_all(chosen, options.limit)
+        outcomes = run_all(chosen, options.limit or (LONG_LIMIT_SECONDS if options.long else LIMIT_SECONDS))
         print(summary(outcomes), flush=True)
         return 0 if all(outcome.good for outcome in outcomes) else 1
 

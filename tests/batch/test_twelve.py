@@ -94,7 +94,7 @@ def words() -> list[str]:
     return [] if BLENDER is None else ["--blender", shlex.join(BLENDER)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_the_command_line(twelve):
     done = run(twelve / "jobs.toml", twelve / "out", "--workers", "2", *words(), make=REAL)
     assert done.returncode == 1 and "2 failed" in done.stdout, done
@@ -104,7 +104,7 @@ def test_from_the_command_line(twelve):
     the_same(twelve, "out", "one")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @NEEDS_BLENDER
 def test_from_blender(twelve):
     assert BLENDER is not None
@@ -115,7 +115,7 @@ def test_from_blender(twelve):
     the_same(twelve, "out", "blender")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @NEEDS_RAY
 def test_on_ray(twelve, monkeypatch):
     for name, value in surroundings(twelve, make=REAL).items():

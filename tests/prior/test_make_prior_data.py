@@ -73,7 +73,7 @@ def test_pictures_do_not_depend_on_the_workers_and_runs_go_on(tmp_path):
 
 @needs_blender
 @pytest.mark.blender
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_pictures_of_every_kind(tmp_path):
     """The generator's real work, small and grainy: every kind, and no picture that is one flat colour or another one again."""
     done = render(tmp_path, "--count", "200", "--workers", "2", "--seed", "5", "--samples", "1")

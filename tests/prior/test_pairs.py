@@ -18,7 +18,9 @@ from engine.render.control import geometry_control
 from scripts.prior.data import buffers, draw_pairs, pairs
 from scripts.prior.data.coarse import coarse_sketch, coarse_surface
 from scripts.prior.data.make_buffers import main as make_missing_buffers
-from scripts.prior.surface import dataset
+from scripts.prior.surface import dataset, wording
+from scripts.prior.surface.attention import SpokenParts
+from scripts.prior.tokenizer import write_tokenizer
 from scripts.prior.training import TrainingSettings
 
 HOUSE = pairs.subject_name(1, list(pairs.KINDS).index("house"))
@@ -40,6 +42,14 @@ def folder(tmp_path_factory):
     (path / "pairs-1-0.jsonl").write_text(line + line[: len(line) // 2], encoding="utf-8")  # its last line is cut
     make_missing_buffers([str(path)])
     return path
+
+
+@pytest.fixture(scope="module")
+def spoken_parts(tmp_path_factory):
+    """Of a tokenizer that knows the words of houses."""
+    described = wording.made_up(("house",), 8, 0)
+    words = wording.all_words(wording.as_records(described, list(dataset.RENDERED_BACKGROUNDS)), described)
+    return SpokenParts(write_tokenizer(words, tmp_path_factory.mktemp("words")))
 
 
 def test_a_subject_is_built_again_from_its_name():
@@ -124,6 +134,7 @@ def test_buffers_hold_what_each_camera_saw(folder):
     stored = np.load(folder / f"{HOUSE}.buffers.npz")
     assert stored["coarse"].shape == stored["true"].shape == (1, 5, buffers.SIZE, buffers.SIZE)
     assert stored["shaded"].shape == (1, buffers.PAINTS, 3, buffers.SIZE, buffers.SIZE)
+    assert stored["owner"].shape == (1, 2, buffers.SIZE, buffers.SIZE)
     for paint in range(buffers.PAINTS):
         surface = "coarse" if paint < buffers.PAINTS // 2 else "true"
         covered = stored[surface][0, dataset.MASK] > 250
@@ -139,18 +150,21 @@ def test_subjects_with_buffers_become_views_and_the_rest_is_passed_over(folder):
     assert dataset.load_views([folder], {HOUSE}, held_out=pairs.is_held_out(HOUSE)) == []
 
 
-def test_samples_are_what_the_network_takes(folder):
+def test_samples_are_what_the_network_takes(folder, spoken_parts):
     view = dataset.load_views([folder], held_out=pairs.is_held_out(HOUSE))[0]
     settings = TrainingSettings(clean_share=0.6)
     rng = np.random.default_rng(0)
-    drawn = [dataset.draw_sample(view, settings, rng) for _ in range(40)]
+    drawn = [dataset.draw_sample(view, settings, spoken_parts, rng) for _ in range(40)]
     for one in drawn:
         assert one.picture.shape == (3, 64, 64) and one.control.shape == (5, 64, 64)
         assert one.picture.abs().max() <= 1.001 and one.control.abs().max() <= 1.02
         assert one.caption == "" or "house" in one.caption
+        assert one.spoken.shape == (16, 16, 64) and (one.caption or not one.spoken.any())
     assert 0 < sum(one.caption == "" for one in drawn) < 15
+    told = [one for one in drawn if "roof" in one.caption]
+    assert any(one.spoken.any(-1).float().mean() > 0.02 for one in told)
     assert any("close up" in one.caption for one in drawn) and any("oversaturated" in one.caption for one in drawn)
-    clean = [dataset.draw_sample(view, dataclasses.replace(settings, clean_share=1.0), rng) for _ in range(10)]
+    clean = [dataset.draw_sample(view, dataclasses.replace(settings, clean_share=1.0), spoken_parts, rng) for _ in range(10)]
     assert not any("blurry" in one.caption for one in clean)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from engine.diffusion.surface_unet import SurfaceUNet
+from scripts.prior.surface.dataset import Told
 from scripts.prior.surface.training import SurfaceTrainer
 from scripts.prior.training import TrainingSettings
 
@@ -32,6 +33,18 @@ def test_it_is_stored_and_read_back(tmp_path):
     assert torch.equal(net(*told), again(*told))
 
 
+def test_what_places_attend_to_is_handed_out():
+    """At the middle level down and up, and with fine words at every patch; a network without those answers as before."""
+    told = (torch.randn(2, 3, 64, 64), torch.tensor([0, 999]), torch.randn(2, 7, 16), torch.rand(2, 5, 64, 64))
+    shares: list[torch.Tensor] = []
+    make_tiny(fine_words=True)(*told, shares)
+    assert [share.shape for share in shares] == [(2, 2, 64, 7), (2, 2, 64, 7), (2, 2, 256, 7)]
+    assert all(torch.allclose(share.sum(-1), torch.ones(())) for share in shares)
+    coarse, fine = make_tiny().eval(), make_tiny(fine_words=True).eval()
+    fine.load_state_dict(coarse.state_dict(), strict=False)
+    assert torch.equal(coarse(*told), fine(*told))  # silent until it has learned
+
+
 def test_it_learns_that_words_colour_what_the_control_shows():
     """Two words, squares at random places: after training, the named colour is where the control is, and not beside it."""
     generator = torch.Generator().manual_seed(0)
@@ -49,9 +62,10 @@ def test_it_learns_that_words_colour_what_the_control_shows():
 
     trainer = SurfaceTrainer(make_tiny(), TrainingSettings(batch=8, learning_rate=3e-3, warm_up_steps=5, steps=200, bf16=False))
     worker = trainer.replica()
+    unspoken = torch.zeros((8, 8, 8, 4), dtype=torch.bool)
     for _ in range(200):
         pictures, states, control, _ = batch(8)
-        loss = trainer.loss(worker, pictures, (states, control), generator)
+        loss = trainer.loss(worker, pictures, Told(states, control, unspoken), generator)
         loss.backward()
         trainer.apply(worker, 8, float(loss.detach()))
     pictures, states, control, which = batch(8)

@@ -90,6 +90,7 @@ def test_everything_is_three_blenders_and_the_engine_fast_first():
     assert [group.name for group in runner.groups(False, ("4.2",), False)] == ["Blender 4.2"]
     assert runner.groups(True, ("5.3", "5.2"), False)[-1].environment is ENVIRONMENTS["blender-5.3"]
     assert [group.name for group in runner.groups(True, (), False)] == ["fast", "slow"]
+    assert [group.name for group in runner.long_groups()][:1] == ["long"]
 
 
 def test_unknown_blender_is_a_usage_error():
