@@ -202,7 +202,8 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[in
     selected = np.empty(len(mesh.polygons), bool)
     mesh.polygons.foreach_get("select", selected)
     chosen = np.ones(len(mesh.polygons), bool) if slots is None else np.isin(_slots_of(mesh, len(obj.material_slots)), slots)
-    modes, context.tool_settings.mesh_select_mode = tuple(context.tool_settings.mesh_select_mode), (False, False, True)
+    tools = context.scene.tool_settings  # Blender 4.2's `context.tool_settings` leaves the scene in the context, also when it is freed
+    modes, tools.mesh_select_mode = tuple(tools.mesh_select_mode), (False, False, True)
     bpy.ops.object.mode_set(mode="EDIT")
     try:
         bpy.ops.mesh.reveal(select=False)
@@ -213,7 +214,7 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[in
         bpy.ops.uv.smart_project(angle_limit=1.15, island_margin=0.01)
     finally:
         bpy.ops.object.mode_set(mode="OBJECT")
-        context.tool_settings.mesh_select_mode = modes
+        tools.mesh_select_mode = modes
     mesh.polygons.foreach_set("select", selected)  # which faces are painted may hang on it
     return read_uvs(mesh)
 

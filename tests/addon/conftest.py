@@ -59,6 +59,7 @@ def scene(extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
     jobs.abandon()
     assert not left_running
     assert helpers.no_preview()
+    assert bpy.context.id_data is None, "a scene was left in the context: Blender 4.2 writes to it when it is freed"
 
 
 @pytest.fixture

@@ -56,6 +56,12 @@ def test_without_uvs_the_copy_is_unwrapped_and_the_original_is_not(scene: Module
     assert len(bpy.data.objects) == 2 and len(bpy.data.meshes) == 2
 
 
+def test_unwrapping_leaves_no_scene_in_the_context(scene: ModuleType) -> None:
+    """Where another file is opened the scene is freed, and Blender 4.2 wrote to it at the next glTF export."""
+    part(scene, "scene_targets").unwrap(bpy.context, add_cube())
+    assert bpy.context.id_data is None
+
+
 def test_modifiers_stay_on_the_copy(scene: ModuleType) -> None:
     cube = with_uvs(add_cube())
     cube.modifiers.new("Subdivision", "SUBSURF").levels = 2
