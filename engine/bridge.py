@@ -149,7 +149,7 @@ class SurfaceBridge:
     def _closer(self, cameras: Cameras) -> Cameras:
         """Several for each camera: its picture enlarged about a place of the surface that it sees."""
         generator = torch.Generator().manual_seed(self.seed)
-        seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, self.job.prior.image_size)
+        seen = see_surface(self.job.rasterizer, self.vertices, self.faces, cameras, self.job.prior.image_size, self.job.two_sided)
         chosen, crops = [], []
         for view in range(len(cameras)):
             places = seen.points[view][seen.covered[view]]
@@ -213,10 +213,10 @@ class SurfaceBridge:
         behind = colour.expand(len(cameras), 3)
         views = render_views(
             job.rasterizer, self.vertices, self.faces, cameras, size, job.subject.colour, light, behind,
-            supersample=2, want=("rgb", *SURFACE_CHANNELS),
+            supersample=2, want=("rgb", *SURFACE_CHANNELS), two_sided=job.two_sided,
         )  # fmt: skip
         prompts = job.conditions(views, ViewBatch(cameras, light, behind, [f", {words}, {view}" for view in view_words(cameras)]))
-        seen = see_surface(job.rasterizer, self.vertices, self.faces, cameras, size)
+        seen = see_surface(job.rasterizer, self.vertices, self.faces, cameras, size, job.two_sided)
         return prompts, views.rgb, Layers.of(seen, views.mask, colour)
 
     def _noise(self, conditions: Conditions, x: Tensor, t: int, tick: Callable[[], None], regions: tuple[Region, ...] = ()) -> Tensor:

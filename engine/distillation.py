@@ -192,6 +192,11 @@ class Distillation:
                 group["lr"] = group["moves"] * share
 
     @property
+    def two_sided(self) -> bool:
+        """Whether faces are lit on the side that is seen: an artist's may look either way, a refined surface looks outwards."""
+        return not self.subject.can_move
+
+    @property
     def sees_normals(self) -> bool:
         """Whether the next step shows the prior the surface's normals in place of its colours."""
         return self.taken < self.hyperparameters.normals_first * self.hyperparameters.stage1_steps
@@ -228,6 +233,7 @@ class Distillation:
             view_batch.background,
             supersample=self.hyperparameters.supersample,
             want=tuple(want),
+            two_sided=self.two_sided,
             material=self.subject.material,
         )
         if not self.sees_normals:

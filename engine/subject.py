@@ -12,6 +12,7 @@ from engine.job_fields import Hyperparameters
 from engine.mesh import Mesh
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours
+from engine.texture.creases import parted_at_creases
 from engine.texture.field import ColourField
 
 MIN_OFFSET, MAX_OFFSET = 0.01, 0.25
@@ -113,7 +114,7 @@ class RefineSubject(nn.Module):
 
 
 class TextureSubject(nn.Module):
-    """A mesh that does not move, and its colours."""
+    """A mesh that does not move, seen with the edges that it has, and its colours."""
 
     can_move = False
     material: Tensor | None = None
@@ -122,8 +123,8 @@ class TextureSubject(nn.Module):
         super().__init__()
         self.colour = colour
         self.artist = ArtistColours.of(colour, mesh)
-        self._vertices = torch.from_numpy(mesh.vertices).to(device)
-        self._faces = torch.from_numpy(mesh.faces).to(device)
+        vertices, faces = parted_at_creases(mesh.vertices, mesh.faces)
+        self._vertices, self._faces = torch.from_numpy(vertices).to(device), torch.from_numpy(faces).to(device)
 
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self._vertices, self._faces

@@ -40,13 +40,20 @@ class SeenSurface:
 
 
 @torch.no_grad()
-def see_surface(rasterizer: Rasterizer, vertices: Tensor, faces: Tensor, cameras: Cameras, size: int) -> SeenSurface:
-    """What B cameras see of vertices [V, 3] (engine space) and faces int32 [F, 3], `size` pixels a side."""
+def see_surface(
+    rasterizer: Rasterizer, vertices: Tensor, faces: Tensor, cameras: Cameras, size: int, two_sided: bool = False
+) -> SeenSurface:
+    """What B cameras see of vertices [V, 3] (engine space) and faces int32 [F, 3], `size` pixels a side; two_sided: normals are those of
+    the side that is seen."""
     rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (size, size))
     attributes = torch.cat([vertices, vertex_normals(vertices, faces)], dim=1).contiguous()
     values, _ = rasterizer.interpolate(attributes, rast, faces)
     values, covered = values.flip(1), rast.flip(1)[..., 3] > 0  # rasterizers begin at the bottom row
-    return SeenSurface(values[..., :3], functional.normalize(values[..., 3:], dim=-1), covered, cameras)
+    points, normals = values[..., :3], functional.normalize(values[..., 3:], dim=-1)
+    if two_sided:
+        towards = cameras.eye[:, None, None].to(points) - points
+        normals = torch.where((normals * towards).sum(-1, keepdim=True) < 0, -normals, normals)
+    return SeenSurface(points, normals, covered, cameras)
 
 
 @torch.no_grad()
