@@ -13,7 +13,7 @@ SMOOTH = 40.0
 def parted_at_creases(vertices: np.ndarray, faces: np.ndarray, degrees: float = SMOOTH) -> tuple[np.ndarray, np.ndarray]:
     """(vertices [W, 3], faces int32 [F, 3]): the same triangles in the same order, their vertices doubled where edges are sharp.
 
-    An edge is sharp where its faces' normals differ by more than `degrees`; also where the faces are wound against each other, whose normals
+    An edge is sharp where its faces' normals differ by more than `degrees`; also where faces are wound against each other, whose normals
     would cancel out.
     """
     if len(faces) == 0:
