@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -14,6 +16,8 @@ LATENT_CHANNELS = 16
 TEXT_WIDTH = 192
 CHANNELS = (128, 192)
 TRAIN_TIMESTEPS = 1000
+
+_tokenizing = threading.Lock()
 
 
 def make_autoencoder() -> PatchAutoencoder:
@@ -74,14 +78,15 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str], device: torch.device | str = "cpu") -> torch.Tensor:
-    """Captions -> token ids, int64 [B, 64], padded and cut."""
-    encoded = tokenizer(
-        captions,
-        padding="max_length",
-        max_length=MAX_TOKENS,
-        truncation=True,
-        return_tensors="pt",
-    )
+    """Captions -> token ids, int64 [B, 64], padded and cut. From any thread: a tokenizer itself serves one at a time."""
+    with _tokenizing:
+        encoded = tokenizer(
+            captions,
+            padding="max_length",
+            max_length=MAX_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        )
     return encoded.input_ids.to(device)
 
 

@@ -357,7 +357,7 @@ def run_training(
     for worker in workers:
         worker.start()
     try:
-        while any(worker.is_alive() for worker in workers):
+        while all(worker.is_alive() for worker in workers):  # the first that ends, ends all
             workers[0].join(0.2)
             now = time.monotonic()
             with trainer.lock:

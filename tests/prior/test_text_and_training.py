@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -138,6 +139,14 @@ def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, to
         assert not torch.equal(old, new)
 
 
+def test_captions_are_read_from_several_threads_at_once(tokenizer):
+    """A fast tokenizer refuses a second one while it is at work."""
+    captions = [[f"a {'red ' * (number % 7)}tulip"] for number in range(400)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: tokenize(tokenizer, one), captions * 3))
+    assert all(torch.equal(one, two) for one, two in zip(found, [tokenize(tokenizer, one) for one in captions] * 3, strict=True))
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_replica_has_the_present_weights(bf16):
     trainer = make_trainer(steps=1, bf16=bf16)
@@ -163,8 +172,10 @@ def test_a_checkpoint_goes_on_where_it_stopped(picture_folder, records, tokenize
     assert training.run_training(again, sources, tmp_path, report=lambda line: None).step == 6
 
 
-def test_an_error_in_a_worker_reaches_the_caller(picture_folder, records, tokenizer, tmp_path):
-    trainer = make_trainer(steps=3)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_a_worker_ends_all_and_reaches_the_caller(picture_folder, records, tokenizer, tmp_path, workers):
+    """At once, though the other one could go on: it would train at half the speed, and the reason would wait until the end."""
+    trainer = make_trainer(steps=100_000, workers=workers)
     sources = make_sources(picture_folder, records, tokenizer, trainer)
     sources[0].draw = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):

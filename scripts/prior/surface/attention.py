@@ -57,7 +57,8 @@ class SpokenParts:
     def _token(self, words: str) -> int:
         """The last token of some words."""
         if words not in self._last:
-            self._last[words] = int(self._tokenizer(words_of(words)[-1], add_special_tokens=False).input_ids[-1])
+            ids = tokenize(self._tokenizer, [words_of(words)[-1]])[0]
+            self._last[words] = int(ids[(ids == self._tokenizer.eos_token_id).int().argmax() - 1])
         return self._last[words]
 
 
