@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,10 @@ else:
 
     def _take(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What the system says of a lock that another holds; anything else means that there are no locks."""
 
 
 class FileLock:
@@ -38,7 +43,7 @@ class FileLock:
         return not free
 
     def acquire(self) -> bool:
-        """False where another holds it; True too where no lock can be made there, as in a folder that cannot be written to."""
+        """False where another holds it; True too where no lock can be made: in a folder that cannot be written to, on a disk without."""
         while self._descriptor is None:
             try:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -46,9 +51,9 @@ class FileLock:
                 return True
             try:
                 _take(descriptor)
-            except OSError:
+            except OSError as error:
                 os.close(descriptor)
-                return False
+                return error.errno not in _HELD
             if self._is_ours(descriptor):
                 self._descriptor = descriptor
             else:  # whoever held it has removed the file since it was opened

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 LOOK_SECONDS = 0.25
@@ -31,6 +32,11 @@ def end_with_parent(parent: int | None = None) -> None:
         watch_from_beside(parent)
     if os.getppid() != parent:  # it ended in between
         os._exit(_NOTHING_LEFT)
+
+
+def bound(words: Sequence[str]) -> list[str]:
+    """A command that is this one and ends with the process that starts it, where the system has a way."""
+    return list(words) if sys.platform == "win32" else [sys.executable, "-P", __file__, str(os.getpid()), *words]
 
 
 def watch_from_beside(parent: int) -> int:
@@ -58,3 +64,8 @@ def _watch(watched: int, parent: int) -> None:
         except PermissionError:  # it lives, and is another user's
             pass
         time.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    end_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.errors import InputError, JobError
+from engine import lifeline
+from engine.errors import Cancelled, InputError, JobError
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Decoder, Submit
@@ -18,6 +21,9 @@ from engine.wire_job import mesh_of
 
 SECONDS = 600
 """The longest that Blender may take for one file."""
+LOOK_SECONDS = 0.2
+Cancelling = Callable[[], bool]
+"""Whether the user wants it to end."""
 
 
 def check_blender(command: Sequence[str]) -> None:
@@ -38,13 +44,13 @@ class FromBlender:
     files: list[str]
 
 
-def read_sketch(command: Sequence[str], source: Path, settings: JobSettings, scratch: Path) -> FromBlender:
-    """Have Blender read a .blend or .fbx. InputError where there is nothing of use in it, JobError where Blender fails."""
+def read_sketch(command: Sequence[str], source: Path, settings: JobSettings, scratch: Path, cancelled: Cancelling) -> FromBlender:
+    """Have Blender read a .blend or .fbx. InputError where there is nothing of use in it, JobError where Blender fails, or Cancelled."""
     target = scratch / "read.sketch"
     opened = [str(source)] if source.suffix.lower() == ".blend" else []
     given = [] if opened else ["--import", str(source)]
     words = ["read", "--settings", json.dumps(settings.to_dict()), *given, "--out", str(target)]
-    _run([*command, "-b", *opened, "--command", "sketchbridge", *words], source.name)
+    _run([*command, "-b", *opened, "--command", "sketchbridge", *words], source.name, cancelled)
     head, _, frame = target.read_bytes().partition(b"\n")
     told: dict[str, Any] = json.loads(head)
     submit = Decoder().feed(frame)[0]
@@ -53,19 +59,14 @@ def read_sketch(command: Sequence[str], source: Path, settings: JobSettings, scr
     return FromBlender(mesh, JobSettings.from_dict(submit.settings), told["notes"], told["files"])
 
 
-def write_with_blender(command: Sequence[str], glb: Path, targets: Sequence[Path]) -> None:
+def write_with_blender(command: Sequence[str], glb: Path, targets: Sequence[Path], cancelled: Cancelling) -> None:
     """A result's .glb as .blend and .usdc."""
     outs = [word for target in targets for word in ("--out", str(target))]
-    _run([*command, "-b", "--command", "sketchbridge", "write", "--import", str(glb), *outs], glb.name)
+    _run([*command, "-b", "--command", "sketchbridge", "write", "--import", str(glb), *outs], glb.name, cancelled)
 
 
-def _run(words: list[str], what: str) -> None:
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise JobError("engine", f"Blender took more than {SECONDS} s for '{what}'.", "Open it in Blender: what makes it slow?") from error
-    except OSError as error:
-        raise JobError("engine", f"Blender cannot be started: {error}.", "Name its executable with --blender.") from error
+def _run(words: list[str], what: str, cancelled: Cancelling) -> None:
+    done = _ended(words, what, cancelled)
     if done.returncode == 0:
         return
     said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
@@ -74,3 +75,25 @@ def _run(words: list[str], what: str) -> None:
     if done.returncode == InputError.exit_code:
         raise InputError("selection", told, "Open the file in Blender and use the panel to see more.")
     raise JobError("engine", told, "Open the file in Blender and use the panel to see more.")
+
+
+def _ended(words: list[str], what: str, cancelled: Cancelling) -> subprocess.CompletedProcess[str]:
+    """A command to its end, or to the user's; it never outlives this process."""
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    try:
+        process = subprocess.Popen(lifeline.bound(words), text=True, errors="replace", **pipes)
+    except OSError as error:
+        raise JobError("engine", f"Blender cannot be started: {error}.", "Name its executable with --blender.") from error
+    until = time.monotonic() + SECONDS
+    with process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    printed, said = process.communicate(timeout=LOOK_SECONDS)
+                    return subprocess.CompletedProcess(words, process.returncode, printed, said)
+                if cancelled():
+                    raise Cancelled()
+                if time.monotonic() > until:
+                    raise JobError("engine", f"Blender took more than {SECONDS} s for '{what}'.", "Open it in Blender: what is slow?")
+        finally:
+            process.kill()

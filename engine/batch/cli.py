@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 from engine.errors import InputError
@@ -29,6 +30,12 @@ def add_command(subparsers: argparse._SubParsersAction) -> None:  # type: ignore
         metavar="NUMBER",
         help="processes that work at a time; default: a GPU each, else a core each as memory allows",
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="NUMBER",
+        help="cores that an item is computed on; the result's last bits depend on it; default: 1, with GPUs an equal share",
+    )
     parser.add_argument("--resume", action="store_true", help="leave out what is done, and go on with what is half done")
     parser.add_argument("--fresh", action="store_true", help="make again what is done")
     parser.add_argument("--items", metavar="FIRST-LAST", help="only these items, by their place in the job file: for farms")
@@ -48,18 +55,28 @@ def run_batch(arguments: argparse.Namespace) -> int:
 
     if os.environ.pop(ENDS_VARIABLE, ""):
         end_with_parent()
-    if arguments.workers is not None and arguments.workers < 1:
-        raise InputError(
-            "bad_setting", f"--workers must be a number from 1, got {arguments.workers}.", "Give such a number or leave it out."
-        )
+    for name in ("workers", "threads"):
+        if (number := getattr(arguments, name)) is not None and number < 1:
+            raise InputError("bad_setting", f"--{name} must be a number from 1, got {number}.", "Give such a number or leave it out.")
+    if not arguments.out.strip():
+        raise InputError("bad_setting", "--out is empty.", "Name a folder or a URL.")
     if arguments.resume and arguments.fresh:
         raise InputError("bad_setting", "--resume and --fresh exclude each other.", "Choose one of them.")
-    blender = shlex.split(arguments.blender) if arguments.blender else None
     options = Options(
-        arguments.jobs, arguments.out, arguments.workers, arguments.resume, arguments.fresh, _numbers(arguments.items), arguments.ray,
-        None if blender is None else tuple(blender), arguments.check, arguments.report, os.environ.get(MAKE_VARIABLE, MAKE),
+        arguments.jobs, arguments.out, arguments.workers, arguments.threads, arguments.resume, arguments.fresh, _numbers(arguments.items),
+        arguments.ray, _words(arguments.blender), arguments.check, arguments.report, os.environ.get(MAKE_VARIABLE, MAKE),
     )  # fmt: skip
     return Batch(options).run()
+
+
+def _words(command: str | None) -> tuple[str, ...] | None:
+    """A command line as words; a path of a program, spaces and back slashes in it, is one."""
+    if not command or shutil.which(command):
+        return (command,) if command else None
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError("bad_setting", f"--blender cannot be read: {error}.", "Put quotes around words with spaces, in pairs.") from error
 
 
 def _numbers(text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from engine.batch.item import Item, is_url
+from engine.batch.item import GALLERY, INDEX, Item, is_url
 from engine.batch.outputs import AFTER, BEFORE
 from engine.batch.store import Store
 from engine.batch.summary import figures
@@ -16,7 +16,6 @@ from engine.batch.work import read_failure, read_record
 from engine.words import duration
 
 PER_PAGE = 48
-INDEX = "index.html"
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bad: #c33; }
@@ -63,7 +62,7 @@ def write_gallery(items: Sequence[Item], store: Store, failed: Iterable[int], mi
     pages = [ordered[start : start + PER_PAGE] for start in range(0, len(ordered), PER_PAGE)] or [[]]
     title = f"{jobs.stem}: {len(items)} items"
     said = f"{len(items) - len(bad) - len(open_)} done, {len(bad)} failed" + (f", {len(open_)} not made yet" if open_ else "")
-    names = [INDEX, *(f"gallery/page-{number}.html" for number in range(2, len(pages) + 1))]
+    names = [INDEX, *(f"{GALLERY}/page-{number}.html" for number in range(2, len(pages) + 1))]
     for number, page in enumerate(pages):
         up = "" if number == 0 else "../"
         cards = [_card(item, read_record(store, item), read_failure(store, item), up, jobs.absolute().parent) for item in page]

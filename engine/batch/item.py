@@ -17,6 +17,13 @@ FORMAT = 1
 """Of the record that stands beside a result."""
 
 
+RECORD, FAILURE, CLAIM = "done.json", "failed.json", "item"
+"""Beside a result: that it is whole; why there is none; the lock of whoever makes it."""
+INDEX, GALLERY = "index.html", "gallery"
+"""The first page of the gallery, and the folder of the others."""
+OWN_STEMS = {Path(name).stem for name in (RECORD, FAILURE)}
+
+
 def is_url(text: str) -> bool:
     """Whether a place is named by a URL and not by a path."""
     return "://" in text
@@ -61,8 +68,9 @@ class Item:
 
     @property
     def stem(self) -> str:
-        """What its files are called."""
-        return place_name(self.source).stem
+        """What its files are called: as the sketch, beside the batch's own files of that folder."""
+        own = place_name(self.source).stem
+        return f"{own}_" if own.casefold() in OWN_STEMS else own
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` takes back and JSON can hold."""
@@ -75,9 +83,9 @@ class Item:
         return cls(**{**held, "outputs": tuple(held["outputs"]), "problem": None if problem is None else Problem(**problem)})
 
     def fingerprint(self, contents: Mapping[str, str]) -> str:
-        """Changes with what decides the result: the contents of all files of the input, settings, axis and outputs."""
+        """Changes with what decides the result: the files of the input (names and digests), settings, axis and outputs."""
         told = {name: value for name, value in self.settings.items() if value is not None}  # what a later version adds changes nothing
-        described = [FORMAT, sorted(contents.values()), told, self.up, sorted(self.outputs), self.stem]
+        described = [FORMAT, sorted(contents.items()), told, self.up, sorted(self.outputs), self.stem]
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.batch.item import Item, place_name
+from engine.batch.item import GALLERY, INDEX, Item, place_name
 from engine.batch.outputs import OUTPUTS
-from engine.batch.prompts import prompt_for, read_prompts
+from engine.batch.prompts import PROMPT_PARTS, prompt_for, read_prompts
 from engine.batch.sources import contents_of, digest_of, expand, folder_of_pattern, problem_of
 from engine.batch.store import local_path
 from engine.batch.tables import KEYS, Table, read_tables, settings_of, unknown_key
@@ -23,6 +24,10 @@ MOST_TOLD = 20
 """Mistakes that are listed; how many more there are is said."""
 DEFAULT_OUTPUTS = ("sheet",)
 PLAIN_NAME = "{stem}_{type}"
+NAME_PARTS = ("stem", "type", "folder", "seed", "variation")
+LONGEST_NAME = 255
+"""Bytes, of most file systems."""
+_BRACES = re.compile(r"\{(\w*)\}")
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]+')
 
 
@@ -43,6 +48,7 @@ class Planner:
         self.items: list[Item] = []
         self.mistakes: list[Mistake] = []
         self._names: dict[str, Item] = {}
+        self._read: dict[Path, dict[str, str]] = {}
 
     def add(self, table: Table) -> None:
         """The items of one [[job]]."""
@@ -94,6 +100,11 @@ class Planner:
                 )
             elif found := unknown_key(variation, {"name": ()}):
                 self._wrong(place.at("variations"), f"Unknown key '{found[0]}' in a variation.", found[1])
+        for key, known in (("name", NAME_PARTS), ("prompt", PROMPT_PARTS)):
+            for word in _BRACES.findall(str(values.get(key, ""))):
+                if word not in known:
+                    told = ", ".join(f"{{{name}}}" for name in known)
+                    self._wrong(place.at(key), f"'{key}' holds '{{{word}}}'; known are {told}.", "Correct or remove it.")
 
     def _sources(self, table: Table) -> Iterator[str]:
         given = table.values["input"]
@@ -114,7 +125,9 @@ class Planner:
             return {}
         path = self._base / table.values["prompts"]
         try:
-            return read_prompts(path)
+            if path not in self._read:
+                self._read[path] = read_prompts(path)
+            return self._read[path]
         except InputError as error:
             self._wrong(table.place.at("prompts"), error.message, error.fix)
             return {}
@@ -151,34 +164,33 @@ class Planner:
         return kind + sign + ":".join([self._path(folder), *numbers])
 
     def _name(self, table: Table, source: str, variation: str, seed: int) -> str:
-        file = place_name(source)
+        file, folder = place_name(source), source.replace("\\", "/").split("/")[-2]
+        parts = dict(zip(NAME_PARTS, (file.stem, file.suffix[1:], folder, str(seed), variation), strict=True))
         pattern = table.values.get("name") or PLAIN_NAME
-        parts = {
-            "stem": file.stem,
-            "type": file.suffix[1:],
-            "folder": source.replace("\\", "/").split("/")[-2],
-            "seed": seed,
-            "variation": variation,
-        }
-        for key, value in parts.items():
-            pattern = pattern.replace("{" + key + "}", str(value))
-        template = table.values.get("name", "")
-        if variation and "{variation}" not in template:
-            pattern += f"-{variation}"
-        if len(table.values.get("seeds", ())) > 1 and "{seed}" not in template:
-            pattern += f"-seed{seed}"
-        return _UNSAFE.sub("_", pattern).strip(" .")
+        if variation and "{variation}" not in pattern:
+            pattern += "-{variation}"
+        if len(table.values.get("seeds", ())) > 1 and "{seed}" not in pattern:
+            pattern += "-seed{seed}"
+        return _UNSAFE.sub("_", _BRACES.sub(lambda found: parts.get(found[1], found[0]), pattern)).strip(" .")
 
     def _enter(self, table: Table, item: Item) -> None:
         other = self._names.setdefault(item.name.casefold(), item)
-        if not item.name or item.name == "gallery":
+        if not item.name or item.name.casefold() in (GALLERY, INDEX) or len(os.fsencode(item.name)) > LONGEST_NAME:
             self._wrong(table.place.at("name"), f"An item cannot be called '{item.name}'.", "Give it another `name`.")
+        elif self._holds_input(item):
+            self._wrong(table.place.at("name"), f"The results of '{item.source}' would be written into its own folder.",
+                        "Choose another `name`, or another folder with --out.")  # fmt: skip
         elif other is not item:
             self._wrong(table.place.at("name" if "name" in table.values else "input"),
                         f"'{item.source}' and '{other.source}' (line {other.line}) would both be written to '{item.name}'.",
                         'Give one of them another `name`, such as name = "{folder}-{stem}-{seed}".')  # fmt: skip
         else:
             self.items.append(item)
+
+    def _holds_input(self, item: Item) -> bool:
+        """Whether the item's folder is the sketch's own: a result is called like its sketch and would take its place."""
+        own, place = os.path.dirname(item.source), self._out and self._out / item.name
+        return place is not None and os.path.basename(own).casefold() == item.name.casefold() and place.exists() and place.samefile(own)
 
     def _wrong(self, where: str, message: str, fix: str) -> None:
         mistake = Mistake(where, message, fix)
@@ -196,14 +208,14 @@ def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
     return planner.items
 
 
-def fingerprint_of(item: Item, extra: Iterable[str] = ()) -> tuple[str, dict[str, str]]:
-    """Of an item, and the digests of its files; `extra` are files that only Blender knows of. InputError for a URL that cannot be read."""
-    contents = {**contents_of(item.source), **{path: digest_of(Path(path)) for path in extra}}
+def fingerprint_of(item: Item) -> str:
+    """Of an item with what its files hold now. InputError for a URL that cannot be read."""
+    contents = contents_of(item.source)
     for folder in (str(item.settings.get("model", "embedded")), *_control_folders(item.settings.get("control") or "")):
-        contents |= {f"{folder}/{name}": f"{name} {size} {changed}" for name, size, changed in folder_contents(folder)}
-    if (image := Path(item.settings.get("init_texture") or "own")).is_file():
-        contents[str(image)] = digest_of(image)
-    return item.fingerprint(contents), contents
+        contents |= {f"{folder}/{name}": f"{size} {changed}" for name, size, changed in folder_contents(folder)}
+    if (image := item.settings.get("init_texture")) and Path(image).is_file():
+        contents[image] = digest_of(image)
+    return item.fingerprint(contents)
 
 
 def _control_folders(text: str) -> list[str]:

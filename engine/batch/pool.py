@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.batch.item import FAILED, HELD, Item, Outcome, Problem
-from engine.batch.slots import cores_here
+from engine.batch.slots import cores_here, threads_told
 from engine.batch.work import MAKE
 from engine.memory import free_bytes
 
@@ -41,13 +41,17 @@ class Machine:
     gpus: int
 
     @classmethod
-    def of(cls, workers: int | None, device: str) -> Machine:
-        """A worker a GPU; without one a worker a core, as far as the memory goes: a draft gains little from a second core."""
+    def of(cls, workers: int | None, threads: int | None, device: str) -> Machine:
+        """A worker a GPU, which shares the cores with the others; without one a worker a core, as far as the memory goes.
+
+        Sums come out differently on another number of threads, and with them the last bits of a result: on the CPU the number is
+        `threads` or one, never what happens to be free.
+        """
         gpus = 0 if device == "cpu" else gpus_here()
         free = free_bytes()
-        fitting = cores_here() if free is None else max(1, int(free // WORKER_BYTES))
-        count = workers or gpus or max(1, min(cores_here(), fitting))
-        return cls(count, max(1, cores_here() // count), gpus)
+        fitting = cores_here() if free is None else int(free // WORKER_BYTES)
+        count = workers or gpus or max(1, min(cores_here() // (threads or 1), fitting))
+        return cls(count, threads or (max(1, cores_here() // count) if gpus else 1), gpus)
 
 
 def gpus_here() -> int:
@@ -180,7 +184,7 @@ class Pool:
             "Mostly memory ran out: take fewer --workers or a lower preset; what it printed stands above."))  # fmt: skip
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        surroundings = {**os.environ, "OMP_NUM_THREADS": str(self._machine.cores), "OPENBLAS_NUM_THREADS": str(self._machine.cores)}
+        surroundings = {**os.environ, **threads_told(self._machine.cores)}
         root = str(Path(__file__).resolve().parents[2])
         surroundings["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         gpu = number % self._machine.gpus if self._machine.gpus else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from engine.batch.item import place_name
 from engine.errors import InputError
 from engine.formats.beside import decoded, read_regular
 
+LARGEST_FILE = 64 << 20
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 COLUMNS = ("file", "prompt")
-NAME_IN_PROMPT = "{name}"
-"""Stands in a prompt for the words of the file's name."""
+PROMPT_PARTS = ("name",)
+"""{name} stands in a prompt for the words of the file's name."""
 
 
 def read_prompts(path: Path) -> dict[str, str]:
@@ -22,12 +26,24 @@ def read_prompts(path: Path) -> dict[str, str]:
 
     InputError naming the line of what cannot be used.
     """
-    text = decoded(read_regular(path, 1 << 26))
-    return _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_toml(path, text)
+    text = text_of(path)
+    found = _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_toml(path, text)
+    return {_composed(name): prompt for name, prompt in found.items()}
+
+
+def text_of(path: Path) -> str:
+    """A file that a user wrote, as text. InputError where it cannot be read or is of an encoding that would lose letters."""
+    text = decoded(read_regular(path, LARGEST_FILE))
+    if (place := text.find(REPLACEMENT)) >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise InputError("batch_file", f"{path}:{line}: a letter there is not UTF-8.", "Save the file as UTF-8.")
+    return text
 
 
 def _from_csv(path: Path, text: str) -> dict[str, str]:
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    head = text.partition("\n")[0]
+    separator = next((sign for sign in ";\t" if sign in head and "," not in head), ",")  # as spreadsheets of some countries write it
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     columns = [name.strip() for name in rows.fieldnames or []]
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
@@ -61,7 +77,13 @@ def _from_toml(path: Path, text: str) -> dict[str, str]:
 def prompt_for(source: str, prompts: Mapping[str, str], default: str) -> str:
     """The prompt by file name, by name without type, or the one for all, with its {name} filled in."""
     name = place_name(source)
-    return prompts.get(name.name, prompts.get(name.stem, default)).replace(NAME_IN_PROMPT, words_of_name(name.stem))
+    found = prompts.get(_composed(name.name), prompts.get(_composed(name.stem), default))
+    return found.replace("{name}", words_of_name(name.stem))
+
+
+def _composed(name: str) -> str:
+    """Letters with marks as one sign each: some systems write them as two in the names of files."""
+    return unicodedata.normalize("NFC", name)
 
 
 def words_of_name(stem: str) -> str:

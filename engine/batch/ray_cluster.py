@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.batch.item import FAILED, HELD, Item, Outcome, Problem
+from engine.batch.slots import threads_told
 from engine.batch.store import Store
 from engine.batch.work import do_item
 from engine.errors import InputError
@@ -34,8 +35,8 @@ class RayCluster:
     InputError where Ray is not installed or nothing answers there.
     """
 
-    def __init__(self, address: str, out: str, blender: tuple[str, ...] | None, make: str) -> None:
-        self._out, self._blender, self._make = out, blender, make
+    def __init__(self, address: str, out: str, threads: int, blender: tuple[str, ...] | None, make: str) -> None:
+        self._out, self._threads, self._blender, self._make = out, threads, blender, make
         self._stopped = threading.Event()
         self._proof = f".sketchbridge-batch-{secrets.token_hex(6)}"
         self._ray = _connected(address)
@@ -43,17 +44,17 @@ class RayCluster:
     def run(self, items: Sequence[Item]) -> Generator[Outcome]:
         """Outcomes as they come."""
         ray, store = self._ray, Store(self._out)
-        resources = ray.cluster_resources()
-        needs: dict[str, Any] = {"num_gpus": 1} if resources.get("GPU") else {"num_cpus": 1}
-        places = max(1, int(resources.get("GPU") or resources.get("CPU") or 1))
+        gpus = bool(ray.cluster_resources().get("GPU"))
+        needs: dict[str, Any] = {"num_gpus": 1} if gpus else {"num_cpus": self._threads}
         task = ray.remote(max_retries=RETRIES, **needs)(make_item)
         store.write(self._proof, b"The nodes of the cluster look whether they see this.\n")
         running: dict[Any, Item] = {}
         left = iter(items)
         try:
             while True:
+                places = max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0)))  # nodes come and go
                 while not self._stopped.is_set() and len(running) < AHEAD * places and (item := next(left, None)) is not None:
-                    running[task.remote(item.to_dict(), self._out, self._proof, self._blender, self._make)] = item
+                    running[task.remote(item.to_dict(), self._out, self._proof, self._threads, self._blender, self._make)] = item
                 if not running or self._stopped.is_set():
                     break
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=0.5)
@@ -81,8 +82,9 @@ class RayCluster:
                 "See Ray's dashboard or logs; the engine must be installed on every node, and have enough memory there."))  # fmt: skip
 
 
-def make_item(held: dict[str, Any], out: str, proof: str, blender: tuple[str, ...] | None, make: str) -> dict[str, Any]:
+def make_item(held: dict[str, Any], out: str, proof: str, threads: int, blender: tuple[str, ...] | None, make: str) -> dict[str, Any]:
     """The task: one item on one node, the outcome as plain data. Waits for a dying process that still holds the item."""
+    os.environ |= threads_told(threads)  # whatever the node had set
     item, store = Item.from_dict(held), Store(out)
     if store.read(proof) is None:
         return Outcome(item.number, FAILED, problem=Problem(

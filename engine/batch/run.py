@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from engine.batch.blender import check_blender
-from engine.batch.gallery import INDEX, write_gallery
-from engine.batch.item import DONE, FAILED, Item, Outcome
+from engine.batch.gallery import write_gallery
+from engine.batch.item import DONE, FAILED, INDEX, Item, Outcome
 from engine.batch.plan import plan
 from engine.batch.pool import Machine, Pool
 from engine.batch.progress import Progress
@@ -31,6 +31,7 @@ NO_MORE_AFTER = ("disk_full",)
 class Options:
     """What the command line says.
 
+    threads   that an item is computed on; None for Machine's own choice
     resume    go on where an earlier run of the same batch ended; without it, results that are there are an error
     fresh     make again what is there
     numbers   first and last item to make, from 1; None for all: how a farm shares one job file
@@ -41,6 +42,7 @@ class Options:
     jobs: Path
     out: str
     workers: int | None = None
+    threads: int | None = None
     resume: bool = False
     fresh: bool = False
     numbers: tuple[int, int] | None = None
@@ -111,12 +113,12 @@ class Batch:
         """Make the items; whether the user stopped it."""
         options, items = self._options, {item.number: item for item in todo}
         device = "cpu" if all(item.settings.get("device") == "cpu" for item in todo) else "auto"
-        machine = Machine.of(options.workers, device)
+        machine = Machine.of(options.workers, options.threads, device)
         progress = Progress(len(todo), min(machine.workers, len(todo)), self._begun)
         if options.ray is not None:
             from engine.batch.ray_cluster import RayCluster
 
-            pool: Pool | RayCluster = RayCluster(options.ray, self._store.place, options.blender, options.make)
+            pool: Pool | RayCluster = RayCluster(options.ray, self._store.place, options.threads or 1, options.blender, options.make)
         else:
             pool = Pool(machine, self._store.place, options.blender, progress.tell, options.make)
         with _interrupts(pool.stop) as interrupted:

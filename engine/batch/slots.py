@@ -20,6 +20,11 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_told(number: int) -> dict[str, str]:
+    """Variables that make the libraries of a process that is about to load them compute on so many threads."""
+    return {name: str(number) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
 def lock_folder() -> Path:
     """Where the locks lie: the user's cache, or the one named by SKETCHBRIDGE_CACHE."""
     base = os.environ.get("SKETCHBRIDGE_CACHE") or os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")

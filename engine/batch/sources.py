@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import hashlib
+import itertools
 import os
 from pathlib import Path
 
@@ -19,10 +20,10 @@ BLENDER_TYPES = (".blend", ".fbx")
 WILD = ("*", "?", "[")
 
 
-def is_pattern(text: str) -> bool:
+def is_pattern(text: str, base: Path = Path()) -> bool:
     """Whether a text is a glob; a file whose name has such letters and that is there is no glob."""
     path = local_path(text)
-    return any(letter in text for letter in WILD) and (path is None or not path.exists())
+    return any(letter in text for letter in WILD) and (path is None or not (base / path).exists())
 
 
 def expand(text: str, base: Path) -> list[str]:
@@ -33,11 +34,11 @@ def expand(text: str, base: Path) -> list[str]:
     if is_url(text) and local_path(text) is None:
         return _expand_url(text)
     place = local_path(text) or Path(text)
-    path = place if place.is_absolute() else base / place
+    path = base / place
     if path.is_dir():
         found = [str(entry) for entry in path.iterdir()]
-    elif is_pattern(str(path)):
-        found = glob.glob(str(path), recursive=True)
+    elif is_pattern(text, base):
+        found = [str(base / entry) for entry in glob.glob(str(place), root_dir=base, recursive=True)]
     elif not os.path.lexists(path):
         raise InputError("missing_file", f"There is no file '{path}'.", "Correct the path; it is relative to the job file.")
     elif path.suffix.lower() not in SUFFIXES + BLENDER_TYPES:
@@ -47,7 +48,7 @@ def expand(text: str, base: Path) -> list[str]:
     kept = sorted(os.path.normpath(os.path.abspath(entry)) for entry in found if _is_sketch(entry) and not os.path.isdir(entry))
     if not kept:
         raise InputError("missing_file", f"'{text}' matches no sketch in '{base}'; expected files of type {_types()}.",
-                         "Correct the pattern; it is relative to the job file.")  # fmt: skip
+                         "Correct the pattern; it is relative to the job file, and [[] stands for a bracket.")  # fmt: skip
     return kept
 
 
@@ -71,17 +72,11 @@ def folder_of_pattern(text: str, base: Path) -> Path | None:
     place = local_path(text)
     if place is None:
         return None
-    path = place if place.is_absolute() else base / place
-    if path.is_dir():
-        return path.resolve()
-    if not is_pattern(str(path)):
+    if (base / place).is_dir():
+        return (base / place).resolve()
+    if not is_pattern(text, base):
         return None
-    fixed: list[str] = []
-    for part in path.parts:
-        if any(letter in part for letter in WILD):
-            break
-        fixed.append(part)
-    return Path(*fixed).resolve()
+    return base.joinpath(*itertools.takewhile(lambda part: not any(letter in part for letter in WILD), place.parts)).resolve()
 
 
 def problem_of(source: str, has_blender: bool) -> Problem | None:
@@ -101,24 +96,30 @@ def problem_of(source: str, has_blender: bool) -> Problem | None:
 
 
 def contents_of(source: str) -> dict[str, str]:
-    """Each file that a sketch is made of -> a digest of what it holds; of a URL what its server says of it."""
+    """Each file that a sketch is made of, by its path from the sketch -> a digest of what it holds; of a URL only what its server says."""
     if is_url(source):
         try:
-            return {source: str(file_system(source).checksum(source))}
+            return {source: _said_of(source)}
         except SketchbridgeError:
             raise
         except Exception as error:
             raise InputError("cannot_read", f"'{source}' cannot be read: {error}.", "Check the address and your rights.") from error
-    return {str(path): digest_of(path) for path in files_of(Path(source))}
+    return {os.path.relpath(path, os.path.dirname(source)): digest_of(str(path)) for path in files_of(Path(source))}
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file; of one that cannot be read, a word for that."""
+def digest_of(place: str) -> str:
+    """SHA-256 of a file, of a URL what its server says; of what cannot be read, a word for that."""
     try:
-        status = path.stat()
-        return _digest(str(path), status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        return f"unreadable {error.errno}"
+        if is_url(place):
+            return _said_of(place)
+        status = os.stat(place)
+        return _digest(place, status.st_size, status.st_mtime_ns)
+    except (OSError, SketchbridgeError) as error:
+        return f"unreadable {type(error).__name__}"
+
+
+def _said_of(url: str) -> str:
+    return str(file_system(url).checksum(url))
 
 
 @functools.lru_cache(maxsize=4096)

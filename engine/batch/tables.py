@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.batch.prompts import text_of
 from engine.errors import InputError
 from engine.fields import table
 from engine.formats import UP_AXES
-from engine.formats.beside import decoded, read_regular
 from engine.job_fields import Hyperparameters, JobSettings
 
 KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -26,8 +26,6 @@ KEYS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "up": (str, f"the axis that points up in the file: {', '.join(UP_AXES)}"),
 }
 """What a table may hold besides the settings of a job: its type and what it says."""
-
-LARGEST_JOB_FILE = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Table:
 
 def read_tables(path: Path) -> list[Table]:
     """The jobs of a file. InputError where it is no TOML, has none, or holds tables that are not known."""
-    text = decoded(read_regular(path, LARGEST_JOB_FILE))
+    text = text_of(path)
     try:
         held = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

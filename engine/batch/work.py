@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.batch.item import DONE, FAILED, FORMAT, HELD, Item, Outcome, Problem, is_url, place_name
+from engine.batch.item import CLAIM, DONE, FAILED, FAILURE, FORMAT, HELD, RECORD, Item, Outcome, Problem, is_url, place_name
 from engine.batch.outputs import write_maps, write_pictures, write_turntable
 from engine.batch.plan import fingerprint_of
 from engine.batch.sources import BLENDER_TYPES, digest_of
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from engine.diffusion.prior import Prior
     from engine.mesh import Mesh
 
-RECORD, FAILURE, CLAIM = "done.json", "failed.json", "item"
-"""Beside a result: that it is whole; why there is none; the lock of whoever makes it."""
 MAKE = "engine.batch.work:make"
 MIRROR_SECONDS = 5.0
 """How often a checkpoint is looked at that is to be copied to a URL."""
@@ -82,8 +80,8 @@ def is_done(store: Store, item: Item, record: Mapping[str, Any] | None) -> bool:
         return False
     if store.path is not None and not all((store.path / item.name / name).is_file() for name in record.get("files", [])):
         return False
-    also = {path: digest for path, digest in record.get("also_read", {}).items() if digest_of(Path(path)) != digest}
-    return not also and record.get("fingerprint") == fingerprint_of(item)[0]
+    also = record.get("also_read", {}).items()
+    return record.get("fingerprint") == fingerprint_of(item) and all(digest_of(place) == digest for place, digest in also)
 
 
 def do_item(item: Item, store: Store, reporter: Reporter, blender: tuple[str, ...] | None, make_name: str = MAKE) -> Outcome:
@@ -108,18 +106,18 @@ def do_item(item: Item, store: Store, reporter: Reporter, blender: tuple[str, ..
 
 
 def _make(item: Item, store: Store, reporter: Reporter, blender: tuple[str, ...] | None, make_name: str, begun: float) -> dict[str, Any]:
-    fingerprint, _ = fingerprint_of(item)
+    fingerprint = fingerprint_of(item)
     store.remove(f"{item.name}/{RECORD}")
     module, _, function = make_name.partition(":")
     make_one: Callable[[Making], Made] = getattr(importlib.import_module(module), function)
-    with _workplace(store, item) as folder, _fetched(item) as sketch:
+    with _workplace(store, item) as folder, _fetched(item) as (sketch, beside):
         made = make_one(Making(item, sketch, folder, reporter, blender))
         if store.path is None:
             for path in made.files:
                 store.put(path, f"{item.name}/{path.name}")
         record = {
             "format": FORMAT, "item": item.name, "source": item.source, "fingerprint": fingerprint,
-            "also_read": {path: digest_of(Path(path)) for path in made.also_read}, "files": [path.name for path in made.files],
+            "also_read": {place: digest_of(place) for place in (*beside, *made.also_read)}, "files": [path.name for path in made.files],
             "seconds": round(time.monotonic() - begun, 2), "finished": time.time(), **_told(item, made.report),
         }  # fmt: skip
         store.write(f"{item.name}/{RECORD}", (json.dumps(record, indent=1) + "\n").encode())
@@ -211,11 +209,12 @@ def _mirror(path: Path, store: Store, name: str, seen: int, ended: threading.Eve
 
 
 @contextlib.contextmanager
-def _fetched(item: Item) -> Iterator[Path]:
-    """The sketch as a file of this machine; of a URL with the files that it names."""
+def _fetched(item: Item) -> Iterator[tuple[Path, list[str]]]:
+    """The sketch as a file of this machine; of a URL with the files that it names, whose addresses come along, there or not."""
     if not is_url(item.source):
-        yield Path(item.source)
+        yield Path(item.source), []
         return
+    beside: list[str] = []
     files, parent = file_system(item.source), item.source.rsplit("/", 1)[0]
     with tempfile.TemporaryDirectory(prefix="sketchbridge-sketch-") as scratch:
         sketch = Path(scratch) / place_name(item.source).name
@@ -224,15 +223,18 @@ def _fetched(item: Item) -> Iterator[Path]:
             for _ in range(ROUNDS_OF_REFERENCES):
                 for name in {name for path in files_of(sketch) for name in _names_in(path)}:
                     target = (Path(scratch) / name).resolve()
-                    inside = target.is_relative_to(Path(scratch).resolve())
-                    if inside and not target.exists() and files.exists(f"{parent}/{name}"):
+                    address = f"{parent}/{name}"
+                    if address in beside or not target.is_relative_to(Path(scratch).resolve()):
+                        continue
+                    beside.append(address)
+                    if files.exists(address):
                         target.parent.mkdir(parents=True, exist_ok=True)
-                        files.get_file(f"{parent}/{name}", str(target))
+                        files.get_file(address, str(target))
         except FileNotFoundError as error:
             raise InputError("missing_file", f"'{item.source}' is not there any more.", "Check the address.") from error
         except Exception as error:
             raise InputError("cannot_read", f"'{item.source}' cannot be read: {error}.", "Check the address and your rights.") from error
-        yield sketch
+        yield sketch, beside
 
 
 def _names_in(path: Path) -> list[str]:
@@ -267,7 +269,7 @@ def make(making: Making) -> Made:
             raise InputError(
                 "unsupported_format", f"'{through[0].name}' is made by Blender, and there is none here.", "Name one with --blender."
             )
-        write_with_blender(making.blender, folder / f"{item.stem}.glb", through)
+        write_with_blender(making.blender, folder / f"{item.stem}.glb", through, making.reporter.cancelled)
     return Made([*written, *through], result.report, also_read, result.delivered)
 
 
@@ -282,7 +284,7 @@ def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, lis
                 "unsupported_format", f"'{making.sketch.name}' goes through Blender, and there is none here.", "Name one with --blender."
             )
         with tempfile.TemporaryDirectory(prefix="sketchbridge-read-") as scratch:
-            read = read_sketch(making.blender, making.sketch, settings, Path(scratch))
+            read = read_sketch(making.blender, making.sketch, settings, Path(scratch), making.reporter.cancelled)
             return read.mesh, read.settings, read.notes, read.files
     notes: list[str] = []
     mesh = load_mesh(making.sketch, notes, up=making.item.up, texture=settings.mode == "texture", colours=settings.keep_colours)

@@ -79,6 +79,7 @@ class Worker:
                 self._cancel.set()
             else:
                 self._lines.put(message)
+        self._cancel.set()  # the driver has nothing more to say, or is gone
         self._lines.put(None)
 
     def _put(self, message: Mapping[str, Any]) -> None:

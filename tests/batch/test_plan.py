@@ -57,6 +57,9 @@ variations = []
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\noutputs = ['obj']\n", 4, "Unknown output 'obj'"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\noutputs = ['blend']\n", 4, "--blender"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\nseeds = 3\n", 4, "must be a list of seeds"),
+        ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'a {stem}'\n", 3, "'prompt' holds '{stem}'; known are {name}"),
+        ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\nname = '{prompt}'\n", 4, "'name' holds '{prompt}'"),
+        ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\nname = 'Index.html'\n", 4, "cannot be called"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\nup = 'w'\n", 4, "'up' must be one of"),
         ("[[job]]\ninput = 'sketches'\nprompt = 'x'\n[[job]]\ninput = 'sketches/a.obj'\nprompt = 'y'\n", 5, "both be written to 'a_obj'"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompts = 'p.csv'\n", 3, "the column 'prompt' is missing; found are file, words"),
@@ -114,9 +117,10 @@ def test_prompts_come_by_file_name_by_stem_from_csv_and_toml_and_for_the_rest(tm
 @pytest.mark.parametrize("text, said",
                          [("file,prompt\na,\n", ":2: the prompt is empty"),
                           ("file,prompt\na,x\na,y\n", ":3: 'a' stands there twice"),
+                          (b"file,prompt\na,x\nb,t\xfcr\n", ":3: a letter there is not UTF-8"),
                                         ("", "the column 'file' is missing; found are none")])  # fmt: skip
 def test_a_table_of_prompts_names_the_line_of_its_mistake(tmp_path, text, said):
-    (tmp_path / "p.csv").write_text(text)
+    (tmp_path / "p.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=said):
         read_prompts(tmp_path / "p.csv")
 
@@ -134,7 +138,7 @@ def test_the_fingerprint_follows_every_file_of_the_input_and_every_setting(tmp_p
         (tmp_path / "sketches" / name).write_text(text)
 
     def seen(text: str = "") -> str:
-        return fingerprint_of(items_of(tmp_path, f"[[job]]\ninput = 'sketches/a.obj'\nprompt = 'x'\n{text}")[0])[0]
+        return fingerprint_of(items_of(tmp_path, f"[[job]]\ninput = 'sketches/a.obj'\nprompt = 'x'\n{text}")[0])
 
     known = {seen()}
     (tmp_path / "sketches" / "other.png").write_text("another file")
