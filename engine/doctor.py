@@ -141,7 +141,7 @@ def _model(name: str) -> Finding:
 
     from engine.device import select_device
     from engine.diffusion.load import load_prior
-    from engine.diffusion.prior import ControlledPrior
+    from engine.diffusion.prior import ControlledPrior, remarks_on
 
     device = select_device("auto")
     prior = load_prior(name, device, surface=True)
@@ -162,4 +162,5 @@ def _model(name: str) -> Finding:
             "Its weights are damaged or do not fit this precision: download it again, or use the model 'embedded'.",
         )
     knows = f"; it knows {', '.join(prior.kinds)}" if prior.kinds else ""
-    return Finding("model", "works", f"'{name}' on {device}: {size} x {size} pixels, first noise estimate after {seconds:.2f} s{knows}")
+    found = f"'{name}' on {device}: {size} x {size} pixels, first noise estimate after {seconds:.2f} s{knows}"
+    return Finding("model", "works", " ".join([found, *(f"({remark})" for remark in remarks_on(prior))]))

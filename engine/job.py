@@ -21,7 +21,7 @@ from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.control_nets import control_entries
 from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
-from engine.diffusion.prior import Prior
+from engine.diffusion.prior import Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
@@ -147,7 +147,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         reporter.note(_memory_expected(settings, mesh, device, sum(len(one.tiles) for one in sets) or 1))
         rasterizer, prior = select_rasterizer(device), load(settings.model, device, surface=True, controls=controls)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
-        _tell(reporter, prompts.notes(prior))
+        _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
         local = mesh.mapped(normalization.to_engine)
         local = delit(local, settings.delight) if settings.mode == "texture" else local

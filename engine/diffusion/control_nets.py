@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.diffusion.model_folder import ModelFolder, Part, check_config, check_files, check_weights, class_name, read_json
+from engine.diffusion.model_folder import ModelFolder, check_config, check_files, check_weights, class_name, read_json
+from engine.diffusion.model_parts import Part
 from engine.errors import InputError, ModelError
 
 SEPARATOR = ";"
@@ -127,12 +128,18 @@ def check_control_net(entry: ControlEntry, base: ModelFolder) -> tuple[ModelFold
 
 def check_base(entry: ControlEntry, config: Mapping[str, Any], base: ModelFolder) -> None:
     """ModelError for a ControlNet of another base model, or one that is shown pictures of another size or kind."""
+    if "unet" not in base.configs:
+        raise ModelError(
+            "model_control",
+            f"The model in '{base.path}' takes no ControlNet such as '{entry.folder}'.",
+            "Leave --control out, or choose a Stable Diffusion 1.x, 2.x or XL model.",
+        )
     unet, vae = base.configs["unet"], base.configs["vae"]
     defaults = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2}
     wanted = [(name, config.get(name, value), unet.get(name, value)) for name, value in defaults.items()]
     wanted += [
         ("in_channels", config.get("in_channels", 4), vae.get("latent_channels", 4)),
-        ("addition_embed_type", config.get("addition_embed_type"), None),
+        ("addition_embed_type", config.get("addition_embed_type"), unet.get("addition_embed_type")),
     ]
     for name, found, expected in wanted:
         if found != expected:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.diffusion.control_nets import PICTURES, ControlEntry, ControlNet, check_control_net, depth_picture, read_control_net
-from engine.diffusion.diffusers_prior import DiffusersPrior, read_parts
+from engine.diffusion.diffusers_prior import DiffusersPrior, described, read_parts
 from engine.diffusion.model_folder import check_folder, libraries, read_json
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions
 from engine.errors import ModelError
@@ -19,6 +19,8 @@ from engine.errors import ModelError
 
 def takes_depth(folder: Path) -> bool:
     """Whether the denoiser has one input channel more than there are latents, as Stable Diffusion 2's depth model does."""
+    if not (folder / "unet" / "config.json").is_file():
+        return False  # a model without a UNet, or a folder that is refused where it is read
     unet, vae = read_json(folder, "unet/config.json"), read_json(folder, "vae/config.json")
     return unet.get("in_channels", 4) == _latents(vae) + 1
 
@@ -35,10 +37,9 @@ class ControlledDiffusersPrior(DiffusersPrior):
     nets  ControlNets; of pictures there are as many, or one for all
     """
 
-    def __init__(
-        self, parts: Mapping[str, Any], name: str, known: Mapping[str, list[str]] | None = None, nets: Sequence[ControlNet] = ()
-    ) -> None:
-        super().__init__(parts, name, known)
+    def __init__(self, parts: Mapping[str, Any], name: str, nets: Sequence[ControlNet] = (), **more: Any) -> None:
+        """As `DiffusersPrior`, with the ControlNets beside it."""
+        super().__init__(parts, name, **more)
         self.nets = tuple(nets)
         self.control_channels = CONTROL_CHANNELS
         self.takes_depth = int(self.unet.config["in_channels"]) == int(self.vae.config["latent_channels"]) + 1
@@ -60,7 +61,7 @@ class ControlledDiffusersPrior(DiffusersPrior):
         parts = read_parts(model, device, dtype)
         nets = [read_control_net(entry, model, device, parts["unet"].dtype) for entry in controls]
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), model.known, nets)
+            return cls(parts, name or str(folder), nets, **described(model, device, dtype))
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
         """What the UNet answers under the conditions' control. ModelError without a fitting control."""
@@ -68,7 +69,7 @@ class ControlledDiffusersPrior(DiffusersPrior):
         added = self._added(x_t, t, states, control, conditions.strength)
         if self.takes_depth:
             x_t = torch.cat([x_t, self._depth(control, x_t)], dim=1)
-        return self.unet(x_t, t, encoder_hidden_states=states, **added).sample
+        return self.unet(x_t, timestep=t, **self.told(states), **added).sample
 
     def _added(self, x_t: Tensor, t: Tensor, states: Tensor, control: Tensor, strength: float) -> dict[str, Any]:
         """The sum of all ControlNets' answers, as the UNet takes it; nothing where none counts at these timesteps."""
@@ -79,7 +80,7 @@ class ControlledDiffusersPrior(DiffusersPrior):
             if not weights.any():
                 continue
             picture = self._picture(control, number, net.entry.kind).to(x_t)
-            answer, mid = net.network(x_t, t, encoder_hidden_states=states, controlnet_cond=picture, return_dict=False)
+            answer, mid = net.network(x_t, t, controlnet_cond=picture, return_dict=False, **self.told(states))
             answer, mid = [weights * one for one in answer], weights * mid
             down = [a + b for a, b in zip(down, answer, strict=True)] if down else answer
             middle = mid if middle is None else middle + mid

@@ -1,40 +1,66 @@
-"""A prior from a folder in diffusers' format: UNet, text encoder, tokenizer, autoencoder and scheduler; safetensors only."""
+"""A prior from a folder in diffusers' format: denoiser, text encoders, tokenizers, autoencoder and scheduler; safetensors only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.diffusion.model_folder import PARTS, ModelFolder, check_folder, check_words, libraries
+from engine.diffusion.encoding import encode_views, half_safe
+from engine.diffusion.model_fit import remarks, sample_size
+from engine.diffusion.model_folder import ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompt_encoder import PromptEncoder
-from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction
+from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, straight_schedule
+from engine.diffusion.text_states import unpacked
 
 
 class DiffusersPrior:
-    """A latent diffusion model of the Stable Diffusion 1.x / 2.x class. See `from_folder`."""
+    """A latent diffusion model of the classes Stable Diffusion 1.x, 2.x, XL or 3. See `from_folder`.
 
-    def __init__(self, parts: Mapping[str, Any], name: str, known: Mapping[str, list[str]] | None = None) -> None:
-        """parts: `model_folder.PARTS` by folder, on the device that computes; known: see `model_folder.read_known`."""
+    at_once  how many items the denoiser looks at in one call, 0 = all; fewer take less memory and give the same
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        name: str,
+        known: Mapping[str, list[str]] | None = None,
+        latents: int | None = None,
+        again: Callable[[str], Any] | None = None,
+        zero_empty: bool = False,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
+        """parts: `model_parts.PARTS` by folder, on the device that computes; known: see `model_folder.read_known`; latents: along a side;
+        again: reads a part by its folder once more, so that text encoders and decoder need not be held; zero_empty: see `states_of`;
+        remarks: see `engine.diffusion.prior.remarks_on`."""
         from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
         from engine.diffusion.patch_autoencoder import PatchAutoencoder
 
-        unet, vae, text_encoder = (parts[part].eval().requires_grad_(False) for part in ("unet", "vae", "text_encoder"))
-        self.unet, self.vae, self.text = unet, vae, PromptEncoder(parts["tokenizer"], text_encoder, known)
-        self.name = name
-        scheduler = parts["scheduler"]
-        self.schedule = NoiseSchedule(scheduler.alphas_cumprod.float().to(self.device))
-        self.prediction: Prediction = as_prediction(scheduler.config.prediction_type)
+        denoiser = parts["transformer"] if "transformer" in parts else parts["unet"]
+        self.unet, self.vae = (part.eval().requires_grad_(False) for part in (denoiser, parts["vae"]))
+        texts = {part: loaded for part, loaded in parts.items() if part.startswith(("text_encoder", "tokenizer", "transformer"))}
+        encoders = [part for part in texts if part.startswith("text_encoder")]
+        reload = (lambda: {part: again(part) for part in encoders}) if again else None
+        self.text = PromptEncoder(texts, known, reload, zero_empty)
+        self.name, self.remarks = name, remarks
+        self.schedule, self.prediction = levels_of(parts["scheduler"], self.device)
         self.kinds = self.text.kinds
-        self.image_size = int(unet.config.sample_size) * downscaling(vae)
-        self._linear = vae if isinstance(vae, PatchAutoencoder) else None
-        self._has_posterior = not isinstance(vae, AutoencoderTiny)
-        self._factor, self._shift = float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
+        self.image_size = int(latents or self.unet.config.sample_size) * downscaling(self.vae)
+        self.at_once = 0
+        self._linear = self.vae if isinstance(self.vae, PatchAutoencoder) else None
+        self._has_posterior = not isinstance(self.vae, AutoencoderTiny)
+        config = self.vae.config
+        self._factor, self._shift = float(config["scaling_factor"]), float(config.get("shift_factor") or 0.0)
+        self._channels = int(config.get("latent_channels", 4))
+        self._again = again
+        if again is not None:
+            forget_decoder(self.vae)
 
     @classmethod
     def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype | None = None, name: str | None = None) -> DiffusersPrior:
@@ -45,7 +71,7 @@ class DiffusersPrior:
         model = check_folder(folder)
         parts = read_parts(model, device, dtype)
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), model.known)
+            return cls(parts, name or str(folder), **described(model, device, dtype))
 
     @property
     def device(self) -> torch.device:
@@ -58,14 +84,27 @@ class DiffusersPrior:
         return next(self.unet.parameters()).dtype
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable: a posterior sample with a generator, else its mode."""
-        pixels = (fit_square(images, self.image_size) * 2 - 1).to(self.vae.dtype)
-        answer = self.vae.encode(pixels)
-        if self._has_posterior:
-            latents = answer.latent_dist.mode() if generator is None else answer.latent_dist.sample(generator)
-        else:
-            latents = answer.latents
+        """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable: a posterior sample with a generator, else its mode.
+
+        One view at a time, where the encoder is large: see `engine.diffusion.encoding`.
+        """
+        pixels = fit_square(images, self.image_size) * 2 - 1
+        if self._linear is not None:
+            return (self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode() - self._shift) * self._factor
+        noise = None
+        if generator is not None and self._has_posterior:
+            side = self.image_size // downscaling(self.vae)
+            noise = torch.randn(len(pixels), self._channels, side, side, generator=generator, device=generator.device).to(pixels.device)
+        latents = encode_views(self._latents_of, pixels, noise)
         return (latents - self._shift) * self._factor
+
+    def _latents_of(self, pixels: Tensor, noise: Tensor | None) -> Tensor:
+        """Unscaled latents [B, C, h, w] of pixels in -1..1, at this noise of the posterior; None: its mode."""
+        if not self._has_posterior:
+            return half_safe(lambda given: self.vae.encode(given).latents, pixels, self.vae.dtype)
+        moments = half_safe(lambda given: self.vae.encode(given).latent_dist.parameters, pixels, self.vae.dtype)
+        mean, logvar = moments.chunk(2, dim=1)
+        return mean if noise is None else mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * noise.to(mean)
 
     def precondition(self, difference: Tensor) -> Tensor:
         """A difference of latents, made ready to reach pixels as a difference of images; as it is where the encoder is not linear."""
@@ -73,6 +112,8 @@ class DiffusersPrior:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> images [B, 3, image_size, image_size] in 0..1."""
+        if self._again is not None:
+            recall_decoder(self.vae, self._again)
         pixels = self.vae.decode((latents / self._factor + self._shift).to(self.vae.dtype)).sample
         return ((pixels.to(latents.dtype) + 1) / 2).clamp(0, 1)
 
@@ -83,34 +124,115 @@ class DiffusersPrior:
 
     @torch.no_grad()
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        """eps for latents x_t [B, C, h, w], t int64 [B] and B conditions; one forward pass."""
-        return self.denoise(x_t, t, conditions)
+        """eps for latents x_t [B, C, h, w], t int64 [B] and B conditions; one forward pass, or as many as `at_once` asks for."""
+        size = self.at_once or len(x_t)
+        if size >= len(x_t):
+            return self.denoise(x_t, t, conditions)
+        parts = [list(range(start, min(start + size, len(x_t)))) for start in range(0, len(x_t), size)]
+        return torch.cat([self.denoise(x_t[part], t[part], conditions.select(part)) for part in parts])
 
     def denoise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        """As `predict_noise`, with gradient to whatever in the UNet is trained (VSD's adapter)."""
-        output = self.forward(x_t.to(self.dtype), t, conditions.data.to(self.dtype), conditions)
+        """As `predict_noise`, with gradient to whatever in the denoiser is trained (VSD's adapter)."""
+        given, time = x_t, t
+        if self.prediction == "flow":
+            given, time = self.schedule.on_the_straight_path(x_t, t)
+            time = time * len(self.schedule)
+        output = self.forward(given.to(self.dtype), time, conditions.data.to(self.dtype), conditions)
         return self.schedule.to_epsilon(output.to(x_t.dtype), x_t, t, self.prediction)
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
-        """What the UNet answers, in its own prediction and type, to latents and text states [B, L, C] of that type."""
+        """What the denoiser answers, in its own prediction and type, to latents and text states [B, L, C] of that type."""
         del conditions
-        return self.unet(x_t, t, encoder_hidden_states=states).sample
+        return self.unet(x_t, timestep=t, **self.told(states)).sample
+
+    def told(self, states: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Text states of B items as the denoiser (and a ControlNet) takes them, with all else that its class is told."""
+        config = self.unet.config
+        if "pooled_projection_dim" in config:
+            pooled, states = unpacked(states, int(config.pooled_projection_dim))
+            return {"encoder_hidden_states": states, "pooled_projections": pooled}
+        if config.get("addition_embed_type") != "text_time":
+            return {"encoder_hidden_states": states}
+        pooled, states = unpacked(states, int(config.projection_class_embeddings_input_dim) - 6 * int(config.addition_time_embed_dim))
+        size = float(self.image_size)  # the picture's own, no corner cut off, and the same again
+        times = torch.tensor([size, size, 0.0, 0.0, size, size], device=states.device, dtype=states.dtype).expand(len(states), 6)
+        return {"encoder_hidden_states": states, "added_cond_kwargs": {"text_embeds": pooled, "time_ids": times}}
+
+
+def levels_of(scheduler: Any, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
+    """A scheduler's noise levels, on the device, and what its model answers with."""
+    if hasattr(scheduler, "alphas_cumprod"):
+        return NoiseSchedule(scheduler.alphas_cumprod.float().to(device)), as_prediction(scheduler.config.prediction_type)
+    levels = straight_schedule(int(scheduler.config.num_train_timesteps), float(scheduler.config.shift))
+    return NoiseSchedule(levels.alphas_cumprod.to(device)), "flow"
 
 
 def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
     """The parts of a checked folder, by folder, on the device. ModelError for what cannot be read."""
     quiet()
-    types = {"unet": dtype or fast_dtype(device), "vae": torch.float32, "text_encoder": torch.float32}
-    parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in PARTS}
+    parts = {part.folder: _read(model, part.folder, device, dtype) for part in model.parts}
     check_words(model.path, parts)
     with libraries(model.path, "model"):
-        return {part: loaded.to(device) if part in types else loaded for part, loaded in parts.items()}
+        for part in model.parts:
+            if part.weights:
+                if part.folder == "vae" and reads_again(model):
+                    forget_decoder(parts["vae"])
+                parts[part.folder] = parts[part.folder].to(device)
+    return parts
 
 
+def _read(model: ModelFolder, folder: str, device: torch.device, dtype: torch.dtype | None) -> Any:
+    (part,) = (part for part in model.parts if part.folder == folder)
+    fast = dtype or fast_dtype(device)
+    if folder == "vae":
+        # of the classes' own pipelines XL's alone heeds force_upcast; the class writes it into every folder that it saves
+        careful = "text_encoder_2" in model.configs and "unet" in model.configs and model.configs["vae"].get("force_upcast", True)
+        kind = torch.float16 if fast == torch.float16 and not careful else torch.float32
+    else:
+        kind = torch.float32 if folder in ("text_encoder", "text_encoder_2") else fast
+    return model.load(part, **({"torch_dtype": kind} if part.weights else {}))
+
+
+def described(model: ModelFolder, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+    """What a prior is told of a folder beside its parts."""
+
+    def again(folder: str) -> Any:
+        return _read(model, folder, device, dtype).to(device)
+
+    return {
+        "known": model.known,
+        "latents": sample_size(model.configs),
+        "again": again if reads_again(model) else None,
+        "remarks": remarks(model.path, model.configs, model.classes),
+        "zero_empty": bool(model.index.get("force_zeros_for_empty_prompt")),
+    }
+
+
+def reads_again(model: ModelFolder) -> bool:
+    """Whether the folder's decoder and text encoders are worth forgetting: not those of a small autoencoder."""
+    return model.classes["vae"] == "AutoencoderKL"
+
+
+def forget_decoder(vae: Any) -> None:
+    """A KL autoencoder without its decoder, which no step of a job needs."""
+    vae.decoder = vae.post_quant_conv = None
+
+
+def recall_decoder(vae: Any, again: Callable[[str], Any]) -> None:
+    """The decoder read anew, where it was forgotten."""
+    if vae.decoder is None:
+        whole = again("vae")
+        vae.decoder, vae.post_quant_conv = (part if part is None else part.eval().requires_grad_(False)
+                                            for part in (whole.decoder, whole.post_quant_conv))  # fmt: skip
+
+
+@functools.cache
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """float16 on CUDA; on a CPU bfloat16 where the processor multiplies in it (measured: 0.5-0.75 x float32's time), else float32."""
+    """float16 on CUDA, but float32 on cards that are slow (before compute capability 7) or answer NaN in it (the GTX 16 series); on a CPU
+    bfloat16 where the processor multiplies in it (measured: 0.5-0.75 x float32's time), else float32."""
     if device.type == "cuda":
-        return torch.float16
+        slow = torch.cuda.get_device_capability(device) < (7, 0) or "GTX 16" in torch.cuda.get_device_name(device)
+        return torch.float32 if slow else torch.float16
     knows = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return torch.bfloat16 if device.type == "cpu" and knows is not None and knows() else torch.float32
 

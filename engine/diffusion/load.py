@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from engine.diffusion.control_nets import ControlEntry
-from engine.diffusion.model_folder import download
+from engine.diffusion.hub import download
 from engine.diffusion.prior import Prior
 from engine.errors import ModelError
 from engine.pictures import pictures_in
@@ -57,7 +57,7 @@ def load_prior(
         )
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    return _load_folder(download(name), device, dtype, image_size, name, controls)
+    return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, controls)
 
 
 def _load_folder(

@@ -10,17 +10,16 @@ from __future__ import annotations
 import importlib
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.diffusion.prior import CONTROL_CHANNELS
-from engine.diffusion.schedule import as_prediction
+from engine.diffusion.model_fit import check_fit
+from engine.diffusion.model_parts import AGAIN, BOUNDS, CLASSES, Part, parts_for, words_of
 from engine.errors import ModelError, SketchbridgeError
 
-AGAIN = "Download or export the whole folder again."
 LARGEST_JSON = 64 * 2**20
 """Bytes: a tokenizer of 250,000 words is 20 MiB."""
 LARGEST_HEADER = 100 * 2**20
@@ -28,71 +27,16 @@ LARGEST_HEADER = 100 * 2**20
 
 
 @dataclass(frozen=True)
-class Part:
-    """One component of a model.
-
-    folder   its place in the folder
-    config   the file that describes it
-    classes  class names that may be used -> the module that each is taken from; the folder's own words for modules are not used
-    weights  stem of its weight files, None = it has none
-    """
-
-    folder: str
-    config: str
-    classes: Mapping[str, str]
-    weights: str | None = None
-
-
-SCHEDULERS = (
-    "DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-    "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler", "TCDScheduler",
-)  # fmt: skip
-"""Those with a table of noise levels, `alphas_cumprod`. Nothing else of a scheduler is used."""
-
-PARTS = (
-    Part("unet", "config.json", {"UNet2DConditionModel": "diffusers"}, "diffusion_pytorch_model"),
-    Part(
-        "vae",
-        "config.json",
-        {"AutoencoderKL": "diffusers", "AutoencoderTiny": "diffusers", "PatchAutoencoder": "engine.diffusion.patch_autoencoder"},
-        "diffusion_pytorch_model",
-    ),
-    Part("text_encoder", "config.json", {"CLIPTextModel": "transformers"}, "model"),
-    Part("tokenizer", "tokenizer_config.json", dict.fromkeys(("CLIPTokenizer", "CLIPTokenizerFast"), "transformers")),
-    Part("scheduler", "scheduler_config.json", dict.fromkeys(SCHEDULERS, "diffusers")),
-)
-
-SURFACE_PARTS = (
-    Part("unet", "config.json", {"SurfaceUNet": "engine.diffusion.surface_unet"}, "diffusion_pytorch_model"),
-    *(part for part in PARTS if part.folder not in ("unet", "vae")),
-)
-"""Of a network of this project that paints surfaces, on pixels (`engine.diffusion.surface_prior`)."""
-
-WORD_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-"""Where a tokenizer's words are: either will do; without them the library makes one that knows no word."""
-
-BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
-    "unet": {"sample_size": (4, 512), "in_channels": (1, 64), "out_channels": (1, 64), "cross_attention_dim": (1, 16_384),
-             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384), "patch": (1, 64), "control_channels": (1, 64),
-             "channels": (1, 16_384), "text_width": (1, 16_384), "embedding": (1, 16_384), "heads": (1, 256), "head_channels": (1, 1024)},
-    "vae": {"latent_channels": (1, 64), "block_out_channels": (1, 16_384), "encoder_block_out_channels": (1, 16_384), "width": (1, 4096),
-            "patch": (1, 64)},
-    "text_encoder": {"hidden_size": (1, 16_384), "intermediate_size": (1, 65_536), "num_hidden_layers": (1, 128),
-                     "vocab_size": (1, 2_000_000), "max_position_embeddings": (3, 100_000)},
-    "scheduler": {"num_train_timesteps": (2, 100_000)},
-}  # fmt: skip
-"""Whole numbers (or lists of them) that decide how much memory is taken, checked where a configuration has them."""
-
-
-@dataclass(frozen=True)
 class ModelFolder:
-    """A folder that was checked: its class by part, its configurations by part, and what a narrow model says it knows."""
+    """A folder that was checked: its class by part, its configurations by part, what a narrow model says it knows, the parts themselves and
+    the folder's own index of them."""
 
     path: Path
     classes: Mapping[str, str]
     configs: Mapping[str, Mapping[str, Any]]
     known: Mapping[str, list[str]]
+    parts: tuple[Part, ...] = ()
+    index: Mapping[str, Any] = field(default_factory=dict)
 
     def class_of(self, part: Part) -> Any:
         """The class itself, from the module that this project takes it from."""
@@ -135,9 +79,10 @@ def libraries(folder: Path, part: str) -> Iterator[None]:
         ) from error
 
 
-def check_folder(folder: Path, parts: Sequence[Part] = PARTS) -> ModelFolder:
+def check_folder(folder: Path) -> ModelFolder:
     """The folder's own description, or a ModelError that names the part, what was expected and what was found."""
     index = read_json(folder, "model_index.json")
+    parts = parts_for(folder, index)
     for part in parts:
         check_files(folder, part)
     known = read_known(folder)
@@ -145,13 +90,14 @@ def check_folder(folder: Path, parts: Sequence[Part] = PARTS) -> ModelFolder:
     classes = {part.folder: class_name(folder, part, index, configs[part.folder]) for part in parts}
     for part in parts:
         check_config(folder, part.folder, configs[part.folder])
-    (check_surface_fit if classes["unet"] == "SurfaceUNet" else check_fit)(folder, configs)
-    if not any(all((folder / "tokenizer" / name).exists() for name in names) for names in WORD_FILES):
-        raise ModelError("model_file", f"The model folder '{folder}' has no words in its tokenizer.", AGAIN)
+    check_fit(folder, configs, classes)
+    for part in parts:
+        if part.folder.startswith("tokenizer") and not words_of(folder / part.folder):
+            raise ModelError("model_file", f"The model folder '{folder}' has no words in its {part.folder}.", AGAIN)
     for part in parts:
         if part.weights is not None:
             check_weights(folder, part)
-    return ModelFolder(folder, classes, configs, known)
+    return ModelFolder(folder, classes, configs, known, parts, index)
 
 
 def check_files(folder: Path, part: Part) -> None:
@@ -194,7 +140,7 @@ def class_name(folder: Path, part: Part, index: Mapping[str, Any], config: Mappi
         raise ModelError(
             "model_class",
             f"The '{part.folder}' of the model in '{folder}' {found}; expected {' or '.join(part.classes)}.",
-            "Choose a model of the Stable Diffusion 1.x or 2.x class. Flow-matching models are not supported yet.",
+            f"Choose a model of the classes {CLASSES}.",
         )
     return names[-1]
 
@@ -205,7 +151,7 @@ def check_config(folder: Path, part: str, config: Mapping[str, Any], bounds: str
         raise ModelError(
             "model_code", f"The '{part}' of the model in '{folder}' asks to run code of its own ('auto_map').", "Choose another model."
         )
-    for name, (low, high) in BOUNDS.get(bounds or part, {}).items():
+    for name, (low, high) in BOUNDS.get((bounds or part).rstrip("_23"), {}).items():
         values = config.get(name)
         for value in values if isinstance(values, list) else [] if values is None else [values]:
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -216,57 +162,14 @@ def check_config(folder: Path, part: str, config: Mapping[str, Any], bounds: str
                 )
 
 
-def check_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """ModelError for parts that do not belong together, or a denoiser that needs inputs which this engine does not give."""
-    unet, vae, text, scheduler = (configs[name] for name in ("unet", "vae", "text_encoder", "scheduler"))
-    as_prediction(str(scheduler.get("prediction_type", "epsilon")))
-    channels = vae.get("latent_channels", 4)
-    width = text.get("hidden_size", 512)
-    wanted: tuple[tuple[str, object, tuple[object, ...]], ...] = (
-        ("in_channels", unet.get("in_channels", 4), (channels, channels + 1)),  # one more is depth, as Stable Diffusion 2 has it
-        ("out_channels", unet.get("out_channels", 4), (channels,)),
-        ("cross_attention_dim", unet.get("cross_attention_dim", 1280), (width,)),
-        ("addition_embed_type", unet.get("addition_embed_type"), (None, "text")),
-        ("class_embed_type", unet.get("class_embed_type"), (None,)),
-        ("num_class_embeds", unet.get("num_class_embeds"), (None,)),
-        ("encoder_hid_dim_type", unet.get("encoder_hid_dim_type"), (None,)),
-    )
-    for name, found, allowed in wanted:
-        if found not in allowed:
-            raise ModelError(
-                "model_config",
-                f"The denoiser of the model in '{folder}' has {name} = {found!r}; with its text encoder and autoencoder this engine "
-                f"expects {' or '.join(map(repr, allowed))}.",
-                "Choose a text-to-image or depth model of the Stable Diffusion 1.x or 2.x class (no inpainting or XL model).",
-            )
-    if not isinstance(unet.get("sample_size"), int):
-        raise ModelError("model_config", f"The denoiser of the model in '{folder}' does not say its sample_size.", AGAIN)
-
-
-def check_surface_fit(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """ModelError for a network that paints surfaces whose text, control or prediction is not what this engine gives and takes."""
-    unet, text, scheduler = (configs[name] for name in ("unet", "text_encoder", "scheduler"))
-    wanted = (
-        ("text_width", unet.get("text_width"), text.get("hidden_size", 512)),
-        ("control_channels", unet.get("control_channels"), CONTROL_CHANNELS),
-        ("prediction_type", scheduler.get("prediction_type", "epsilon"), "sample"),
-    )
-    for name, found, expected in wanted:
-        if found != expected:
-            raise ModelError(
-                "model_config",
-                f"The model in '{folder}', which paints surfaces, has {name} = {found!r}; this engine expects {expected!r}.",
-                f"{AGAIN[:-1]}, with this version's scripts.prior.surface.export.",
-            )
-
-
 def check_words(folder: Path, parts: Mapping[str, Any]) -> None:
     """ModelError for a loaded tokenizer that has more words than its text encoder takes."""
-    words, room = len(parts["tokenizer"]), int(parts["text_encoder"].config.vocab_size)
-    if words > room:
-        raise ModelError(
-            "model_config", f"The tokenizer of the model in '{folder}' has {words} words, its text encoder takes {room}.", AGAIN
-        )
+    for name in [name for name in parts if name.startswith("tokenizer")]:
+        words, room = len(parts[name]), int(parts[name.replace("tokenizer", "text_encoder")].config.vocab_size)
+        if words > room:
+            raise ModelError(
+                "model_config", f"The {name} of the model in '{folder}' has {words} words, its text encoder takes {room}.", AGAIN
+            )
 
 
 def weights_variant(folder: Path, part: Part) -> str | None:
@@ -337,21 +240,3 @@ def read_known(folder: Path) -> dict[str, list[str]]:
         return {}
     content = read_json(folder, "kinds.json")
     return {key: [str(word) for word in content[key]] for key in ("kinds", "words") if isinstance(content.get(key), list)}
-
-
-def download(hub_id: str) -> Path:
-    """The local copy of a model on the hub, fetched once: JSON, text and safetensors; ModelError with the fix if it cannot be had."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["model_index.json", "kinds.json"]
-    wanted += [f"{part.folder}/*{ending}" for part in PARTS for ending in (".json", ".txt")]
-    wanted += [f"{part.folder}/{part.weights}*.safetensors" for part in PARTS if part.weights]
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, ignore_patterns=["*non_ema*"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(
-            "model_download",
-            f"The model '{hub_id}' is neither a folder nor on this machine, and could not be downloaded ({type(error).__name__}).",
-            "Check the name and the connection, give a folder, or use the model 'embedded'.",
-        ) from error

@@ -165,6 +165,11 @@ class ControlledPrior(Prior, Protocol):
     control_pictures: int
 
 
+def remarks_on(prior: Prior) -> tuple[str, ...]:
+    """What the user should know of the model itself, whatever it is asked."""
+    return getattr(prior, "remarks", ())
+
+
 def fit_square(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W] resized to size x size, differentiable: an average over whole blocks where that is exact."""
     height, width = images.shape[-2:]

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.diffusion.prior import Conditions
+from engine.diffusion.text_states import longest, states_of
 from engine.vocabulary import domain_note
+
+Parts = dict[str, Any]
+"""Text encoders and tokenizers by folder."""
 
 
 class PromptEncoder:
     """Text states [N, L, C] of prompts, each computed once.
 
-    known  what a narrow model was taught: {"kinds": [...], "words": [...]}; empty for a model of everything
+    parts       text encoders and tokenizers by folder; where the states depend on the denoiser, that too
+    known       what a narrow model was taught: {"kinds": [...], "words": [...]}; empty for a model of everything
+    reload      reads the text encoders again after `rest`, by folder; None = they stay
+    zero_empty  see `states_of`
     """
 
-    def __init__(self, tokenizer: Any, text_encoder: Any, known: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.tokenizer = tokenizer
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
+    def __init__(
+        self,
+        parts: Mapping[str, Any],
+        known: Mapping[str, Sequence[str]] | None = None,
+        reload: Callable[[], Parts] | None = None,
+        zero_empty: bool = False,
+    ) -> None:
+        self.tokenizer = parts["tokenizer"]
         self.known = dict(known or {})
         self.kinds = tuple(self.known.get("kinds", ()))
+        self.max_tokens = longest(parts["tokenizer"], parts["text_encoder"])
+        self._parts: Parts = {name: ready(part) for name, part in parts.items()}
+        self._reload = reload
+        self._zero_empty = zero_empty
         self._embedded: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
 
     def embed(self, prompts: Sequence[str]) -> Conditions:
@@ -38,14 +54,14 @@ class PromptEncoder:
     @torch.no_grad()
     def text_states(self, prompts: list[str]) -> Tensor:
         """[N, L, C], computed anew."""
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        return self.text_encoder(tokens.input_ids.to(next(self.text_encoder.parameters()).device))[0]
+        if self._reload is not None and "text_encoder" not in self._parts:
+            self._parts |= {name: ready(part) for name, part in self._reload().items()}
+        return states_of(self._parts, self._zero_empty)(prompts)
 
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens of a prompt are read, start and end included."""
-        positions = int(getattr(self.text_encoder.config, "max_position_embeddings", 77))
-        return min(int(self.tokenizer.model_max_length), positions)
+    def rest(self) -> None:
+        """Give the text models' memory back; a prompt that is not known by then reads them again. Nothing where they cannot be."""
+        if self._reload is not None:
+            self._parts = {name: part for name, part in self._parts.items() if not name.startswith("text_encoder")}
 
     def _notes(self, prompt: str) -> tuple[str, ...]:
         notes = []
@@ -57,6 +73,11 @@ class PromptEncoder:
             if warning:
                 notes.append(warning)
         return tuple(notes)
+
+
+def ready(part: Any) -> Any:
+    """A text model in evaluation without gradients; a tokenizer as it is."""
+    return part.eval().requires_grad_(False) if isinstance(part, torch.nn.Module) else part
 
 
 def cut_words(tokenizer: Any, prompt: str, limit: int) -> str:

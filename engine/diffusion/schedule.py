@@ -2,6 +2,11 @@
 
 Notation (variance preserving): x_t = alpha_t x_0 + sigma_t n with alpha_t^2 = alpha_bar_t and sigma_t^2 = 1 - alpha_bar_t
 (Ho et al. 2020, eq. 4). Timesteps are integers 0 .. T-1, 0 being almost clean.
+
+A flow-matching model (Lipman et al. 2022; Stable Diffusion 3) knows (1 - s) x_0 + s n, which is x_t / (alpha_t + sigma_t) at
+s = sigma_t / (alpha_t + sigma_t): scaled so, it answers for the same x_t as every other model, and whatever is written here in noise
+estimates holds for it. Under the weight sigma / alpha = s / (1 - s) a difference of its noise estimates, (1 - s)(v_tgt - v_src), is
+s (v_tgt - v_src).
 """
 
 from __future__ import annotations
@@ -15,20 +20,22 @@ from torch import Tensor
 
 from engine.errors import ModelError
 
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""What a network answers with: the noise, the velocity alpha n - sigma x_0 (Salimans & Ho 2022), or x_0 itself."""
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""What a network answers with: the noise, the velocity alpha n - sigma x_0 (Salimans & Ho 2022), x_0 itself, or the velocity n - x_0 of a
+straight path."""
 
 MIN_LEVEL = 1e-4
 """Smallest alpha or sigma that a conversion divides by; schedules with zero terminal SNR reach 0."""
 
 
 def as_prediction(name: str) -> Prediction:
-    """`name` from a scheduler's configuration as a `Prediction`; ModelError for kinds that are not supported."""
-    if name not in get_args(Prediction):
+    """`name` from the configuration of a scheduler with a table of noise levels as a `Prediction`; ModelError for an unknown kind."""
+    told = [kind for kind in get_args(Prediction) if kind != "flow"]
+    if name not in told:
         raise ModelError(
             "model_config",
-            f"The model's scheduler says prediction_type '{name}'; expected one of {', '.join(get_args(Prediction))}.",
-            "Choose a model of the Stable Diffusion 1.x or 2.x class; flow-matching models are not supported yet.",
+            f"The model's scheduler says prediction_type '{name}'; expected one of {', '.join(told)}.",
+            "Choose a model of the classes Stable Diffusion 1.x, 2.x, XL or 3.",
         )
     return name  # type: ignore[return-value]
 
@@ -59,14 +66,22 @@ class NoiseSchedule:
     def to_epsilon(self, output: Tensor, x_t: Tensor, t: Tensor, prediction: Prediction) -> Tensor:
         """A network's output [B, ...] at x_t [B, ...] and t [B] -> its noise estimate. The only conversion there is.
 
-        From v = alpha n - sigma x_0 follows n = alpha v + sigma x_t; from x_0 follows n = (x_t - alpha x_0) / sigma.
+        From v = alpha n - sigma x_0 follows n = alpha v + sigma x_t; from x_0 follows n = (x_t - alpha x_0) / sigma; from v = n - x_0
+        follows n = (x_t + alpha v) / (alpha + sigma).
         """
         if prediction == "epsilon":
             return output
         alpha, sigma = self.levels(t, x_t)
         if prediction == "v_prediction":
             return alpha * output + sigma * x_t
+        if prediction == "flow":
+            return (x_t + alpha * output) / (alpha + sigma)
         return (x_t - alpha * output) / sigma.clamp(min=MIN_LEVEL)
+
+    def on_the_straight_path(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t [B, ...] at t [B] as a flow-matching model knows it, (1 - s) x_0 + s n, and its s in 0..1, float32 [B]."""
+        alpha, sigma = self.levels(t, x_t.float())
+        return (x_t / (alpha + sigma).to(x_t.dtype)), (sigma / (alpha + sigma)).flatten()
 
     def clean_estimate(self, x_t: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """x_0 = (x_t - sigma eps) / alpha (Song et al. 2021, eq. 9)."""
@@ -85,6 +100,13 @@ def cosine_schedule(steps: int = 1000, offset: float = 0.008, dtype: torch.dtype
     fraction = (torch.arange(steps, dtype=torch.float64) + 1) / steps
     bar = torch.cos((fraction + offset) / (1 + offset) * math.pi / 2) ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
     return NoiseSchedule(bar.clamp(1e-4, 0.9999).to(dtype))
+
+
+def straight_schedule(steps: int, shift: float) -> NoiseSchedule:
+    """Of a flow-matching model: `steps` levels s = shift u / (1 + (shift - 1) u) at u = 1 / steps .. 1 (Esser et al. 2024, eq. 23)."""
+    even = (torch.arange(steps, dtype=torch.float64) + 1) / steps
+    s = shift * even / (1 + (shift - 1) * even)
+    return NoiseSchedule(((1 - s) ** 2 / ((1 - s) ** 2 + s**2)).float())
 
 
 def sample_timesteps(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.diffusers_prior import fast_dtype, quiet
-from engine.diffusion.model_folder import SURFACE_PARTS, check_folder, check_words, libraries, read_json
+from engine.diffusion.model_folder import check_folder, check_words, libraries, read_json
 from engine.diffusion.prior import Conditions, PixelLatents, ViewAngles
 from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.schedule import NoiseSchedule
@@ -44,15 +44,15 @@ class SurfacePrior(PixelLatents):
 
         ModelError names the file that is missing or broken, and the fix.
         """
-        model = check_folder(folder, SURFACE_PARTS)
+        model = check_folder(folder)
         quiet()
         types = {"unet": dtype or fast_dtype(device), "text_encoder": torch.float32}
-        parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in SURFACE_PARTS}
+        parts = {part.folder: model.load(part, **({"torch_dtype": types[part.folder]} if part.weights else {})) for part in model.parts}
         check_words(folder, parts)
         with libraries(folder, "model"):
             unet = parts["unet"].to(device, memory_format=torch.channels_last)
             schedule = NoiseSchedule(parts["scheduler"].alphas_cumprod.float().to(device))
-            text = PromptEncoder(parts["tokenizer"], parts["text_encoder"].to(device), model.known)
+            text = PromptEncoder({"tokenizer": parts["tokenizer"], "text_encoder": parts["text_encoder"].to(device)}, model.known)
         return cls(unet, text, schedule, name or str(folder))
 
     @property

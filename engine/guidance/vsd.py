@@ -143,11 +143,14 @@ def attention_layers(unet: Any) -> list[str]:
 
 
 def training_weight(schedule: NoiseSchedule, t: Tensor, like: Tensor, prediction: Prediction) -> Tensor:
-    """Weight of |eps - n|^2 that makes it the prior's own loss: 1 for eps, 1 / alpha^2 for v, (sigma / alpha)^2 min(SNR, 5) for x_0."""
+    """Weight of |eps - n|^2 that makes it the prior's own loss: 1 for eps, 1 / alpha^2 for v, (sigma / alpha)^2 min(SNR, 5) for x_0,
+    ((alpha + sigma) / alpha)^2 for a straight path's velocity."""
     alpha, sigma = schedule.levels(t, like)
     if prediction == "epsilon":
         return torch.ones_like(alpha)
     inverse = 1 / alpha.clamp(min=MIN_LEVEL) ** 2
     if prediction == "v_prediction":
         return inverse
+    if prediction == "flow":
+        return (alpha + sigma) ** 2 * inverse
     return sigma**2 * inverse * (alpha**2 / sigma.clamp(min=MIN_LEVEL) ** 2).clamp(max=MAX_SNR)

@@ -220,7 +220,7 @@ def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None
 
     from engine.device import select_device
     from engine.diffusion.load import load_prior
-    from engine.diffusion.prior import ControlledPrior
+    from engine.diffusion.prior import ControlledPrior, remarks_on
 
     prior = load_prior(arguments.model, select_device(arguments.device), controls=controls or ())
     if isinstance(prior, ControlledPrior) and (controls is None or not prior.control_pictures):
@@ -229,4 +229,7 @@ def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None
             f"The model '{arguments.model}' paints a surface that it is shown; a picture has none.",
             "Use it for refine and texture; for pictures choose the model 'embedded'.",
         )
-    return prior, torch.Generator().manual_seed(arguments.seed), PreviewReporter(arguments.preview)
+    reporter = PreviewReporter(arguments.preview)
+    for remark in remarks_on(prior):
+        reporter.note(remark)
+    return prior, torch.Generator().manual_seed(arguments.seed), reporter

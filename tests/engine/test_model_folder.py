@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_model import make_tiny_model
 
-from engine.diffusion import model_folder
+from engine.diffusion import hub
 from engine.diffusion.load import load_prior
 from engine.diffusion.model_folder import check_folder, libraries
 from engine.doctor import examine
@@ -127,7 +127,7 @@ def test_modules_named_by_the_folder_are_not_imported(folder):
     [
         ("unet", {"sample_size": 10**9}, ("unet", "sample_size")),
         ("unet", {"sample_size": "8"}, ("unet", "sample_size")),
-        ("unet", {"sample_size": None}, ("sample_size",)),
+        ("unet", {"sample_size": [8, "8"]}, ("unet", "sample_size")),
         ("unet", {"block_out_channels": [8, 10**9]}, ("unet", "block_out_channels")),
         ("unet", {"in_channels": 9}, ("in_channels", "9")),
         ("unet", {"cross_attention_dim": 768}, ("cross_attention_dim", "768")),
@@ -254,8 +254,12 @@ def test_a_hub_is_asked_for_text_and_safetensors_alone(monkeypatch, tmp_path):
         asked.update(allow=allow_patterns)
         return str(tmp_path)
 
+    def nobody(self, name):
+        raise ConnectionError
+
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    assert model_folder.download("owner/model") == tmp_path
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", nobody)
+    assert hub.download("owner/model") == tmp_path
     assert all(pattern.endswith((".json", ".txt", ".safetensors")) for pattern in asked["allow"])
     import fnmatch
 
@@ -263,6 +267,20 @@ def test_a_hub_is_asked_for_text_and_safetensors_alone(monkeypatch, tmp_path):
         assert not any(fnmatch.fnmatch(name, pattern) for pattern in asked["allow"]), name
     for name in ("unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors.index.json", "tokenizer/merges.txt"):
         assert any(fnmatch.fnmatch(name, pattern) for pattern in asked["allow"]), name
+
+
+def test_of_two_precisions_one_is_fetched():
+    """On CUDA float16 where it is there; nobody gets both, nor weights that are not read."""
+    both = [f"unet/diffusion_pytorch_model{kind}.safetensors" for kind in ("", ".fp16", ".non_ema")]
+    both += ["text_encoder/model.safetensors", "v1-5-pruned.safetensors", "vae/diffusion_pytorch_model.bin"]
+    both += [f"text_encoder_3/model{kind}-0000{n}-of-00002.safetensors" for kind in ("", ".fp16") for n in (1, 2)]
+    half, whole = hub.needed_weights(both, half=True), hub.needed_weights(both, half=False)
+    assert both[1] in half and both[0] not in half and both[0] in whole and both[1] not in whole
+    assert "text_encoder/model.safetensors" in half and "text_encoder/model.safetensors" in whole
+    assert [name for name in half if "_3" in name] == [name for name in both if ".fp16-" in name]
+    assert [name for name in whole if "_3" in name] == [name for name in both if "_3" in name and ".fp16-" not in name]
+    assert not any("non_ema" in name or "pruned" in name or name.endswith(".bin") for name in (*half, *whole))
+    assert hub.needed_weights(both[1:2], half=False) == both[1:2]
 
 
 def test_the_tiny_autoencoder_has_no_posterior(folder):

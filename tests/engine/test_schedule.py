@@ -49,13 +49,13 @@ def test_conversions_stay_finite_where_no_signal_is_left():
     schedule = NoiseSchedule(torch.tensor([1.0, 0.5, 0.0]))
     x_t = torch.ones(3, 2)
     t = torch.arange(3)
-    for prediction in ("epsilon", "v_prediction", "sample"):
+    for prediction in ("epsilon", "v_prediction", "sample", "flow"):
         assert torch.isfinite(schedule.to_epsilon(x_t, x_t, t, prediction)).all()
     assert torch.isfinite(schedule.clean_estimate(x_t, x_t, t)).all()
 
 
 def test_unknown_prediction_names_the_fix():
-    with pytest.raises(ModelError, match="flow-matching"):
+    with pytest.raises(ModelError, match="flow_prediction"):
         as_prediction("flow_prediction")
 
 

@@ -6,9 +6,17 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 TOKENS = 16
 
@@ -23,36 +31,108 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
 
 
+CLASSES = ("sd15", "sd21-v", "zero-snr", "sd2-depth", "lcm", "sdxl", "sd3", "sd3-t5")
+
+
+def make_tiny_class(folder: Path, kind: str) -> Path:
+    """Writes a tiny folder of one of `CLASSES`."""
+    if kind == "sdxl":
+        return make_tiny_xl(folder)
+    if kind.startswith("sd3"):
+        return make_tiny_flow(folder, third=kind.endswith("t5"))
+    make_tiny_model(folder, "epsilon" if kind in ("sd15", "sd2-depth", "lcm") else "v_prediction", depth=kind == "sd2-depth")
+    if kind == "zero-snr":
+        make_scheduler(folder, "v_prediction", rescale_betas_zero_snr=True)
+    if kind == "lcm":
+        LCMScheduler().save_pretrained(folder / "scheduler")
+        write_index(folder, scheduler=["diffusers", "LCMScheduler"])
+    return folder
+
+
 def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool = True, depth: bool = False) -> Path:
     """Writes the folder: 16x16 images, a KL autoencoder down to 8x8 latents of 4 channels; depth: one more input, as SD 2 depth has."""
     torch.manual_seed(0)
-    tokenizer = make_tokenizer(folder / "tokenizer")
-    tokenizer.save_pretrained(folder / "tokenizer")
+    make_text(folder, "", CLIPTextModel)
+    make_unet(folder, attention, in_channels=5 if depth else 4, cross_attention_dim=8)
+    make_autoencoder(folder)
+    make_scheduler(folder, prediction)
+    write_index(folder)
+    return folder
+
+
+def make_tiny_xl(folder: Path) -> Path:
+    """As Stable Diffusion XL: two text encoders beside each other, pooled features of the second and the picture's size."""
+    torch.manual_seed(0)
+    make_text(folder, "", CLIPTextModel, layers=2)
+    make_text(folder, "_2", CLIPTextModelWithProjection, layers=2)
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 8 + 6 * 4}
+    make_unet(folder, True, in_channels=4, cross_attention_dim=16, use_linear_projection=True, **added)
+    make_autoencoder(folder)
+    make_scheduler(folder, "epsilon")
+    second = {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"], "tokenizer_2": ["transformers", "CLIPTokenizer"]}
+    write_index(folder, _class_name="StableDiffusionXLPipeline", force_zeros_for_empty_prompt=True, **second)
+    return folder
+
+
+def make_tiny_flow(folder: Path, third: bool = False) -> Path:
+    """As Stable Diffusion 3: a transformer that answers velocities of straight paths; third: with T5 beside both CLIPs."""
+    torch.manual_seed(0)
+    for number in ("", "_2"):
+        make_text(folder, number, CLIPTextModelWithProjection, layers=2)
+    SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=24, caption_projection_dim=16, pooled_projection_dim=16, pos_embed_max_size=8,
+    ).save_pretrained(folder / "transformer")  # fmt: skip
+    make_autoencoder(folder, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False)
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
+    kinds = {f"text_encoder{number}": ["transformers", "CLIPTextModelWithProjection"] for number in ("", "_2")}
+    kinds |= {"tokenizer_2": ["transformers", "CLIPTokenizer"], "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}
+    kinds |= {"transformer": ["diffusers", "SD3Transformer2DModel"], "unet": None}
+    if third:
+        words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((letter, -3.0) for letter in "\u2581abcdefghijklmnopqrstuvwxyz")]
+        T5Tokenizer(vocab=words, extra_ids=0).save_pretrained(folder / "tokenizer_3")
+        sizes = {"d_model": 24, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+        T5EncoderModel(T5Config(vocab_size=len(words), **sizes)).save_pretrained(folder / "text_encoder_3")
+        kinds |= {"text_encoder_3": ["transformers", "T5EncoderModel"], "tokenizer_3": ["transformers", "T5TokenizerFast"]}
+    write_index(folder, _class_name="StableDiffusion3Pipeline", **kinds)
+    return folder
+
+
+def make_text(folder: Path, number: str, kind: type, layers: int = 1) -> None:
+    """A text encoder and its tokenizer."""
+    tokenizer = make_tokenizer(folder / f"tokenizer{number}")
+    tokenizer.save_pretrained(folder / f"tokenizer{number}")
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=8,
         intermediate_size=16,
-        num_hidden_layers=1,
+        projection_dim=8,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=TOKENS,
         **ends,
     )
-    CLIPTextModel(text).save_pretrained(folder / "text_encoder")
+    kind(text).save_pretrained(folder / f"text_encoder{number}")
+
+
+def make_unet(folder: Path, attention: bool, **more: object) -> None:
     down, up = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D") if attention else ("DownBlock2D", "UpBlock2D")
     UNet2DConditionModel(
         sample_size=8,
-        in_channels=5 if depth else 4,
         out_channels=4,
         layers_per_block=1,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", down),
         up_block_types=(up, "UpBlock2D"),
         mid_block_type="UNetMidBlock2DCrossAttn" if attention else "UNetMidBlock2D",
-        cross_attention_dim=8,
         attention_head_dim=2,
         norm_num_groups=4,
+        **more,
     ).save_pretrained(folder / "unet")
+
+
+def make_autoencoder(folder: Path, **more: object) -> None:
     AutoencoderKL(
         block_out_channels=(4, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -60,10 +140,17 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
         latent_channels=4,
         norm_num_groups=4,
         sample_size=16,
+        **more,
     ).save_pretrained(folder / "vae")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction).save_pretrained(
+
+
+def make_scheduler(folder: Path, prediction: str, **more: object) -> None:
+    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, **more).save_pretrained(
         folder / "scheduler"
     )
+
+
+def write_index(folder: Path, **more: object) -> None:
     index = {
         "_class_name": "StableDiffusionPipeline",
         "unet": ["diffusers", "UNet2DConditionModel"],
@@ -71,9 +158,9 @@ def make_tiny_model(folder: Path, prediction: str = "epsilon", attention: bool =
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "scheduler": ["diffusers", "DDIMScheduler"],
+        **more,
     }
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
+    (folder / "model_index.json").write_text(json.dumps({name: value for name, value in index.items() if value is not None}))
 
 
 def make_tiny_control(folder: Path, model: Path, pixels: int = 2) -> Path:
