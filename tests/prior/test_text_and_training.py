@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -137,14 +136,6 @@ def test_two_workers_share_the_steps_and_the_weights(picture_folder, records, to
     for old, new in zip(before, trainer.unet.parameters(), strict=True):
         assert torch.isfinite(new).all()
         assert not torch.equal(old, new)
-
-
-def test_captions_are_read_from_several_threads_at_once(tokenizer):
-    """A fast tokenizer refuses a second one while it is at work."""
-    captions = [[f"a {'red ' * (number % 7)}tulip"] for number in range(400)]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda one: tokenize(tokenizer, one), captions * 3))
-    assert all(torch.equal(one, two) for one, two in zip(found, [tokenize(tokenizer, one) for one in captions] * 3, strict=True))
 
 
 @pytest.mark.parametrize("bf16", [False, True])
