@@ -61,7 +61,7 @@ def test_strokes_inside_strokes_leave_no_trace():
     assert filled.volume == pytest.approx(alone.volume, rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_thousand_strokes():
     """A ball of them, as dense as fur: one sound solid, without failing."""
     found = soundness(surface_of(loose_tubes(10_000)))

@@ -91,7 +91,7 @@ def test_scaling_the_latents_changes_what_is_decoded_by_nothing_inside(pictures)
     assert (covariance - covariance.diag().diag()).abs().max() < 2e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_decodes_what_was_encoded(pictures):
     torch.manual_seed(0)
     model = PatchAutoencoder()

@@ -66,7 +66,7 @@ def test_the_real_engine_converts_goes_on_after_bad_input_and_resumes(tmp_path, 
     assert result.stat().st_mtime_ns > written
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(convert.find_tools("engine", None).blender is None, reason="no Blender is set up; scripts/test.py sets it up")
 def test_blend_files_are_converted_through_blender_and_the_real_engine(tmp_path, capfd):
     folder, out = tmp_path / "sketches", tmp_path / "results"
