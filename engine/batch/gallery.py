@@ -23,7 +23,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 1400px;
 h1 { font-size: 1.3rem; margin: 0 0 .3rem; } header p { margin: .2rem 0 1rem; }
 nav { margin: 1rem 0; }
 nav > * { display: inline-block; padding: .15rem .5rem; border: 1px solid var(--line); border-radius: 4px; margin: 0 .2rem .2rem 0; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 1rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 1rem; align-items: start; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 article > div { padding: .5rem .7rem .7rem; } h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
 p { margin: .25rem 0; } small { opacity: .75; overflow-wrap: anywhere; }
@@ -110,11 +110,16 @@ def _card(item: Item, record: Mapping[str, Any] | None, failure: Mapping[str, An
             ("time", duration(told.get("seconds")))]  # fmt: skip
     table = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in rows if value)
     files = [name for name in told.get("files", []) if name not in (BEFORE, AFTER)]
-    links = " · ".join(f'<a href="{folder}/{quote(name)}">{html.escape(name)}</a>' for name in files)
+    links = " · ".join(f'<a href="{folder}/{quote(name)}">{html.escape(_short(name, item.stem))}</a>' for name in files)
     notes = "".join(f"<li>{html.escape(str(note))}</li>" for note in told.get("notes", []))
     more = f"<details><summary>notes</summary><ul>{notes}</ul></details>" if notes else ""
     pictures = _slider(folder, item.name) if {BEFORE, AFTER} <= set(told.get("files", [])) else ""
     return f"<article>{pictures}<div>{head}<table>{table}</table><p>{links}</p>{facts}{more}</div></article>"
+
+
+def _short(name: str, stem: str) -> str:
+    """What tells a file from the others of its item."""
+    return name.removeprefix(stem).lstrip("._") or name
 
 
 def _genus(genus: str, told: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ class Planner:
     def __init__(self, base: Path, out: str, has_blender: bool) -> None:
         self._base, self._out, self._has_blender = base, local_path(out), has_blender
         self.items: list[Item] = []
-        self.mistakes: list[Mistake] = []
+        self.mistakes: dict[Mistake, None] = {}
         self._names: dict[str, Item] = {}
         self._read: dict[Path, dict[str, str]] = {}
 
@@ -56,8 +56,9 @@ class Planner:
         self._check_keys(table)
         if len(self.mistakes) > before:
             return
-        sources = list(self._sources(table))
-        prompts = self._prompts(table)
+        sources, prompts = list(self._sources(table)), self._prompts(table)
+        if len(self.mistakes) > before:
+            return
         for source in sources:
             problem = problem_of(source, self._has_blender)
             for variation, seed, settings in self._settings(table, source, prompts):
@@ -149,7 +150,9 @@ class Planner:
                 try:
                     settings = JobSettings.from_dict(settings_of({**given, "seed": seed}))
                 except InputError as error:
-                    self._wrong(table.place.at(_culprit(error, given)), f"{place_name(source)}: {error.message}", error.fix)
+                    culprit = _culprit(error, given)
+                    whose = f"{place_name(source)}: " if culprit == "prompt" else ""  # the rest is wrong for every sketch
+                    self._wrong(table.place.at(culprit), whose + error.message, error.fix)
                     return
                 yield called, seed, settings.to_dict()
 
@@ -193,9 +196,7 @@ class Planner:
         return place is not None and os.path.basename(own).casefold() == item.name.casefold() and place.exists() and place.samefile(own)
 
     def _wrong(self, where: str, message: str, fix: str) -> None:
-        mistake = Mistake(where, message, fix)
-        if mistake not in self.mistakes:
-            self.mistakes.append(mistake)
+        self.mistakes[Mistake(where, message, fix)] = None  # each once, in order
 
 
 def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
@@ -204,7 +205,7 @@ def plan(path: Path, out: str, has_blender: bool) -> list[Item]:
     for table in read_tables(path):
         planner.add(table)
     if planner.mistakes:
-        raise InputError("batch_file", *_told(planner.mistakes))
+        raise InputError("batch_file", *_told(list(planner.mistakes)))
     return planner.items
 
 

@@ -4,7 +4,7 @@ is done here. The engine must be installed on every node, and inputs and results
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import logging
 import os
 import secrets
@@ -25,6 +25,10 @@ from engine.reporting import QuietReporter
 RETRIES = 4
 """How often Ray starts an item again whose worker or node died."""
 ANSWER_SECONDS = 5.0
+HTTP2_SETTINGS = b"\x04"
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + HTTP2_SETTINGS + bytes(5)
+"""Ray speaks gRPC, whose first answer is a frame of settings too (RFC 9113, 3.4 and 4.1)."""
+_START = "Start a cluster with `ray start --head`, and give its address."
 AHEAD = 2
 """Items that are handed to Ray for each that can run: enough that none waits, few enough that a large batch takes no memory."""
 
@@ -32,7 +36,7 @@ AHEAD = 2
 class RayCluster:
     """Makes items on the cluster at an address: HOST:PORT, ray://HOST:PORT, or "auto" for the one that this machine belongs to.
 
-    InputError where Ray is not installed or nothing answers there.
+    InputError where it does not take this batch.
     """
 
     def __init__(self, address: str, out: str, threads: int, blender: tuple[str, ...] | None, make: str) -> None:
@@ -95,25 +99,28 @@ def make_item(held: dict[str, Any], out: str, proof: str, threads: int, blender:
     return outcome.to_dict()
 
 
-def _connected(address: str) -> Any:
-    """The module, connected."""
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError as error:
-        raise InputError("no_cluster", "Ray is not installed here.", "Install it: pip install 'sketchbridge[cluster]'.") from error
+def check_cluster(address: str) -> None:
+    """InputError where Ray is not installed or nothing listens there: Ray itself would wait for minutes."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("no_cluster", "Ray is not installed here.", "Install it: pip install 'sketchbridge[cluster]'.")
     if address != "auto":
         _knock(address)
+
+
+def _connected(address: str) -> Any:
+    """The module, connected."""
+    ray = importlib.import_module("ray")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        raise InputError("no_cluster", f"The Ray cluster at '{address}' does not take this batch: {str(error).splitlines()[0]}.",
-                         "Start one with `ray start --head`, and give its address.") from error  # fmt: skip
+        raise InputError(
+            "no_cluster", f"The Ray cluster at '{address}' does not take this batch: {str(error).splitlines()[0]}.", _START
+        ) from error
     return ray
 
 
 def _knock(address: str) -> None:
-    """InputError where nothing listens: Ray itself would wait for minutes."""
     parts = urlsplit(address if "://" in address else f"ray://{address}")
     try:
         host, port = parts.hostname, parts.port
@@ -122,10 +129,13 @@ def _knock(address: str) -> None:
     if not host or not port:
         raise InputError("no_cluster", f"A Ray address must be HOST:PORT, ray://HOST:PORT or auto, got '{address}'.", "Correct --ray.")
     try:
-        socket.create_connection((host, port), ANSWER_SECONDS).close()
+        with socket.create_connection((host, port), ANSWER_SECONDS) as line:
+            line.sendall(HTTP2_GREETING)
+            answer = line.recv(9)
     except OSError as error:
-        raise InputError("no_cluster", f"Nothing answers at '{address}': {error}.",
-                         "Start a cluster with `ray start --head`, and give its address.") from error  # fmt: skip
+        raise InputError("no_cluster", f"Nothing answers at '{address}': {error}.", _START) from error
+    if answer[3:4] != HTTP2_SETTINGS and os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
+        raise InputError("no_cluster", f"What answers at '{address}' is no Ray cluster.", _START)
 
 
 def _wait(ray: Any, references: Sequence[Any]) -> None:

@@ -18,6 +18,7 @@ from engine.batch.item import DONE, FAILED, INDEX, Item, Outcome
 from engine.batch.plan import plan
 from engine.batch.pool import Machine, Pool
 from engine.batch.progress import Progress
+from engine.batch.ray_cluster import RayCluster, check_cluster
 from engine.batch.store import Store
 from engine.batch.summary import MOST_ROWS, summary
 from engine.batch.work import MAKE, is_done, read_failure, read_record, remove_old
@@ -60,6 +61,8 @@ class Batch:
         if options.blender is not None:
             check_blender(options.blender)
         self._options = options
+        if options.ray is not None:
+            check_cluster(options.ray)
         self._all = plan(options.jobs, options.out, options.blender is not None)
         first, last = options.numbers or (1, len(self._all))
         self._items = self._all[first - 1 : last]
@@ -116,8 +119,6 @@ class Batch:
         machine = Machine.of(options.workers, options.threads, device)
         progress = Progress(len(todo), min(machine.workers, len(todo)), self._begun)
         if options.ray is not None:
-            from engine.batch.ray_cluster import RayCluster
-
             pool: Pool | RayCluster = RayCluster(options.ray, self._store.place, options.threads or 1, options.blender, options.make)
         else:
             pool = Pool(machine, self._store.place, options.blender, progress.tell, options.make)

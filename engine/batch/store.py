@@ -139,7 +139,7 @@ def _told(error: Exception, what: str, code: str) -> SketchbridgeError:
     """A driver's error in a sentence with its fix: rights and names are input, the rest a failed job."""
     if isinstance(error, SketchbridgeError):
         return error
-    said = f"{what}: {str(error) or type(error).__name__}."
+    said = f"{what}: {(str(error) or type(error).__name__).rstrip('.')}."
     refused = isinstance(error, PermissionError) or any(
         word in str(error) for word in ("Access Denied", "Forbidden", "credentials", "AccessDenied")
     )

@@ -3,9 +3,10 @@
     python -m scripts.bench.batch [many] [speed] [ray] [--items 10000]
 
 many   stub items, made, resumed and shown: seconds of planning, the driver's memory beside that of a tenth of them, pages
-speed  items that burn a fixed time of the processor, by one and two workers, beside bare processes that burn the same: the machine
-       may be busy otherwise, so only ratios within one round are worth anything; the median of the rounds counts
-ray    the same on a Ray cluster of two nodes on this machine
+speed  items that burn a fixed time of the processor, by one and two workers. The machine may be busy otherwise, so what counts is the
+       share of a worker's time, from its first start to its last end, that it spends within items (it burns there: whatever the core
+       gives is used), and the share of the processor's time of all processes that the items burn; the median of the rounds
+ray    the same on a Ray cluster of two nodes on this machine, with the processor's time of Ray's own processes
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from scripts import ROOT
 
 STUB = "scripts.bench.batch_stub:make"
 BOX = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
-BURN_SECONDS, BURNS, ROUNDS = 0.5, 8, 3
+BURN_SECONDS, BURNS, ROUNDS = 0.5, 16, 3
 
 
 def make_sketches(folder: Path, count: int) -> Path:
@@ -79,44 +82,47 @@ def many(items: int, scratch: Path) -> dict[str, Any]:
     return found
 
 
-def bare(processes: int) -> float:
-    """Seconds in which so many bare processes burn BURNS items between them."""
-    code = f"from scripts.bench.batch_stub import burn\nfor _ in range({BURNS // processes}): burn({BURN_SECONDS})"
-    begun = time.monotonic()
-    running = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(processes)]
-    for process in running:
-        process.wait()
-    return time.monotonic() - begun
+def within_items(log: Path) -> tuple[float, float]:
+    """Of what the stub logged: the share of the workers' time that lies within items, each worker from its first start to its last end,
+    and the same of the span from the first start to the last end of all."""
+    spans: dict[str, list[int]] = {}
+    for line in log.read_text().splitlines():
+        _, _, moment, process = line.split()
+        spans.setdefault(process, []).append(int(moment))
+    within = sum(sum(span[1::2]) - sum(span[::2]) for span in spans.values())
+    whole = max(span[-1] for span in spans.values()) - min(span[0] for span in spans.values())
+    return within / sum(span[-1] - span[0] for span in spans.values()), within / (len(spans) * whole)
+
+
+def spent_below() -> float:
+    """Seconds of the processor that the living processes below this one have taken: a Ray cluster's own."""
+    return sum(sum(process.cpu_times()[:2]) for process in psutil.Process().children(recursive=True))
 
 
 def speed(scratch: Path, address: str | None = None) -> dict[str, Any]:
-    """Rounds of: bare processes, one and two; a batch by one worker and by two, or by Ray's two."""
+    """Medians of the rounds of a batch by one worker and by two, or by Ray's two."""
     jobs = make_sketches(scratch / ("ray" if address else "speed"), BURNS)
-    rounds: list[dict[str, float]] = []
-    own = {"SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS)}
-    for number in range(ROUNDS):
-        row = {"bare_1": bare(1), "bare_2": bare(2)}
-        if address is None:
-            for workers in (1, 2):
-                done = batch(jobs, scratch / f"speed{number}-{workers}", "--workers", str(workers), **own)
-                row |= {f"batch_{workers}": done["seconds"], f"cpu_{workers}": done["cpu_seconds"]}
-        else:
-            row["batch_2"] = batch(jobs, scratch / f"ray{number}", "--ray", address, **own)["seconds"]
-        rounds.append(row)
-    found: dict[str, Any] = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
-    found["items_an_hour_2"] = 3600 * BURNS / found["batch_2"]
-    found["of_what_two_bare_processes_do"] = statistics.median(row["bare_2"] / row["batch_2"] for row in rounds)
-    if address is None:
-        found["speed_up_beside_the_bare_one"] = statistics.median(
-            row["batch_1"] / row["batch_2"] / (row["bare_1"] / row["bare_2"]) for row in rounds
-        )
-        found["share_of_the_processor_for_the_items"] = BURNS * BURN_SECONDS / found["cpu_2"]
+    ways = {"ray_2": ["--ray", address]} if address else {f"workers_{count}": ["--workers", str(count)] for count in (1, 2)}
+    found: dict[str, Any] = {}
+    for way, words in ways.items():
+        rounds = []
+        for number in range(ROUNDS):
+            log, cluster = scratch / "burn.log", spent_below()
+            told = {"SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS), "SKETCHBRIDGE_STUB_LOG": str(log)}
+            done = batch(jobs, scratch / f"{way}-{number}", *words, **told)
+            cpu = done["cpu_seconds"] + (spent_below() - cluster if address else 0.0)
+            busy, whole = within_items(log)
+            log.unlink()
+            rounds.append({"wall_seconds": done["seconds"], "cpu_seconds_an_item": cpu / BURNS, "burned_of_cpu": BURNS * BURN_SECONDS / cpu,
+                           "workers_within_items": busy, "to_the_last_end": whole})  # fmt: skip
+        found[way] = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
+        found[way]["items_an_hour"] = 3600 * BURNS / found[way]["wall_seconds"]
     return found
 
 
 def ray(scratch: Path) -> dict[str, Any]:
     """`speed` on a cluster of a head and two nodes of one core each."""
-    os.environ |= {"PYTHONPATH": str(ROOT), "SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS)}
+    os.environ |= {"PYTHONPATH": str(ROOT), "SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS), "SKETCHBRIDGE_STUB_LOG": str(scratch / "burn.log")}
     cluster = importlib.import_module("ray.cluster_utils").Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )

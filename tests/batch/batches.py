@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 BOX = "v 0 0 0\nv 0 0 1\nv 0 1 0\nv 0 1 1\nv 1 0 0\nv 1 0 1\nv 1 1 0\nv 1 1 1\n"
@@ -62,3 +65,13 @@ def log_of(folder: Path) -> list[tuple[str, str, int, int]]:
     path = folder / "stub.log"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(what, item, int(moment), int(process)) for what, item, moment, process in map(str.split, lines)]
+
+
+def alive(processes: Iterable[int]) -> list[int]:
+    """Those of these processes that still run."""
+    found = []
+    for number in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
+                found.append(number)
+    return found

@@ -51,7 +51,7 @@ variations = []
         ("[[job]]\nprompt = 'x'\ninput = 'sketches/c.obj'\n", 3, "There is no file"),
         ("[[job]]\nprompt = 'x'\ninput = 'jobs.toml'\n", 3, "of a type that is not read here"),
         ("[[job]]\nprompt = 'x'\n", 1, "no input"),
-        ("[[job]]\ninput = 'sketches/*.obj'\n", 1, "prompt is empty"),
+        ("[[job]]\ninput = 'sketches/a.obj'\n", 1, "a.obj: The prompt is empty"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\ngrid = 49\nadherence = 2\n", 5, "Adherence must be a number from 0 to 1"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\nmode = 'dream'\n", 4, "must be one of refine, texture, got 'dream'"),
         ("[[job]]\ninput = 'sketches/*.obj'\nprompt = 'x'\noutputs = ['obj']\n", 4, "Unknown output 'obj'"),
@@ -73,6 +73,7 @@ def test_each_mistake_is_named_with_line_and_fix(tmp_path, text, line, said):
     (tmp_path / "p.csv").write_text("file,words\na.obj,x\n")
     with pytest.raises(InputError) as caught:
         items_of(tmp_path, text)
+    assert "mistakes" not in caught.value.message, "what follows from a mistake is none"
     assert said in f"{caught.value.message} {caught.value.fix}" and f"jobs.toml:{line}:" in caught.value.message, caught.value
 
 

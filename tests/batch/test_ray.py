@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import signal
+import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from tests.batch.batches import log_of, records, run, sketches, start, surroundings
+from engine.cli import main
+from tests.batch.batches import alive, log_of, records, sketches, start, surroundings
 
 KILLS = int(os.environ.get("SKETCHBRIDGE_KILLS", "2"))
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (pip install 'sketchbridge[cluster]')")
@@ -24,37 +29,82 @@ NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
     [("127.0.0.1:1", "Nothing answers at"), ("nonsense", "must be HOST:PORT"), ("host:x", "must be HOST:PORT")],
 )
 @NEEDS_RAY
-def test_an_address_where_no_cluster_answers_is_told_before_any_work(tmp_path, address, said):
-    done = run(sketches(tmp_path, ["a"]), tmp_path / "out", "--ray", address)
-    assert done.returncode == 2 and said in done.stderr and not log_of(tmp_path), done
+def test_an_address_where_no_cluster_answers_is_told_before_any_work(tmp_path, capsys, address, said):
+    assert main(["batch", str(sketches(tmp_path, ["a"])), "--out", str(tmp_path / "out"), "--ray", address]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_without_ray_the_fix_is_named(tmp_path):
-    (tmp_path / "ray.py").write_text("raise ImportError('no ray')\n")
-    jobs = sketches(tmp_path, ["a"])
-    path = os.pathsep.join([str(tmp_path), surroundings(tmp_path)["PYTHONPATH"]])
-    done = run(jobs, tmp_path / "out", "--ray", "auto", env={**surroundings(tmp_path), "PYTHONPATH": path})
-    assert done.returncode == 2 and "sketchbridge[cluster]" in done.stderr, done
+@NEEDS_RAY
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b""])
+def test_a_port_of_another_service_is_told_at_once(tmp_path, capsys, answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(99)
+                line.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert main(["batch", str(sketches(tmp_path, ["a"])), "--out", str(tmp_path / "out"), "--ray", address]) == 2
+    assert "is no Ray cluster" in capsys.readouterr().err
 
 
-@pytest.fixture
-def cluster(tmp_path, monkeypatch) -> Iterator[Any]:
+def test_without_ray_the_fix_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["batch", str(sketches(tmp_path, ["a"])), "--out", str(tmp_path / "out"), "--ray", "auto"]) == 2
+    assert "sketchbridge[cluster]" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """The folder of this file's batches on the cluster, whose nodes write one log."""
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster(place) -> Iterator[Any]:
     """A head and three nodes of two cores each, every one a process of its own, with stub items of a second."""
-    for name, value in surroundings(tmp_path, 1.0).items():
-        monkeypatch.setenv(name, value)
-    from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in surroundings(place, 1.0).items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(3):
-        made.add_node(num_cpus=2)
-    yield made
-    made.shutdown()
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(3):
+            made.add_node(num_cpus=2)
+        yield made
+        made.shutdown()
 
 
 @NEEDS_RAY
 @pytest.mark.slow
-def test_nodes_workers_and_the_driver_are_killed_and_nothing_is_lost_or_done_twice(tmp_path, cluster):
-    chance = random.Random(3)
+def test_ctrl_c_ends_what_runs_on_the_cluster_and_the_exit_code_tells(place, cluster):
+    jobs, out = sketches(place, [f"c{number:02}" for number in range(40)]), place / "cancelled"
+    driver = start(jobs, out, "--ray", cluster.address)
+    while len(log_of(place)) < 4:
+        time.sleep(0.1)
+        assert driver.poll() is None, driver.communicate()
+    driver.send_signal(signal.SIGINT)
+    printed, said = driver.communicate()
+    assert driver.returncode == 130 and "--resume goes on from here" in said, (printed, said)
+    workers, known = {process for *_, process in log_of(place)}, records(out)
+    until = time.monotonic() + 60
+    while alive(workers):
+        assert time.monotonic() < until, alive(workers)
+        time.sleep(0.2)
+    begun = [item for what, item, *_ in log_of(place) if what == "start"]
+    assert records(out) == known and 0 < len(begun) < 40 and not list(out.glob("*/*.lock")), begun
+    assert not list(out.glob(".sketchbridge-batch-*")) and (out / "index.html").exists()
+    shutil.rmtree(place / "sketches")
+    (place / "stub.log").unlink()
+
+
+@NEEDS_RAY
+@pytest.mark.slow
+def test_nodes_workers_and_the_driver_are_killed_and_nothing_is_lost_or_done_twice(place, cluster):
+    tmp_path, chance = place, random.Random(3)
     names = [f"s{number:03}" for number in range(12 + 6 * KILLS)]
     jobs, out = sketches(tmp_path, [*names, "bad"]), tmp_path / "out"
     seen: dict[str, int] = {}
@@ -73,9 +123,8 @@ def test_nodes_workers_and_the_driver_are_killed_and_nothing_is_lost_or_done_twi
             cluster.add_node(num_cpus=2)
         elif number % 3 == 1:  # a worker in the middle of an item
             running = {process for what, _, _, process in log_of(tmp_path) if what == "start"}
-            alive = [process for process in running if psutil.pid_exists(process)]
-            if alive:
-                os.kill(chance.choice(alive), signal.SIGKILL)
+            if candidates := alive(running):
+                os.kill(chance.choice(candidates), signal.SIGKILL)
         else:
             driver.kill()
             driver.communicate()

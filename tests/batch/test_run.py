@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.batch.batches import log_of, records, run, sketches, start, write
+from tests.batch.batches import alive, log_of, records, run, sketches, start, write
 
 KILLS = int(os.environ.get("SKETCHBRIDGE_KILLS", "4"))
 """Random kills in the test of kills; 30 for a longer look."""
@@ -136,12 +136,8 @@ def test_a_cancelled_batch_ends_soon_tells_so_and_goes_on_later(tmp_path, sent):
     process.send_signal(sent)
     printed, said = process.communicate()
     assert process.returncode == 130 and "--resume goes on from here" in said, (printed, said)
-    assert not _alive({line[3] for line in log_of(tmp_path)})
+    assert not alive({line[3] for line in log_of(tmp_path)})
     assert run(jobs, out, "--resume").returncode == 0
-
-
-def _alive(processes: set[int]) -> list[int]:
-    return [number for number in processes if psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from engine.batch import work
 from engine.batch.store import Store
+from engine.cli import main
 from engine.errors import InputError
 from tests.batch.batches import log_of, records, run, sketches, write
 
@@ -92,6 +94,21 @@ def test_a_batch_from_a_bucket_into_a_bucket_and_again(tmp_path, bucket):
 def test_a_bucket_that_is_not_there_is_told_before_any_work(tmp_path, bucket):
     done = run(sketches(tmp_path, ["a"]), "s3://elsewhere/results")
     assert done.returncode == 2 and "'s3://elsewhere/results'" in done.stderr and not log_of(tmp_path), done
+
+
+@NEEDS_S3
+@pytest.mark.slow
+def test_a_bucket_without_rights_is_told_before_any_work_with_the_fix(tmp_path, bucket, capsys):
+    def ask_for_rights_after(actions: str) -> None:
+        urllib.request.urlopen(f"{bucket['AWS_ENDPOINT_URL']}/moto-api/reset-auth", actions.encode()).close()
+
+    ask_for_rights_after("0")
+    try:
+        assert main(["batch", str(sketches(tmp_path, ["a"])), "--out", "s3://studio/closed"]) == 2
+    finally:
+        ask_for_rights_after("inf")
+    told = capsys.readouterr().err
+    assert "'s3://studio/closed/" in told and "Ask for the right to read and write" in told, told
 
 
 @pytest.mark.parametrize("error", [PermissionError("Access Denied"), OSError("An error occurred (403): Forbidden")])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import subprocess
 import sys
 import time
 import unicodedata
 from pathlib import Path
 
-import psutil
 import pytest
 
 from engine import file_lock
@@ -24,7 +22,7 @@ from engine.cli import main
 from engine.errors import Cancelled, InputError
 from engine.file_lock import FileLock
 from engine.reporting import QuietReporter
-from tests.batch.batches import BOX, STUB, records, run, sketches, surroundings, write
+from tests.batch.batches import BOX, STUB, alive, records, run, sketches, surroundings, write
 
 TEXTURED = "mtllib a.mtl\n" + BOX
 LIBRARY = "newmtl m\nmap_Kd wood.png\nnewmtl n\nmap_Kd iron.png\n"
@@ -142,6 +140,6 @@ def test_blender_ends_with_the_user_and_with_the_worker(tmp_path):
         worker.kill()
     number = int(note.read_text())
     until = time.monotonic() + 30
-    while psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until, os.listdir(f"/proc/{number}")
+    while alive([number]):
+        assert time.monotonic() < until
         time.sleep(0.05)
