@@ -39,6 +39,11 @@ from .unfinished import Record
 
 LARGEST_PROPERTY = 2**31 - 1
 """A custom property holds no larger whole number."""
+FIGURES = (
+    *(f"deviation_{name}_percent" for name in ("mean", "p95", "max")), "volume_change_percent", "genus", "genus_of_sketch", "components",
+    "components_of_sketch",
+)  # fmt: skip
+"""What the report tells of a result beside its sketch, kept on the result."""
 WAIT_SECONDS = 0.05
 LOOK_SECONDS = 5.0
 LOST = ("engine", "out_of_memory", "disk_full")
@@ -255,7 +260,8 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     text = f"Made {', '.join(map(repr, names))} from {', '.join(scene_read.named_now(job.reading).names)}."
     if job.mode == "refine" and "deviation_mean_percent" in figures:
         text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
-        text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %." if "deviation_p95_percent" in figures else "."
+        text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %" if "deviation_p95_percent" in figures else ""
+        text += f", at most {figures['deviation_max_percent']:.2f} %." if "deviation_max_percent" in figures else "."
     return Outcome(Phase.DONE, text, result=names[0], results=names, notes=tuple(job.session.notes), figures=figures)
 
 
@@ -372,7 +378,7 @@ def provenance(settings: dict[str, Any], report: dict[str, Any]) -> dict[str, An
     """What is stored on the result: enough to make it again, and how it fared."""
     given = ((name, value) for name, value in settings.items() if value is not None and not isinstance(value, Mapping))
     kept = {name: str(value) if isinstance(value, int) and value > LARGEST_PROPERTY else value for name, value in given}
-    told = {name: report[name] for name in ("deviation_mean_percent", "deviation_p95_percent", "versions") if report.get(name) is not None}
+    told = {name: report[name] for name in (*FIGURES, "versions") if report.get(name) is not None}
     return {**kept, **told, "made": time.time(), "blender": bpy.app.version_string, "settings": json.dumps(settings)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import bpy
@@ -109,10 +110,23 @@ def draw_facts(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
     seconds = result.get(f"{MARK}_seconds")
     took = f", {duration(seconds)}" if isinstance(seconds, int | float) else ""
     column.label(text=f"{result.get(f'{MARK}_preset', '')}, seed {result.get(f'{MARK}_seed', 0)}{took}", translate=False)
-    mean, p95 = (result.get(f"{MARK}_deviation_{name}_percent") for name in ("mean", "p95"))
-    if isinstance(mean, float) and isinstance(p95, float) and result.get(f"{MARK}_mode") == "refine":
-        column.label(text=f"Deviation {mean:.2f} %", translate=False)
-        column.label(text=f"95 % within {p95:.2f} %", translate=False)
+    for line in facts(result):
+        column.label(text=line, translate=False)
+
+
+def facts(result: Mapping[str, Any]) -> list[str]:
+    """How far a refined result left its sketch, by the figures stored on it: distances, volume, holes and parts."""
+    own = {name: result[f"{MARK}_{name}"] for name in jobs.FIGURES if f"{MARK}_{name}" in result}
+    if result.get(f"{MARK}_mode") != "refine":
+        return []
+    lines = [
+        (("deviation_mean_percent", "deviation_p95_percent"), "Deviation {:.2f} %, 95 % within {:.2f} %"),
+        (("deviation_max_percent",), "At most {:.2f} %"),
+        (("volume_change_percent",), "Volume {:+.1f} %"),
+        (("genus", "genus_of_sketch"), "Holes {}, the sketch {}"),
+        (("components", "components_of_sketch"), "Parts {}, the sketch {}"),
+    ]
+    return [text.format(*(own[name] for name in names)) for names, text in lines if all(name in own for name in names)]
 
 
 CLASSES = (SKETCHBRIDGE_UL_variants, SKETCHBRIDGE_PT_variants, SKETCHBRIDGE_PT_comparison)

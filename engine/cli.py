@@ -82,8 +82,8 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
         if settings.image_files == "beside":
             written += write_maps(result, folder, source.stem, settings.map_format, settings.packing)
     result.delivered()
-    mean, p95 = result.report["deviation_mean_percent"], result.report["deviation_p95_percent"]
-    print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} % of its diagonal")
+    mean, p95, most = (result.report[f"deviation_{name}_percent"] for name in ("mean", "p95", "max"))
+    print(f"\ndeviation from the sketch: mean {mean:.2f} %, 95th percentile {p95:.2f} %, at most {most:.2f} % of its diagonal")
     for path in written:
         print(path)
     return EXIT_DONE

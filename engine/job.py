@@ -70,6 +70,9 @@ UNHELD = 0.75
 """Holes up to twice this wide, in steps of the grid, cannot be told from the grid's own teeth and are closed; the signed distance has
 closed all others that are to be."""
 
+SOLID = 0.95
+"""A sketch of which at least this share was drawn as closed solids gets a crisp surface, where nothing else is wished."""
+
 
 def run_job(
     sketch: Mesh, settings: JobSettings, reporter: Reporter, checkpoint: Path | None = None, load: Callable[..., Prior] = load_prior
@@ -173,7 +176,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         elif distillation is None:
             timer.start(Stage.SDF)
             surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"), settings.adherence)
-            _tell(reporter, ["Resumed after the distance field."] if "surface" in saved else [])
+            _tell(reporter, [*(["Resumed after the distance field."] if "surface" in saved else []), *drawn_as(surface, numbers)])
             checkpoint.offer({"surface": surface.state_dict()})
             timer.start(Stage.FIT)
             subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
@@ -196,6 +199,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         timer.step(1, 1)
         timer.close()
         figures |= {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
+        figures |= {"surface": "dual" if distillation.subject.crisp else "tetrahedra"} if known else {}
         report = {**figures, **solid, **_report(settings, prompts, device, timer, mended)}
         return JobResult(mesh, images, report, checkpoint.remove)
 
@@ -283,11 +287,21 @@ def sketch_surface(
     if known is not None:
         return Surface.of_state(numbers.grid, {name: part.to(device) for name, part in known.items()})
     reach = max(max_offset(adherence), fit_reach(numbers.grid), numbers.closing)
-    cells, *planes = around_sketch(local, numbers.grid, reach, shell_thickness(numbers), numbers.closing, on_step)
+    (cells, *planes), solid = around_sketch(local, numbers.grid, reach, shell_thickness(numbers), numbers.closing, on_step)
     grid, values, normals = TetGrid.of_cells(numbers.grid, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
     whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
     normals[whole != values] = 0  # a membrane is no part of the sketch
-    return Surface.from_sdf(grid, whole, normals if numbers.isosurface == "dual" else None)
+    crisp = numbers.isosurface == "dual" or (numbers.isosurface == "auto" and solid >= SOLID)
+    return Surface.from_sdf(grid, whole, normals if crisp else None)
+
+
+def drawn_as(surface: Surface, numbers: Hyperparameters) -> list[str]:
+    """What the user is told where the sketch decided how its surface is drawn."""
+    if numbers.isosurface != "auto":
+        return []
+    if surface.crisp:
+        return ["The sketch is made of closed solids: its surface is drawn crisp."]
+    return ["The sketch is not made of closed solids alone: its surface is drawn rounded."]
 
 
 def shell_thickness(numbers: Hyperparameters) -> float:
@@ -433,7 +447,7 @@ def _exported(
         )
     colours = crisp_colours(subject, local, numbers, settings.adherence)
     budget = numbers.faces, numbers.texture_size
-    drawn = {"crisp": numbers.isosurface == "dual", "even": numbers.triangles == "even"}
+    drawn = {"crisp": subject.crisp, "even": numbers.triangles == "even"}
     mesh, maps = finish(vertices, faces, colours, normalization, *budget, watcher, **drawn, sketch=local, wishes=wishes)
     return mesh, (ImageSet.whole(mesh, maps),)
 

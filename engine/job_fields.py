@@ -52,6 +52,11 @@ STAGE2_METHODS = (
 """What the panel lists; the methods that there are stand in engine.guidance.methods."""
 
 ISOSURFACES = (
+    Choice(
+        "auto",
+        "By the Sketch",
+        "Crisp where it is made of closed solids, rounded where open strokes, ribbons or thin boards are part of it",
+    ),
     Choice("tetrahedra", "Rounded", "Marching tetrahedra, for what is drawn in strokes: smooth, creases cut off"),
     Choice("dual", "Crisp", "For boards and blockouts: a vertex in each tetrahedron, on the sketch's own edges; rough on strokes"),
 )
@@ -202,7 +207,7 @@ class Hyperparameters:
     )
     isosurface: Annotated[
         str, Spec("Surface", "How the mesh is drawn through the grid", choices=ISOSURFACES, doors=Door.WIRE | Door.PANEL, section=ADVANCED)
-    ] = "tetrahedra"
+    ] = "auto"
     triangles: Annotated[
         str, Spec("Triangles", "How the result's triangles lie", choices=TRIANGLES, doors=Door.WIRE | Door.PANEL, section=OUTPUT)
     ] = "few"

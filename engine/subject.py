@@ -31,6 +31,11 @@ class Subject(Protocol):
     material: Tensor | None
     """Roughness and metallic as `engine.render.shading.render_views` takes them."""
 
+    @property
+    def crisp(self) -> bool:
+        """Whether the surface's creases are meant (`engine.surface`)."""
+        ...
+
     def geometry(self) -> tuple[Tensor, Tensor]:
         """Vertices [V, 3] and faces int32 [F, 3] as they are now, differentiable where they can move."""
         ...
@@ -92,6 +97,10 @@ class RefineSubject(nn.Module):
         self.register_buffer("least", least)
         self.register_buffer("largest", largest)
 
+    @property
+    def crisp(self) -> bool:
+        return self.surface.crisp
+
     def geometry(self) -> tuple[Tensor, Tensor]:
         return self.surface.extract()
 
@@ -117,6 +126,7 @@ class TextureSubject(nn.Module):
     """A mesh that does not move, seen with the edges that it has, and its colours."""
 
     can_move = False
+    crisp = False
     material: Tensor | None = None
 
     def __init__(self, mesh: Mesh, colour: ColourField, device: torch.device) -> None:

@@ -32,8 +32,10 @@ Region = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Cubes int64 [C], ascending; values float32 [Nv] and gradients float32 [Nv, 3] of a field at the vertices of the grid that they span."""
 
 
-def around_sketch(mesh: Mesh, resolution: int, reach: float, thickness: float, closing: float, on_step: OnStep = unwatched) -> Region:
-    """`cells_around` a sketch, with the arguments of `engine.sketch.sdf.SketchField.of`.
+def around_sketch(
+    mesh: Mesh, resolution: int, reach: float, thickness: float, closing: float, on_step: OnStep = unwatched
+) -> tuple[Region, float]:
+    """`cells_around` a sketch, with the arguments of `engine.sketch.sdf.SketchField.of`; and how much of it was drawn solid, 0..1.
 
     A sketch of more than APART_FACES is measured in a process of its own, which can be ended at any moment.
     """
@@ -41,16 +43,17 @@ def around_sketch(mesh: Mesh, resolution: int, reach: float, thickness: float, c
         numbers = {"resolution": resolution, "reach": reach, "thickness": thickness, "closing": closing}
         found = run_apart(cells_apart, {"vertices": mesh.vertices, "faces": mesh.faces, **numbers}, on_step)
         if found is not None:
-            return found["cells"], found["values"], found["gradients"]
-    return cells_around(resolution, SketchField.of(mesh, thickness, closing, on_step).planes, reach)
+            return (found["cells"], found["values"], found["gradients"]), float(found["solid"])
+    field = SketchField.of(mesh, thickness, closing, on_step)
+    return cells_around(resolution, field.planes, reach), field.solid
 
 
 def cells_apart(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
-    """`engine.apart`: {"cells", "values", "gradients"} of vertices, faces, resolution, reach, thickness and closing."""
+    """`engine.apart`: {"cells", "values", "gradients", "solid"} of vertices, faces, resolution, reach, thickness and closing."""
     mesh = Mesh(inputs["vertices"], inputs["faces"])
     field = SketchField.of(mesh, float(inputs["thickness"]), float(inputs["closing"]), on_step)
     found = cells_around(int(inputs["resolution"]), field.planes, float(inputs["reach"]))
-    return dict(zip(("cells", "values", "gradients"), found, strict=True))
+    return {**dict(zip(("cells", "values", "gradients"), found, strict=True)), "solid": np.array(field.solid)}
 
 
 def cells_around(resolution: int, planes: Planes, reach: float) -> Region:

@@ -25,7 +25,7 @@ from engine.mesh import Mesh
 from engine.reporting import OnStep, Portions, unwatched
 from engine.sketch.closing import Body
 from engine.sketch.rims import Rims
-from engine.sketch.strokes import Stroke, counted, split_strokes, subdivided
+from engine.sketch.strokes import Stroke, counted, face_areas, split_strokes, subdivided
 from engine.sketch.thin import growth, thin_walls
 from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
 
@@ -79,10 +79,13 @@ class SketchField:
 
     The gradient near the surface has length 1 except at creases; deep inside overlapping strokes the depth is that of one of them,
     at most the true one.
+
+    solid   how much of the strokes' area was drawn as closed solids that the thickness did not change, 0..1
     """
 
     union: StrokeUnion
     body: Body | None
+    solid: float
     watched: Portions
 
     @classmethod
@@ -105,16 +108,16 @@ class SketchField:
                 "Check that the object has faces and is not scaled to zero.",
             )
         watched.begin("shells")
-        sheets = sheets_of(strokes, thickness, closing, watched)
+        sheets, solid = sheets_of(strokes, thickness, closing, watched), solid_share(strokes, thickness)
         if closing <= 0:
-            return cls(StrokeUnion(strokes, sheets.moved(sheets.triangles + sheets.inset), thickness, watched), None, watched)
+            return cls(StrokeUnion(strokes, sheets.moved(sheets.triangles + sheets.inset), thickness, watched), None, solid, watched)
         if len(sheets.triangles) and thickness > 0:
             watched.begin("lean")
             upright = StrokeUnion(strokes, sheets, thickness, watched)
             sheets = leaning(sheets, Body.of(upright, closing, coarse=True), thickness)
         watched.begin("body")
         union = StrokeUnion(strokes, sheets, thickness, watched)
-        return cls(union, Body.of(union, closing), watched)
+        return cls(union, Body.of(union, closing), solid, watched)
 
     def planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(float32 [N], float32 [N, 3]): the signed distance at points [N, 3], engine space, negative inside; and its gradient where
@@ -149,6 +152,13 @@ def sheets_of(strokes: list[Stroke], thickness: float, closing: float, on_step: 
     if rims is not None:
         inset[: len(own)] = rims.moves(triangles[: len(own)].reshape(-1, 3), np.repeat(own, 3), thickness).reshape(-1, 3, 3)
     return Sheets(triangles, inset)
+
+
+def solid_share(strokes: list[Stroke], thickness: float) -> float:
+    """Which share of the area belongs to strokes that were drawn as closed solids, none of them thin as a whole."""
+    area = np.array([face_areas(stroke.vertices, stroke.solid if len(stroke.solid) else stroke.sheet).sum() for stroke in strokes])
+    solid = np.array([stroke.closed and growth(stroke, thickness) == 0 for stroke in strokes])
+    return float(area[solid].sum() / area.sum())
 
 
 def leaning(sheets: Sheets, body: Body, thickness: float) -> Sheets:

@@ -35,6 +35,7 @@ class Stroke:
     bounding  [F', 3]: those of them that lie on the volume's surface, to measure distance to
     sheet     [F", 3]: the faces that bound no volume and so need a shell; all of them where the stroke is a sheet
     radius    twice the volume over the area: the radius of a tube, half the thickness of a slab; 0 for a sheet
+    closed    whether it was drawn so: a solid without open ends
     """
 
     vertices: np.ndarray
@@ -42,6 +43,7 @@ class Stroke:
     bounding: np.ndarray
     sheet: np.ndarray
     radius: float
+    closed: bool
 
     @cached_property
     def surface(self) -> Triangles:
@@ -132,7 +134,7 @@ def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
     enclosed = np.average(np.minimum(depth.max(axis=0), 1), weights=size[some])
     nothing = np.zeros((0, 3), dtype=np.int64)
     if enclosed < SHEET_BELOW:
-        return Stroke(vertices, nothing, nothing, faces, 0.0)
+        return Stroke(vertices, nothing, nothing, faces, 0.0, False)
     vertices, caps = _capped(vertices, faces)
     whole = np.concatenate([faces, caps])
     places = _both_sides(vertices, whole, corners=len(whole) < FEW)
@@ -140,7 +142,7 @@ def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
     buried = within.all(axis=(0, 1))
     bare = np.asarray(~within.any(axis=0).all(axis=0))
     bare[len(faces) :] = False
-    return Stroke(vertices, whole, whole[~buried], whole[bare], 2 * _volume(vertices, whole) / float(size.sum()))
+    return Stroke(vertices, whole, whole[~buried], whole[bare], 2 * _volume(vertices, whole) / float(size.sum()), not len(caps))
 
 
 def _both_sides(vertices: np.ndarray, faces: np.ndarray, corners: bool) -> np.ndarray:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from engine.conventions import SceneNormalization
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.dual import WAYS, Cells, corner_gradients, dual_vertices, rings
+from engine.job import drawn_as, sketch_surface
+from engine.job_fields import PRESETS
+from engine.mesh import Mesh
 from engine.sketch.sdf import SketchField
 from engine.surface import Surface
-from tests.engine.shapes import box
+from tests.engine.shapes import box, flipped, merge, moved, ribbon, tube
 from tests.engine.test_isosurface import assert_watertight, edge_counts, euler, mesh_volume
 
 ASKEW = np.linalg.qr(np.array([[1.0, 0.3, 0.2], [-0.2, 1.0, 0.4], [0.1, -0.5, 1.0]]))[0]
@@ -163,3 +169,27 @@ def test_both_ways_to_cut_a_polygon_cover_it(sides: int):
         assert (once == 1).all() and len(way) == sides - 2
         directed = {(three[k], three[(k + 1) % 3]) for three in way for k in range(3)}
         assert ring <= directed
+
+
+@pytest.mark.parametrize(
+    ("drawn", "crisp"),
+    [
+        (box((0.8, 0.5, 0.3)), True),
+        (merge(box((0.5, 0.5, 0.3)), moved(flipped(box((0.3, 0.2, 0.4))), 0.6, 0, 0)), True),
+        (tube(0.3, 1.5), False),
+        (merge(box((0.5, 0.5, 0.3)), moved(ribbon(0.4, 0.8), 0, 0, 0.9)), False),
+        (box((1.0, 1.0, 0.004)), False),
+    ],
+    ids=["box", "boxes", "tube", "box with a ribbon", "card"],
+)
+def test_the_surface_is_crisp_where_the_sketch_is_made_of_closed_solids(drawn: Mesh, crisp: bool) -> None:
+    local = drawn.with_vertices(SceneNormalization.of_bounds(drawn.vertices).to_engine(drawn.vertices))
+    numbers = dataclasses.replace(PRESETS["draft"], grid=24)
+    surface = sketch_surface(local, numbers, torch.device("cpu"))
+    assert surface.crisp is crisp
+    assert Surface.of_state(24, surface.state_dict()).crisp is crisp
+    assert ("crisp" if crisp else "rounded") in drawn_as(surface, numbers)[0]
+    for wish in ("dual", "tetrahedra"):
+        own = dataclasses.replace(numbers, isosurface=wish)
+        surface = sketch_surface(local, own, torch.device("cpu"))
+        assert surface.crisp is (wish == "dual") and not drawn_as(surface, own)

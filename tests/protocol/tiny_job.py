@@ -50,6 +50,12 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResul
     report = {
         "deviation_mean_percent": np.float32(1.5),
         "deviation_p95_percent": 2.25,
+        "deviation_max_percent": 7.5,
+        "genus": 3,
+        "genus_of_sketch": 1,
+        "components": 2,
+        "components_of_sketch": 2,
+        "volume_change_percent": -4.5,
         "deviation_of_nothing": float("inf"),
         "seed": settings.seed,
         "prompt": settings.prompt,
