@@ -125,16 +125,12 @@ class Surface(nn.Module):
         """The crisp mesh: a vertex for each tetrahedron with corners inside and outside, in the band's order."""
         count = torch.stack([inside.index_select(0, band.tets[:, corner]) for corner in range(4)]).sum(0)
         passed = ((count > 0) & (count < 4)).nonzero().squeeze(1)
-        corners = band.tets.index_select(0, passed)
-        flat = corners.reshape(-1)
-        value = self._value(flat)
-        cells = Cells(
-            self.grid.points.index_select(0, flat).to(value.dtype).view(-1, 4, 3),
-            value.view(-1, 4),
-            (value - self.start.index_select(0, flat)).view(-1, 4),
-            self.normals.index_select(0, flat).view(-1, 4, 3),
-            corner_gradients(self.grid).index_select(0, band.kind.index_select(0, passed).long()),
-        )
+        corners = torch.cat([band.tets[:, corner].index_select(0, passed) for corner in range(4)])
+        value = self._value(corners)
+        points, normals = (table.t().contiguous().index_select(1, corners).view(3, 4, -1) for table in (self.grid.points, self.normals))
+        gradients = corner_gradients(self.grid).permute(2, 1, 0).contiguous().index_select(2, band.kind.index_select(0, passed).long())
+        moved = value - self.start.index_select(0, corners)
+        cells = Cells(points.to(value.dtype), value.view(4, -1), moved.view(4, -1), normals, gradients)
         number = torch.zeros(len(band.tets), dtype=torch.int32, device=passed.device)
         number[passed] = torch.arange(len(passed), dtype=torch.int32, device=passed.device)
         first, second = inside.index_select(0, band.edges[:, 0]), inside.index_select(0, band.edges[:, 1])

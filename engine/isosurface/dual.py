@@ -146,8 +146,8 @@ def _volume(a: Columns, b: Columns, c: Columns, up: Columns) -> Tensor:
 
 @dataclass(frozen=True)
 class Cells:
-    """P tetrahedra with corners inside and outside: positions [P, 4, 3], sdf [P, 4], moved [P, 4] by how much the values differ from those
-    that the normals [P, 4, 3] (zero where unknown) belong to, gradients [P, 4, 3] of the corners' linear functions."""
+    """P tetrahedra with corners inside and outside, by columns: positions [3, 4, P], sdf [4, P], moved [4, P] by how much the values differ
+    from those that the normals [3, 4, P] (zero where unknown) belong to, gradients [3, 4, P] of the corners' linear functions."""
 
     positions: Tensor
     sdf: Tensor
@@ -164,75 +164,74 @@ def dual_vertices(cells: Cells, spacing: float) -> tuple[Tensor, Tensor, Tensor]
     nearest.
     """
     middle = _crossings(cells.positions, cells.sdf)
-    planes = cells.normals + torch.einsum("pc,pck->pk", cells.moved, cells.gradients).unsqueeze(1)
-    offset = cells.sdf + (planes * (middle.unsqueeze(1) - cells.positions)).sum(-1)
-    slope = torch.nn.functional.normalize(torch.einsum("pc,pck->pk", cells.sdf.detach(), cells.gradients), dim=1)
+    planes = cells.normals + (cells.moved * cells.gradients).sum(1, keepdim=True)
+    offset = cells.sdf + (planes * (middle.unsqueeze(1) - cells.positions)).sum(0)
+    slope = torch.nn.functional.normalize((cells.sdf.detach() * cells.gradients).sum(1), dim=0)
     weight = _weights(cells, planes.detach(), middle.detach(), slope, spacing)
     step, room = _met(planes, offset, weight), _room(cells, middle.detach())
     share = _share(cells.gradients, room, step.detach())
     out = (share < 1).nonzero().squeeze(1)
-    lone = _met(planes[out], offset[out], _shared(weight[out] ** POWER))
-    lone = lone * _share(cells.gradients[out], room[out], lone.detach()).clamp(max=1).unsqueeze(1)
-    far = _share(cells.gradients[out], room[out] + SLACK, step[out].detach()) < 1
-    tame = step.index_copy(0, out, lone)
-    return middle + step.index_copy(0, out[far], lone[far]), middle + tame, slope
+    gradients, room = cells.gradients.index_select(2, out), room.index_select(1, out)
+    lone = _met(planes.index_select(2, out), offset.index_select(1, out), _shared(weight.index_select(1, out) ** POWER))
+    lone = lone * _share(gradients, room, lone.detach()).clamp(max=1)
+    far = _share(gradients, room + SLACK, step.detach().index_select(1, out)) < 1
+    tame = step.index_copy(1, out, lone)
+    return (middle + step.index_copy(1, out[far], lone[:, far])).t(), (middle + tame).t(), slope.t()
 
 
 def _met(planes: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-    weighted = weight.unsqueeze(-1) * planes
-    matrix = torch.einsum("pci,pcj->pij", weighted, planes)
-    return -_solved(matrix, torch.einsum("pci,pc->pi", weighted, offset), RIGID)
+    weighted = weight * planes
+    matrix = {(row, column): (weighted[row] * planes[column]).sum(0) for row in range(3) for column in range(row, 3)}
+    return -_solved(matrix, (weighted * offset).sum(1), RIGID)
 
 
 def _room(cells: Cells, middle: Tensor) -> Tensor:
-    """[P, 4]: the corners' linear functions at the middles [P, 3]; each is zero on the face across from its corner."""
-    return 1 / 4 + (cells.gradients * (middle - cells.positions.mean(dim=1)).unsqueeze(1)).sum(-1)
+    """[4, P]: the corners' linear functions at the middles [3, P]; each is zero on the face across from its corner."""
+    return 1 / 4 + (cells.gradients * (middle - cells.positions.mean(dim=1)).unsqueeze(1)).sum(0)
 
 
 @torch.no_grad()
 def _share(gradients: Tensor, room: Tensor, step: Tensor) -> Tensor:
-    """[P]: which share of a step [P, 3] uses up the room [P, 4] to one of the tetrahedron's faces."""
-    change = (gradients * step.unsqueeze(1)).sum(-1)
-    return torch.where(change < 0, room / (-change).clamp(min=1e-12), torch.full_like(change, 1e12)).amin(dim=1)
+    """[P]: which share of a step [3, P] uses up the room [4, P] to one of the tetrahedron's faces."""
+    change = (gradients * step.unsqueeze(1)).sum(0)
+    return torch.where(change < 0, room / (-change).clamp(min=1e-12), torch.full_like(change, 1e12)).amin(dim=0)
 
 
 @torch.no_grad()
 def _weights(cells: Cells, planes: Tensor, middle: Tensor, slope: Tensor, spacing: float) -> Tensor:
-    """[P, 4], summing to one or all zero: how much the surface that each corner sees is that which passes the tetrahedron. It is not
+    """[4, P], summing to one or all zero: how much the surface that each corner sees is that which passes the tetrahedron. It is not
     where it touches far away, and where it faces the other way, as the far side of a board does."""
-    touch = cells.positions - cells.sdf.unsqueeze(-1) * planes
-    distance = (touch - middle.unsqueeze(1)).square().sum(-1) / (NEAR * spacing) ** 2
-    facing = (cells.normals * slope.unsqueeze(1)).sum(-1).clamp(min=0)
+    touch = cells.positions - cells.sdf * planes
+    distance = (touch - middle.unsqueeze(1)).square().sum(0) / (NEAR * spacing) ** 2
+    facing = (cells.normals * slope.unsqueeze(1)).sum(0).clamp(min=0)
     return _shared(torch.exp(-distance) * facing)
 
 
 def _shared(weight: Tensor) -> Tensor:
-    return weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
+    return weight / weight.sum(0, keepdim=True).clamp(min=1e-12)
 
 
 def _crossings(positions: Tensor, sdf: Tensor) -> Tensor:
-    """[P, 3]: mean of the places on the tetrahedra's edges where the linear field is zero."""
-    total, count = torch.zeros_like(positions[:, 0]), sdf.new_zeros(len(sdf), 1)
+    """[3, P]: mean of the places on the tetrahedra's edges where the linear field is zero."""
+    weight: list[Tensor] = [torch.zeros_like(sdf[0])] * 4
+    count = torch.zeros_like(sdf[0])
     for a, b in TET_EDGES:
-        first, second = sdf[:, a], sdf[:, b]
+        first, second = sdf[a], sdf[b]
         crossed = (first < 0) != (second < 0)
-        gap = torch.where(crossed, first - second, torch.ones_like(first))
-        share = (first / gap).unsqueeze(1)
-        own = torch.lerp(positions[:, a], positions[:, b], share)
-        total = total + torch.where(crossed.unsqueeze(1), own, torch.zeros_like(own))
-        count = count + crossed.unsqueeze(1)
-    return total / count.clamp(min=1)
+        there = crossed.to(sdf.dtype)
+        share = first / torch.where(crossed, first - second, 1.0) * there
+        weight[a], weight[b], count = weight[a] + there - share, weight[b] + share, count + there
+    return (torch.stack(weight) * positions).sum(1) / count.clamp(min=1)
 
 
-def _solved(matrix: Tensor, right: Tensor, ridge: float) -> Tensor:
-    """(matrix + ridge) x = right for symmetric positive matrices [P, 3, 3] and right [P, 3], by Cramer's rule."""
-    a, b, c = matrix[:, 0, 0] + ridge, matrix[:, 0, 1], matrix[:, 0, 2]
-    d, e, f = matrix[:, 1, 1] + ridge, matrix[:, 1, 2], matrix[:, 2, 2] + ridge
+def _solved(matrix: dict[tuple[int, int], Tensor], right: Tensor, ridge: float) -> Tensor:
+    """(matrix + ridge) x = right [3, P] for symmetric positive matrices, the upper triangle's entries [P], by Cramer's rule."""
+    a, b, c = matrix[0, 0] + ridge, matrix[0, 1], matrix[0, 2]
+    d, e, f = matrix[1, 1] + ridge, matrix[1, 2], matrix[2, 2] + ridge
     aa, bb, cc = d * f - e * e, c * e - b * f, b * e - c * d
     dd, ee, ff = a * f - c * c, b * c - a * e, a * d - b * b
-    determinant = a * aa + b * bb + c * cc
-    x, y, z = right.unbind(1)
-    return torch.stack([aa * x + bb * y + cc * z, bb * x + dd * y + ee * z, cc * x + ee * y + ff * z], dim=1) / determinant.unsqueeze(1)
+    x, y, z = right.unbind(0)
+    return torch.stack([aa * x + bb * y + cc * z, bb * x + dd * y + ee * z, cc * x + ee * y + ff * z]) / (a * aa + b * bb + c * cc)
 
 
 WAYS = {

@@ -122,8 +122,9 @@ def test_gradients_are_those_of_a_plane_that_tilts_and_moves():
     field = ((positions - positions.mean(dim=1, keepdim=True)) * normal).sum(-1)
     tilt, shift = torch.randn(len(tets), 1, 3, generator=generator, dtype=torch.float64), 0.3
     moved = torch.zeros_like(field, requires_grad=True)
-    normals = normal.expand(-1, 4, -1)
-    cells = Cells(positions, field + moved, moved, normals, corner_gradients(grid)[kind].double())
+    columns = (part.permute(2, 1, 0) for part in (positions, normal.expand(-1, 4, -1), corner_gradients(grid)[kind].double()))
+    places, normals, gradients = columns
+    cells = Cells(places, (field + moved).t(), moved.t(), normals, gradients)
     vertices, _, _ = dual_vertices(cells, grid.spacing)
     assert ((vertices - positions.mean(dim=1)) * normal[:, 0]).sum(1).abs().max() < 1e-6
     along = (vertices * normal[:, 0]).sum()
