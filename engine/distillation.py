@@ -32,6 +32,9 @@ from engine.view_batch import ViewBatch, sample_view_batch
 DROPPED_AT_MOST = 5
 """Steps in a row whose numbers are not finite: then the job ends."""
 
+USUAL_SIZE = 64
+"""Pixels along a side of the prior for which the regularizers' weights were chosen."""
+
 LEAST_CONTROL = 0.25
 """Share of a ControlNet's strength at the first step of a surface that may move."""
 
@@ -43,7 +46,7 @@ SAMPLES_A_LATENT = 8
 MOST_SAMPLES = 256
 """Of those along a side of a picture: latents that are pixels get fewer each."""
 
-ViewSampler = Callable[[torch.Generator], ViewBatch]
+ViewSampler = Callable[[Hyperparameters, torch.Generator], ViewBatch]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Distillation:
     subject     what is optimized; its parameters change in place
     generator   a CPU generator; with it, every step is determined
     parts       prompts of parts of the surface, whose faces must stay as they are
-    sample_views  draws the views of a step; by default `engine.view_batch.sample_view_batch` with these hyperparameters
+    sample_views  draws the views of a step by the hyperparameters of that moment; by default `engine.view_batch.sample_view_batch`
     """
 
     def __init__(
@@ -130,9 +133,11 @@ class Distillation:
         self._parts = parts
         self.taken = 0
         self._dropped_in_a_row = 0
+        self._descended: Step | None = None  # a step of which the projection is to come
         self._schedule = schedule(hyperparameters)
         self.colour_weight = colour_weight(adherence)
-        self._sample_views = sample_views or (lambda drawn: sample_view_batch(hyperparameters, drawn, torch.device(device)))
+        self._per_area = (prior.image_size / USUAL_SIZE) ** 2  # a place's guidance is a sum over its pixels, its membrane's energy is not
+        self._sample_views = sample_views or (lambda numbers, drawn: sample_view_batch(numbers, drawn, torch.device(device)))
         self._seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
         self._unseen = 0
 
@@ -156,12 +161,31 @@ class Distillation:
 
         The surface is extracted and moved at every `geometry_every`-th step; between them the colours are learnt on it as it was
         seen last, which costs neither extraction nor silhouette gradients. A step whose loss or gradients are not finite changes
-        nothing; JobError after DROPPED_AT_MOST of them in a row.
+        nothing; JobError after DROPPED_AT_MOST of them in a row. A step that raises something else, such as a lack of memory, has
+        changed nothing either, or nothing but what its repetition leaves as it is: it can be taken again.
         """
         if self._schedule is None or self.finished:
             raise ValueError(f"All {self.steps} steps are taken.")
-        stage, guidance = self._schedule.at(self.taken)
-        view_batch = self._sample_views(self.generator)
+        if self._descended is None:
+            drawn, seen = self.generator.get_state(), self._seen
+            try:
+                self._descended = self._descend(self._schedule)
+            except BaseException:
+                self.generator.set_state(drawn)
+                self._seen = seen
+                raise
+        step = self._descended
+        if self.moves and not step.dropped:
+            self.subject.project()
+        self._descended = None
+        self.taken += 1
+        self._count_dropped(not step.dropped)
+        return replace(step, done=step.done + 1)
+
+    def _descend(self, schedule: TwoStage) -> Step:
+        """All of a step but the projection; the step, `done` before it."""
+        stage, guidance = schedule.at(self.taken)
+        view_batch = self._sample_views(self.hyperparameters, self.generator)
         moves = self.moves
         if moves or self._seen is None:
             self._seen = self.subject.geometry()
@@ -172,17 +196,24 @@ class Distillation:
         pixels = self.hyperparameters.supersample**2 * self.hyperparameters.views
         loss = loss + self.colour_weight * colours.colour_loss() / pixels
         if moves:
-            loss = loss + self.subject.regularization(self.hyperparameters)
+            loss = loss + self._per_area * self.subject.regularization(self.hyperparameters)
         finite = self.backward(loss)
+        seen = vertices.detach()
+        taken = Step(stage, *self._progress(stage), seen, faces, views.rgb.detach(), figures, not finite, self._unseen)
         if finite:
             self._set_rates(stage)
+            self._make_moments()
             self.optimizer.step()
-            if moves:
-                self.subject.project()
-        self._seen = vertices.detach(), faces
-        self.taken += 1
-        self._count_dropped(finite)
-        return Step(stage, *self._progress(stage), vertices.detach(), faces, views.rgb.detach(), figures, not finite, self._unseen)
+        self._seen = seen, faces
+        return taken
+
+    def _make_moments(self) -> None:
+        """Adam's moments, before its first step would make them one after another: memory that runs out then finds nothing half done."""
+        state = self.optimizer.state
+        for parameter in (parameter for group in self.optimizer.param_groups for parameter in group["params"]):
+            if parameter.grad is not None and not state[parameter]:
+                moments = {name: torch.zeros_like(parameter, memory_format=torch.preserve_format) for name in ("exp_avg", "exp_avg_sq")}
+                state[parameter] = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **moments}
 
     def _set_rates(self, stage: int) -> None:
         """Stage 2 moves the surface by its own share of the geometry's rates."""

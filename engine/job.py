@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.back_off import BackOff
 from engine.bridge import SurfaceBridge, phases, planned_steps
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.control_nets import control_entries
+from engine.diffusion.diffusers_prior import fast_dtype
+from engine.diffusion.footprint import model_bytes
 from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
 from engine.diffusion.prior import Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
@@ -35,7 +38,8 @@ from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.sparse import around_sketch
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
-from engine.memory import expect, free_bytes, largest_grid, largest_texture, needed_bytes, weights_bytes
+from engine.large_models import embed_ahead, for_its_model
+from engine.memory import WEIGHTS_SHARE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
@@ -85,6 +89,7 @@ def run_job(
     load        in place of `load_prior`, for a caller that keeps the model from job to job
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
+    settings = for_its_model(settings)
     sketch, load = prepared(sketch, settings), loading_once(load)
 
     def run(sketch: Mesh, own: JobSettings, listener: Reporter, index: int) -> JobResult:
@@ -96,6 +101,7 @@ def run_job(
 
 def run_kept_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_job` with its checkpoint in the user's cache: after a crash of either side the same job goes on where it was."""
+    settings = for_its_model(settings)
     sketch, load = prepared(sketch, settings), loading_once(load_prior)
 
     def run(sketch: Mesh, own: JobSettings, listener: Reporter, index: int) -> JobResult:
@@ -159,13 +165,14 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         parts = part_prompts(local, settings)
         for told_apart in () if parts is None else parts.prompts:
             _tell(reporter, dataclasses.replace(prompts, prompt=told_apart).notes(prior))
+        embed_ahead(prior, prompts, () if parts is None else parts.prompts)
         views = TextureViews.of(local, numbers, prior.image_size, settings.seed) if settings.mode == "texture" else None
         materials = materials_of(sketch, settings)
         _tell(reporter, [*([] if views is None else views.told()), *([] if settings.maps == "albedo" else materials.told())])
 
         def distillation_of(subject: Subject) -> Distillation:
             subject.material = torch.from_numpy(materials.of_faces(local.parts.of_face if local.parts is not None else None))
-            draw = None if views is None else views.sampler(numbers, device)
+            draw = None if views is None else views.sampler(device)
             return Distillation(subject, prior, rasterizer, numbers, prompts, settings.adherence, generator, device, draw, parts=parts)
 
         saved = checkpoint.load() or {}
@@ -265,8 +272,11 @@ def materials_of(sketch: Mesh, settings: JobSettings) -> MaterialsOfParts:
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> str:
     """What the job will take, in words. JobError where it cannot fit."""
     folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
-    weights = weights_bytes(folder) + sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
     numbers, cuda = settings.resolve(), device.type == "cuda"
+    half = fast_dtype(device) == torch.float16
+    own = model_bytes(folder, half, numbers.views)
+    weights = weights_bytes(folder) if own is None else round(own / WEIGHTS_SHARE)
+    weights += sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
     free = torch.cuda.mem_get_info(device)[0] if cuda else free_bytes()
     needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights, images)
     texture = largest_texture(settings.mode, numbers, len(mesh.faces), weights, images, free)
@@ -367,12 +377,12 @@ def _distil(
     distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], reporter: Reporter
 ) -> None:
     """Both stages; stream and save now and then: where the next step extracts the surface anew, as a resumed job does."""
-    stage, dropped, told = 0, False, False
+    stage, dropped, told, steps = 0, False, False, BackOff(distillation, reporter.note)
     while not distillation.finished:
         if distillation.stage != stage:
             stage = distillation.stage
             timer.start(Stage.STAGE1 if stage == 1 else Stage.STAGE2)
-        step = distillation.step()
+        step = steps.step()
         if step.dropped and not dropped:
             reporter.note(f"Step {step.done} of stage {step.stage} was left out: the model's answer was not finite.")
         dropped = step.dropped

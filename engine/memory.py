@@ -61,6 +61,8 @@ HELD_BYTES = 6
 """A texel of an image that is finished and waits for the others, with its file."""
 FACE_BYTES = 700
 """A triangle of the sketch in the distance field's trees."""
+WEIGHTS_SHARE = 1.2
+"""What a model takes for each byte of its weights, where no more is known of it."""
 SURE = 0.7
 """Share of an estimate that a job takes for certain."""
 
@@ -76,7 +78,7 @@ def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, 
     colours = numbers.colour_grid**3 * COLOUR_BYTES
     step = numbers.views * numbers.supersample**2 * VIEW_BYTES
     export = numbers.texture_size**2 * (TEXEL_BYTES + (images - 1) * HELD_BYTES)
-    return int(LIBRARIES + 1.2 * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
+    return int(LIBRARIES + WEIGHTS_SHARE * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
 
 
 def weights_bytes(folder: Path) -> int:

@@ -11,7 +11,7 @@ from engine.camera import Cameras, orbit, sample_orbit, view_words
 from engine.job_fields import Hyperparameters
 from engine.render.environment import sample_environment
 from engine.render.shading import Lighting, sample_light
-from engine.views import BACKGROUNDS
+from engine.views import BACKGROUNDS, VIEWS
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def sample_view_batch(
     words = [f", {background.words}, {view}" for view in view_words(cameras)]
     colour = torch.tensor(background.colour, device=device).expand(numbers.views, 3)
     return ViewBatch(cameras, light, colour, words)
+
+
+def every_words() -> list[str]:
+    """All words that a batch's views may be described by."""
+    return [f", {background.words}, {view} view" for background in BACKGROUNDS for view in VIEWS]
 
 
 def sample_cameras(numbers: Hyperparameters, generator: torch.Generator) -> Cameras:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.encoding import encode_views, half_safe
+from engine.diffusion.gain import encoder_gain
 from engine.diffusion.model_fit import remarks, sample_size
 from engine.diffusion.model_folder import ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
@@ -107,8 +108,15 @@ class DiffusersPrior:
         return mean if noise is None else mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * noise.to(mean)
 
     def precondition(self, difference: Tensor) -> Tensor:
-        """A difference of latents, made ready to reach pixels as a difference of images; as it is where the encoder is not linear."""
-        return difference if self._linear is None else self._linear.precondition(difference)
+        """A difference of latents, made ready to reach pixels as a difference of images; by its measured gain where the encoder is not
+        linear."""
+        return difference / self.gain if self._linear is None else self._linear.precondition(difference)
+
+    @functools.cached_property
+    def gain(self) -> float:
+        """Of the encoder, measured once: see `engine.diffusion.gain`."""
+        side = self.image_size // downscaling(self.vae)
+        return encoder_gain(lambda pixels: self._latents_of(pixels, None) * self._factor, self.image_size, side, self.device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> images [B, 3, image_size, image_size] in 0..1."""
@@ -121,6 +129,10 @@ class DiffusersPrior:
         """Text states [N, L, C], computed once a prompt. Notes tell which words were cut and which are unknown to the model."""
         del cameras
         return self.text.embed(prompts)
+
+    def rest_text(self) -> None:
+        """Give the text encoders' memory back until a prompt is asked that was not asked before."""
+        self.text.rest()
 
     @torch.no_grad()
     def predict_noise(self, x_t: Tensor, t: Tensor, conditions: Conditions) -> Tensor:

@@ -117,7 +117,7 @@ class Prior(Protocol):
     def precondition(self, difference: Tensor) -> Tensor:
         """A difference of latents [B, ...] -> what to send back through `encode` so that pixels move by the difference of images.
 
-        (E E^T)^-1 d where the encoder is a linear map E; the difference itself for every other encoder.
+        (E E^T)^-1 d where the encoder is a linear map E; divided by the measured gain (`engine.diffusion.gain`) for every other.
         """
         ...
 

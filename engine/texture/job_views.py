@@ -46,9 +46,9 @@ class TextureViews:
             further = further_cameras(coverage, size, numbers.distance_high, numbers.fov)
         return cls(coverage, further)
 
-    def sampler(self, numbers: Hyperparameters, device: torch.device) -> Callable[[torch.Generator], ViewBatch]:
+    def sampler(self, device: torch.device) -> Callable[[Hyperparameters, torch.Generator], ViewBatch]:
         """What draws the views of a step."""
-        return lambda generator: sample_view_batch(numbers, generator, device, self.further)
+        return lambda numbers, generator: sample_view_batch(numbers, generator, device, self.further)
 
     def told(self) -> list[str]:
         """What to tell the user of what the views see."""

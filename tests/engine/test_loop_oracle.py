@@ -18,7 +18,7 @@ from engine.camera import Cameras, orbit
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
 from engine.job import fitted_subject, sketch_surface
-from engine.job_fields import PRESETS
+from engine.job_fields import PRESETS, Hyperparameters
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.shading import render_views
@@ -94,7 +94,7 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch() -> None:
     angles = zip(seen.azimuth.tolist(), seen.elevation.tolist(), strict=True)
     prior = EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1)
 
-    def from_pool(generator: torch.Generator) -> ViewBatch:
+    def from_pool(_: Hyperparameters, generator: torch.Generator) -> ViewBatch:
         chosen = torch.randperm(len(seen), generator=generator)[:4]
         return ViewBatch(seen.select(chosen), None, torch.full((4, 3), GREY), [""] * 4)
 

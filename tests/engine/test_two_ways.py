@@ -27,7 +27,7 @@ def distillation_with(**numbers: float | str) -> Distillation:
     rasterizer, generator = select_rasterizer(CPU), torch.Generator().manual_seed(0)
     subject = fitted_subject(sketch_surface(SKETCH, chosen, CPU), SKETCH, chosen, 0.3, rasterizer, generator)
     batch = ViewBatch(seen, None, torch.full((4, 3), GREY), [""] * 4)
-    return Distillation(subject, prior, rasterizer, chosen, PromptPair("a ball"), 0.3, generator, sample_views=lambda _: batch)
+    return Distillation(subject, prior, rasterizer, chosen, PromptPair("a ball"), 0.3, generator, sample_views=lambda *_: batch)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

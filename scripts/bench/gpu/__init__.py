@@ -1,0 +1,1 @@
+"""What is checked on a GPU by `python scripts/gpu_check.py`."""
