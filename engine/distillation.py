@@ -46,7 +46,8 @@ SAMPLES_A_LATENT = 8
 MOST_SAMPLES = 256
 """Of those along a side of a picture: latents that are pixels get fewer each."""
 
-ViewSampler = Callable[[Hyperparameters, torch.Generator], ViewBatch]
+ViewSampler = Callable[[Hyperparameters, torch.Generator, int], ViewBatch]
+"""(numbers, generator, steps that were taken) -> what the next step looks at."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class Distillation:
         self._schedule = schedule(hyperparameters)
         self.colour_weight = colour_weight(adherence)
         self._per_area = (prior.image_size / USUAL_SIZE) ** 2  # a place's guidance is a sum over its pixels, its membrane's energy is not
-        self._sample_views = sample_views or (lambda numbers, drawn: sample_view_batch(numbers, drawn, torch.device(device)))
+        self._sample_views = sample_views or (lambda numbers, drawn, _: sample_view_batch(numbers, drawn, torch.device(device)))
         self._seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
         self._unseen = 0
 
@@ -185,7 +186,7 @@ class Distillation:
     def _descend(self, schedule: TwoStage) -> Step:
         """All of a step but the projection; the step, `done` before it."""
         stage, guidance = schedule.at(self.taken)
-        view_batch = self._sample_views(self.hyperparameters, self.generator)
+        view_batch = self._sample_views(self.hyperparameters, self.generator, self.taken)
         moves = self.moves
         if moves or self._seen is None:
             self._seen = self.subject.geometry()

@@ -56,7 +56,7 @@ from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 from engine.texture.finish import finish_texture, parts_of, planned_sets, told
 from engine.texture.job_views import TextureViews
-from engine.texture.maps import KINDS, MapWishes
+from engine.texture.maps import KINDS, MapWishes, texel_bytes
 from engine.texture.masks import Feather, MaskedColours, requested
 from engine.texture.material_words import MaterialsOfParts
 from engine.texture.start import with_start
@@ -278,8 +278,9 @@ def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, im
     weights = weights_bytes(folder) if own is None else round(own / WEIGHTS_SHARE)
     weights += sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
     free = torch.cuda.mem_get_info(device)[0] if cuda else free_bytes()
-    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights, images)
-    texture = largest_texture(settings.mode, numbers, len(mesh.faces), weights, images, free)
+    maps = texel_bytes(KINDS[settings.maps], DTYPES[settings.map_format], refined=settings.mode == "refine")
+    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights, images, maps)
+    texture = largest_texture(settings.mode, numbers, len(mesh.faces), weights, images, free, maps)
     grid = largest_grid(numbers, len(mesh.faces), weights, free) if settings.mode == "refine" else None
     return expect(needed, free, "the GPU" if cuda else "the machine", grid, texture)
 

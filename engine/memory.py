@@ -56,9 +56,10 @@ COLOUR_BYTES = 90
 """A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
 VIEW_BYTES = 1e6
 """A view of a step at supersampling 1."""
-TEXEL_BYTES = 40
-HELD_BYTES = 6
-"""A texel of an image that is finished and waits for the others, with its file."""
+TEXEL_BYTES = 60
+"""A texel of the image that is being baked, beside its maps."""
+WITH_FILE = 1.5
+"""A finished map that waits for the others, over its own bytes: with its file."""
 FACE_BYTES = 700
 """A triangle of the sketch in the distance field's trees."""
 WEIGHTS_SHARE = 1.2
@@ -67,17 +68,17 @@ SURE = 0.7
 """Share of an estimate that a job takes for certain."""
 
 
-def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int = 1) -> int:
+def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int = 1, maps: int = 3) -> int:
     """About what a job takes at its peak: sketch with so many faces, model with so many bytes of weights. Measured, see docs/benchmarks.md.
 
     The grid counts where the surface moves; the colours with gradients, Adam's moments and the artist's copy; a step's pictures by
-    their pixels; the texture by its texels.
+    their pixels; the texture by its texels: so many images, each with `maps` bytes a texel in all of its maps together.
     """
     share = min(1.0, GRID_SHARE * (0.07 + 7 / numbers.grid))
     grid = numbers.grid**3 * share * GRID_BYTES if mode == "refine" else 0
     colours = numbers.colour_grid**3 * COLOUR_BYTES
     step = numbers.views * numbers.supersample**2 * VIEW_BYTES
-    export = numbers.texture_size**2 * (TEXEL_BYTES + (images - 1) * HELD_BYTES)
+    export = numbers.texture_size**2 * (TEXEL_BYTES + images * maps * WITH_FILE)
     return int(LIBRARIES + WEIGHTS_SHARE * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
 
 
@@ -104,11 +105,13 @@ def largest_grid(numbers: Hyperparameters, faces: int, weights: int, free: int |
     return None
 
 
-def largest_texture(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int, free: int | None) -> int | None:
+def largest_texture(
+    mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int, free: int | None, maps: int = 3
+) -> int | None:
     """The largest texture with which a job of these numbers would fit where its own does not; None where there is none."""
     size = numbers.texture_size // 2
     while size >= LEAST_TEXTURE:
-        if SURE * needed_bytes(mode, dataclasses.replace(numbers, texture_size=size), faces, weights, images) <= (free or 0):
+        if SURE * needed_bytes(mode, dataclasses.replace(numbers, texture_size=size), faces, weights, images, maps) <= (free or 0):
             return size
         size //= 2
     return None

@@ -35,18 +35,16 @@ def sample_view_batch(
 ) -> ViewBatch:
     """Draw `numbers.views` views: azimuths stratified over the circle, elevation, distance, light and background at random.
 
-    further  cameras of which `numbers.coverage_views` take the place of as many of the views
+    further  cameras that take the places of the last views
 
     The whole batch shares one background, so that a step needs few distinct prompts. `generator` is a CPU generator: the same
     seed gives the same views on every device.
     """
     cameras = sample_cameras(numbers, generator)
-    count = min(numbers.coverage_views, numbers.views - 1)
-    if further is not None and count > 0:
-        chosen = torch.randperm(len(further), generator=generator)[:count]
-        cameras = Cameras.cat([cameras.select(range(numbers.views - len(chosen))), further.select(chosen)])
+    if further is not None:
+        cameras = Cameras.cat([cameras.select(range(numbers.views - len(further))), further])
     cameras = cameras.to(device)
-    light = (sample_environment if numbers.shading == "pbr" else sample_light)(generator, cameras)
+    light = sample_lighting(numbers, generator, cameras)
     background = BACKGROUNDS[int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))]
     words = [f", {background.words}, {view}" for view in view_words(cameras)]
     colour = torch.tensor(background.colour, device=device).expand(numbers.views, 3)
@@ -56,6 +54,11 @@ def sample_view_batch(
 def every_words() -> list[str]:
     """All words that a batch's views may be described by."""
     return [f", {background.words}, {view} view" for background in BACKGROUNDS for view in VIEWS]
+
+
+def sample_lighting(numbers: Hyperparameters, generator: torch.Generator, cameras: Cameras) -> Lighting:
+    """A light for each camera, from before what it sees."""
+    return (sample_environment if numbers.shading == "pbr" else sample_light)(generator, cameras)
 
 
 def sample_cameras(numbers: Hyperparameters, generator: torch.Generator) -> Cameras:

@@ -33,6 +33,9 @@ TABLE = 24
 SAMPLES = 192
 DIELECTRIC = 0.04
 """Share that a surface which is no metal reflects when it is looked at straight."""
+SPREAD_DEG = 60.0
+"""Azimuth by which a sky's brightest side may stand off the camera's, as the matt light does: the pictures that priors know are lit from
+before the subject, and the dark side of others would be painted brighter."""
 LEAST_IRRADIANCE = 0.35
 """Of the sky's mean, so that a view that faces its dark side is not lit beyond measure."""
 
@@ -89,15 +92,25 @@ class EnvironmentLight:
 
 
 def sample_environment(generator: torch.Generator, cameras: Cameras) -> EnvironmentLight:
-    """One of our skies for all views, turned about the vertical for each; as bright as makes matt white before the view white."""
+    """One of our skies for all views, turned about the vertical for each so that it lights what the view sees; as bright as makes matt
+    white before the view white."""
     index = int(torch.randint(SKIES, (1,), generator=generator))
-    turn = 2 * math.pi * torch.rand(len(cameras), generator=generator)
     blurred = _skies()[index]
+    eye = cameras.eye.cpu()
+    before = torch.atan2(eye[:, 1], eye[:, 0]) + math.radians(SPREAD_DEG) * (2 * torch.rand(len(cameras), generator=generator) - 1)
+    turn = brightest_azimuth(blurred) - before
     light = EnvironmentLight(blurred, turn, torch.ones(len(cameras)))
     matt = _matt_brightness(light, cameras)
     least = LEAST_IRRADIANCE * blurred[-1].mean()
     device = cameras.device
     return EnvironmentLight(blurred.to(device), turn.to(device), (1 / matt.clamp(min=least)).to(device))
+
+
+def brightest_azimuth(blurred: Tensor) -> float:
+    """Radians: from where most of a sky's light comes, of those that `EnvironmentLight` holds."""
+    ring = blurred[-1].mean(dim=(0, 1))  # irradiance by azimuth
+    angle = (torch.arange(WIDTH) + 0.5) / WIDTH * 2 * math.pi
+    return math.atan2(float((ring * angle.sin()).sum()), float((ring * angle.cos()).sum()))
 
 
 def _matt_brightness(light: EnvironmentLight, cameras: Cameras) -> Tensor:

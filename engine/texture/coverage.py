@@ -27,6 +27,8 @@ GRAZING = 0.2
 """Cosine between normal and line of sight below which a place is not looked at, only past: its pixels are smears."""
 FAR = 50.0
 """Engine units from which a direction of the sky looks."""
+DIRECTIONS = 256
+"""Of the sky, evenly spread, from which it is looked up what can be seen."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,8 @@ def sphere(count: int) -> np.ndarray:
     return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1).astype(np.float32)
 
 
-def seen_from(caster: RayCaster, points: np.ndarray, normals: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-    """bool [E, N]: which points [N, 3], with unit normals, eyes [E, 3] see, from either side of their faces; engine space."""
-    return np.stack([_seen(caster, points, normals, eye) for eye in eyes]) if len(eyes) else np.zeros((0, len(points)), bool)
-
-
-def _seen(caster: RayCaster, points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> np.ndarray:
+def seen_from(caster: RayCaster, points: np.ndarray, normals: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """bool [N]: which points [N, 3], with unit normals, an eye [3] sees, from either side of their faces; engine space."""
     towards = eye - points
     far = np.linalg.norm(towards, axis=1)
     direction = towards / np.maximum(far, 1e-12)[:, None]
@@ -108,7 +106,7 @@ def looks(caster: RayCaster, points: np.ndarray, normals: np.ndarray, cameras: C
     found = np.where((slant > GRAZING) & in_picture(cameras, points), slant, 0).astype(np.float32)
     for view, eye in enumerate(eyes):
         near = np.flatnonzero(found[view])
-        found[view, near[~_seen(caster, points[near], normals[near], eye)]] = 0
+        found[view, near[~seen_from(caster, points[near], normals[near], eye)]] = 0
     return found
 
 
@@ -116,18 +114,23 @@ class Coverage:
     """What a set of views sees of a mesh (engine space), cameras' pictures `size` pixels a side.
 
     density     float32 [N] the finest sampling of each point by any view, pixels an engine unit across the surface; 0 where none looks
-    seeable     bool [N]: whether anything outside could look at the point
+    sky         unit vectors [D, 3] towards the outside, evenly spread
+    openings    bool [N, D]: from which of these directions each point is seen, and not grazed
+    openness    float64 [N], the share of them; 0 for what nobody outside can see
     """
 
-    def __init__(self, mesh: Mesh, cameras: Cameras, size: int, count: int = 12_000, directions: int = 96) -> None:
+    def __init__(self, mesh: Mesh, cameras: Cameras, size: int, count: int = 12_000, directions: int = DIRECTIONS) -> None:
         self.places = SurfacePoints.of(mesh, count)
         self.caster = RayCaster(mesh.vertices, mesh.faces)
         self.density = np.zeros(len(self.places), np.float32)
-        self.seeable = np.zeros(len(self.places), bool)
         self.look(cameras, size)
-        for eye in FAR * sphere(directions):
-            hidden = np.flatnonzero(~self.seeable & (np.abs(self.places.normals @ (eye / FAR)) > GRAZING))
-            self.seeable[hidden[_seen(self.caster, self.places.points[hidden], self.places.normals[hidden], eye)]] = True
+        self.sky = sphere(directions)
+        points, normals = self.places.points, self.places.normals
+        self.openings = np.abs(normals @ self.sky.T) > GRAZING
+        for direction, towards in enumerate(self.sky):
+            asked = np.flatnonzero(self.openings[:, direction])
+            self.openings[asked, direction] = seen_from(self.caster, points[asked], normals[asked], FAR * towards)
+        self.openness = self.openings.mean(axis=1)
 
     def look(self, cameras: Cameras, size: int) -> None:
         """Further views."""
@@ -136,12 +139,20 @@ class Coverage:
         for view, eye in enumerate(cameras.eye.cpu().numpy()):
             far = np.linalg.norm(eye - self.places.points, axis=1)
             self.density = np.maximum(self.density, scale[view] / np.maximum(far, 1e-12) * np.sqrt(slants[view]))
-        self.seeable |= self.density > 0
 
     @property
     def share(self) -> float:
-        """Share of what can be seen that some view looks at, 0..1."""
-        return float((self.density > 0).sum() / max(int(self.seeable.sum()), 1))
+        """Share of what can be seen that some view looks at, 0..1: of the surface that a look from any of the sky's directions meets.
+
+        A place counts by its openness, so that this does not depend on how many directions there are: where places count alike that any
+        direction sees, each further direction finds some more behind slits.
+        """
+        return float(self.openness[self.density > 0].sum() / max(self.openness.sum(), 1e-9))
+
+    @property
+    def share_of_area(self) -> float:
+        """The same with places counting alike, however little of the sky sees them."""
+        return float((self.density[self.openness > 0] > 0).mean()) if self.openness.any() else 0.0
 
     def effective(self, mesh: Mesh, size: int, field_density: float = np.inf) -> float:
         """Side of the smallest texture that could hold what the views told, at most `size`: where a texel is finer than a view's pixel or

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from engine.camera import Cameras
 from engine.job_fields import Hyperparameters
 from engine.mesh import Mesh
 from engine.texture.artist import painted_points
 from engine.texture.coverage import Coverage
-from engine.texture.placement import further_cameras
+from engine.texture.placement import ENOUGH, MOST, FurtherCameras, further_cameras
 from engine.view_batch import ViewBatch, sample_cameras, sample_view_batch
 
 ORBIT_VIEWS = 48
 """Views of the orbit by which its coverage is judged, where the job takes as many."""
+LEAST_TURNS = 4
+"""Of a job's steps that a further camera gets on average, so that each is sure to have its turn."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,35 @@ class TextureViews:
 
     coverage  by its orbit and the further cameras
     further   cameras beyond the orbit, None where they add nothing or none are wanted
+    each      how many of a step's views they take
     """
 
     coverage: Coverage
-    further: Cameras | None
+    further: FurtherCameras | None
+    each: int = 1
 
     @classmethod
     def of(cls, mesh: Mesh, numbers: Hyperparameters, size: int, seed: int) -> TextureViews:
         """For a mesh in engine space and pictures `size` pixels a side. Views that are drawn at random stand for those of the job."""
         steps = numbers.stage1_steps + numbers.stage2_steps
-        own = numbers.views - min(numbers.coverage_views, numbers.views - 1)
-        count = max(min(ORBIT_VIEWS, steps * own), 1)
+        each = min(numbers.coverage_views, numbers.views - 1)
+        count = max(min(ORBIT_VIEWS, steps * (numbers.views - each)), 1)
         orbit = sample_cameras(dataclasses.replace(numbers, views=count), torch.Generator().manual_seed(seed))
         coverage = Coverage(mesh, orbit, size)
         further = None
-        if numbers.coverage_views and numbers.views > 1 and steps:
-            further = further_cameras(coverage, size, numbers.distance_high, numbers.fov)
-        return cls(coverage, further)
+        if each and steps and coverage.share < ENOUGH:
+            most = min(MOST, max(steps * each // LEAST_TURNS, 1))
+            further = further_cameras(coverage, size, numbers.distance_high, numbers.fov, most)
+        return cls(coverage, further, each)
 
-    def sampler(self, device: torch.device) -> Callable[[Hyperparameters, torch.Generator], ViewBatch]:
-        """What draws the views of a step."""
-        return lambda numbers, generator: sample_view_batch(numbers, generator, device, self.further)
+    def sampler(self, device: torch.device) -> Callable[[Hyperparameters, torch.Generator, int], ViewBatch]:
+        """What draws the views of a step; the further cameras take turns."""
+
+        def sample(numbers: Hyperparameters, generator: torch.Generator, step: int) -> ViewBatch:
+            count = min(self.each, numbers.views - 1)
+            return sample_view_batch(numbers, generator, device, self.further.at(step, count) if self.further and count else None)
+
+        return sample
 
     def told(self) -> list[str]:
         """What to tell the user of what the views see."""
@@ -56,7 +65,7 @@ class TextureViews:
         note = f"The views see {100 * places.share:.1f} % of what can be seen of the surface"
         if self.further is not None:
             note += f", {len(self.further)} of them placed where the orbit sees nothing"
-        hidden = 1 - float(places.seeable.mean()) if len(places.places) else 0.0
+        hidden = float((places.openness == 0).mean()) if len(places.places) else 0.0
         return [f"{note}; {100 * hidden:.0f} % of it nobody can see." if hidden >= 0.005 else f"{note}."]
 
     def chosen(self, mesh: Mesh) -> np.ndarray:

@@ -23,6 +23,13 @@ KINDS = {
     "all": ("albedo", "roughness", "metallic", "normal", "occlusion", "height", "coverage"),
 }
 """What the setting `maps` asks for. A normal and a height map need a finer surface than the mesh: only refined ones have it."""
+OF_FINE = ("normal", "height")
+
+
+def texel_bytes(kinds: tuple[str, ...], dtype: type[np.generic], refined: bool) -> int:
+    """Bytes of one texel in all of these maps together."""
+    made = [kind for kind in kinds if refined or kind not in OF_FINE]
+    return np.dtype(dtype).itemsize * sum(3 if kind in ("albedo", "normal") else 1 for kind in made)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Look:
         normals = face_normals(mesh.corner_vertices())
         reflecting = self.materials.of_faces(None if mesh.parts is None else mesh.parts.of_face)
         found = {kind: self._channel(kind, normals, reflecting) for kind in self.kinds}
-        if self.fine is not None and {"normal", "height"} & {*self.kinds}:
+        if self.fine is not None and {*OF_FINE} & {*self.kinds}:
             fine = FineSurface(self.fine, mesh.mapped(normalization.to_engine))
             found.update({kind: channel for kind, channel in (("normal", fine.normals), ("height", fine.heights)) if kind in self.kinds})
         return {kind: channel for kind, channel in found.items() if channel is not None}

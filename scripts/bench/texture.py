@@ -4,8 +4,9 @@
 
 For each model (scripts.bench.texture_models) and variant: the share of views that an ImageNet classifier puts in the right class, grey and
 textured (where its package is installed); contrast across seams over that within charts; albedo change under other lights, by the same
-job lit otherwise (--relight); what some view saw of what can be seen; effective resolution; texels that show a wrong face; how far the
-prior's pictures of one place lie apart; seconds; peak memory. Writes NAME_VARIANT.jpg, a row of views each, and table.md.
+job lit otherwise (--relight); what some view saw of what can be seen (by how open a place lies, and by area alone); effective resolution;
+texels that show a wrong face; images; whether vertices, faces and UVs came back byte for byte; how far the prior's pictures of one place
+lie apart; seconds; peak memory. Writes NAME_VARIANT.jpg, a row of views each, and table.md.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.texture.coverage import Coverage
+from engine.texture.finish import finish_texture
 from engine.texture.job_views import TextureViews
-from engine.texture.maps import Look
-from engine.view_batch import ViewBatch, sample_view_batch
+from engine.texture.maps import MapWishes
+from engine.view_batch import ViewBatch, sample_lighting
 from scripts import ROOT
-from scripts.bench.texture_measures import disagreement, seam_contrast, textured_views, wrong_texels
+from scripts.bench.texture_measures import Textures, disagreement, seam_contrast, textured_views, wrong_texels
 from scripts.bench.texture_models import MODELS
 from scripts.prior.judges import IMAGENET_CLASSES
 
@@ -59,9 +61,12 @@ COLUMNS = {
     "recognised": ("recognised, grey -> textured", "{}"),
     "seams": ("seams / interior", "{:.2f}"),
     "relit": ("re-lit albedo", "{:.1%}"),
-    "coverage": ("coverage", "{:.1%}"),
+    "coverage": ("coverage", "{:.2%}"),
+    "area": ("of area", "{:.1%}"),
     "effective": ("effective texels a side", "{:.0f}"),
     "wrong": ("wrong texels", "{}"),
+    "images": ("images", "{}"),
+    "kept": ("mesh and UVs kept", "{}"),
     "apart": ("views apart", "{:.4f}"),
     "seconds": ("CPU seconds", "{:.0f}"),
     "memory": ("peak GiB", "{:.2f}"),
@@ -81,12 +86,12 @@ def textured(mesh: Mesh, prompt: str, numbers: Hyperparameters, light_seed: int 
     prior, generator = load_prior("embedded", device, surface=True), torch.Generator().manual_seed(0)
     views = TextureViews.of(mesh, numbers, prior.image_size, seed=0)
 
-    def sample(drawn: torch.Generator) -> ViewBatch:
-        batch = sample_view_batch(numbers, drawn, device, views.further)
+    def sample(numbers: Hyperparameters, drawn: torch.Generator, step: int) -> ViewBatch:
+        batch = views.sampler(device)(numbers, drawn, step)
         if light_seed is None:
             return batch
         other = torch.Generator().manual_seed(light_seed + int(drawn.get_state().sum()) % 100_000)
-        return dataclasses.replace(batch, light=sample_view_batch(numbers, other, device, views.further).light)
+        return dataclasses.replace(batch, light=sample_lighting(numbers, other, batch.cameras))
 
     subject = texture_subject(mesh, numbers, device)
     job = Distillation(subject, prior, select_rasterizer(device), numbers, PromptPair(prompt), 0.5, generator, device, sample)
@@ -102,23 +107,33 @@ def measure(name: str, variant: str, steps: tuple[int, int], size: int, preset: 
     started = time.process_time()
     job, coverage = textured(mesh, model.prompt, numbers)
     same = SceneNormalization((0.0, 0.0, 0.0), 1.0)
-    albedo = Look(job.subject.colour, mesh, coverage=coverage if numbers.coverage_views else None).bake(mesh, same, size, 6)["albedo"]
-    row: dict[str, Any] = {"seconds": time.process_time() - started}
+    wishes = MapWishes(coverage=coverage if numbers.coverage_views else None)
+    finished, sets = finish_texture(mesh, job.subject.colour, same, size, wishes=wishes)
+    textures = Textures.of(finished, sets)
+    row: dict[str, Any] = {"seconds": time.process_time() - started, "images": len(textures.images)}
     row["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     row["coverage"] = coverage.share
-    row["effective"] = coverage.effective(mesh, size, (numbers.colour_grid - 1) / 2)
-    assert mesh.uvs is not None
-    row["wrong"] = wrong_texels(mesh.uvs, size)[0]
-    row["seams"] = seam_contrast(mesh, albedo)
+    row["area"] = coverage.share_of_area
+    row["effective"] = coverage.effective(finished, size, (numbers.colour_grid - 1) / 2)
+    row["wrong"] = sum(wrong_texels(textures.uvs[textures.of_face == image], size)[0] for image in range(len(textures.images)))
+    row["kept"] = kept(mesh, finished)
+    row["seams"] = seam_contrast(finished, textures)
     row["apart"] = disagreement(job, mesh)
     if relight:
         row["relit"] = albedo_change(mesh, model.prompt, numbers)
     cameras = orbit(torch.arange(6) * 60.0, torch.tensor([18.0, 18.0, 18.0, 18.0, -40.0, 60.0]), 3.2, 40.0)
-    pictures = textured_views(mesh, albedo, cameras)
-    row["recognised"] = recognised(mesh, albedo, model.kind)
+    pictures = textured_views(finished, textures, cameras)
+    row["recognised"] = recognised(finished, textures, model.kind)
     Image.fromarray(np.concatenate(list(pictures), axis=1)).save(out / f"{name}_{variant}.jpg", quality=88)
-    Image.fromarray(albedo).save(out / f"{name}_{variant}_albedo.png")
+    Image.fromarray(np.concatenate(textures.images, axis=1)).save(out / f"{name}_{variant}_albedo.png")
     return row
+
+
+def kept(before: Mesh, after: Mesh) -> str:
+    """Whether vertices, faces and the uvs that there were are the same bytes."""
+    same = before.vertices.tobytes() == after.vertices.tobytes() and before.faces.tobytes() == after.faces.tobytes()
+    same = same and (before.uvs is None or (after.uvs is not None and before.uvs.tobytes() == after.uvs.tobytes()))
+    return "yes" if same else "NO"
 
 
 def albedo_change(mesh: Mesh, prompt: str, numbers: Hyperparameters) -> float:
@@ -135,7 +150,7 @@ def albedo_change(mesh: Mesh, prompt: str, numbers: Hyperparameters) -> float:
     return float(np.abs(found[0] - found[1]).mean() / np.mean(found))
 
 
-def recognised(mesh: Mesh, albedo: np.ndarray, kind: str) -> str:
+def recognised(mesh: Mesh, textures: Textures, kind: str) -> str:
     """'40 % -> 80 %' of views in the right class; '-' where ImageNet has no such class or the classifier is not installed."""
     from scripts.metrics import FeatureNetwork
 
@@ -147,8 +162,8 @@ def recognised(mesh: Mesh, albedo: np.ndarray, kind: str) -> str:
         return "-"
     cameras = fixed_ring(10, elevation=20.0, distance=3.0)
     shares = []
-    for picture in (np.full((4, 4, 3), 153, np.uint8), albedo):
-        classes = network.features_and_classes(textured_views(mesh, picture, cameras))[1]
+    for shown in (Textures.whole(mesh, np.full((4, 4, 3), 153, np.uint8)), textures):
+        classes = network.features_and_classes(textured_views(mesh, shown, cameras))[1]
         shares.append(np.isin(classes, IMAGENET_CLASSES[kind]).mean())
     return f"{shares[0]:.0%} -> {shares[1]:.0%}"
 

@@ -31,7 +31,7 @@ from engine.texture.bake import Places, bake_channels
 from engine.texture.coverage import Coverage
 from engine.texture.field import ColourField
 from engine.view_batch import sample_cameras
-from scripts.bench.texture_measures import seam_contrast
+from scripts.bench.texture_measures import Textures, seam_contrast
 from scripts.bench.texture_models import MODELS
 
 SIDE = 256
@@ -201,7 +201,12 @@ def measure(mesh: Mesh, candidate: Candidate, steps: int, noise: float) -> tuple
         - known_texture(torch.from_numpy(points.points)).numpy()
     )
     square, seen = (error**2).mean(axis=1), coverage.density > 0
-    return float(np.sqrt(square[seen].mean())), float(np.sqrt(square[~seen].mean())), seam_contrast(mesh, albedo), cost
+    return (
+        float(np.sqrt(square[seen].mean())),
+        float(np.sqrt(square[~seen].mean())),
+        seam_contrast(mesh, Textures.whole(mesh, albedo)),
+        cost,
+    )
 
 
 def _weights(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -222,7 +227,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.2)
     parser.add_argument("--only", nargs="*", default=list(CANDIDATES))
     given = parser.parse_args()
-    mesh = MODELS[given.model].mesh()
+    mesh = MODELS[given.model].laid_out()
     print("| representation | error where views looked | elsewhere | seams / interior | ms a step |\n|---|---|---|---|---|", flush=True)
     for name in given.only:
         torch.manual_seed(0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,8 +18,11 @@ from engine.render.base import select_rasterizer
 from engine.render.control import control_of
 from engine.render.images import image_from_raster
 from engine.render.shading import render_views
+from engine.results import ImageSet
 from engine.texture.bake import rasterize_layout
 from engine.texture.coverage import SurfacePoints, looks
+from engine.texture.creases import parted_at_creases
+from engine.texture_sets import in_tile
 from engine.view_batch import sample_view_batch
 
 PICTURE = 160
@@ -26,14 +32,55 @@ APART = 1.0
 """Texels between the two places whose colours are compared within a chart."""
 
 
-def seam_contrast(mesh: Mesh, albedo: np.ndarray, count: int = 4000) -> float:
+@dataclass(frozen=True)
+class Textures:
+    """The colours of a textured mesh, of as many images as its sets and tiles are.
+
+    images   uint8 [S, S, 3] each, row 0 at the top, all of one side
+    of_face  int [F], the image of each face
+    uvs      float64 [F, 3, 2] in that image's own square
+    """
+
+    images: list[np.ndarray]
+    of_face: np.ndarray
+    uvs: np.ndarray
+
+    @classmethod
+    def of(cls, mesh: Mesh, sets: Sequence[ImageSet]) -> Textures:
+        """Of a finished mesh."""
+        assert mesh.uvs is not None
+        images: list[np.ndarray] = []
+        of_face, uvs = np.zeros(len(mesh.faces), np.int64), mesh.uvs.astype(np.float64)
+        for one in sets:
+            for tile, maps in one.tiles.items():
+                faces = one.faces[one.of_face == tile]
+                of_face[faces] = len(images)
+                if len(one.tiles) > 1:
+                    uvs[faces] = in_tile(uvs[faces], tile)
+                images.append(maps["albedo"])
+        return cls(images, of_face, uvs)
+
+    @classmethod
+    def whole(cls, mesh: Mesh, albedo: np.ndarray) -> Textures:
+        """One image for all faces of a mesh with uvs."""
+        assert mesh.uvs is not None
+        return cls([albedo], np.zeros(len(mesh.faces), np.int64), mesh.uvs.astype(np.float64))
+
+    def at(self, faces: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """float64 [N, 3] at uvs [N, 2] of faces [N]."""
+        found = np.zeros((len(faces), 3))
+        for index, image in enumerate(self.images):
+            own = self.of_face[faces] == index
+            found[own] = sample_image(image, places[own])
+        return found
+
+
+def seam_contrast(mesh: Mesh, textures: Textures, count: int = 4000) -> float:
     """How much more a texture jumps at a seam, seen from both of its sides at one place, than from one texel to the next within a chart.
 
-    Up to about 1 a seam cannot be told from the texture's own changes; a quarter of a byte's step is added to both, for rounding.
-
-    mesh with uvs; albedo [S, S, 3]. nan where the layout has no seams.
+    Up to about 1 a seam cannot be told from the texture's own changes; a quarter of a byte's step is added to both, for rounding. An edge
+    between faces of two images is a seam too. nan where there are none.
     """
-    assert mesh.uvs is not None
     sides: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for face, corners in enumerate(mesh.faces.tolist()):
         for corner in range(3):
@@ -42,13 +89,13 @@ def seam_contrast(mesh: Mesh, albedo: np.ndarray, count: int = 4000) -> float:
     pairs = np.array([(*a, *b) for both in sides.values() if len(both) == 2 for a, b in [both]])
     if len(pairs) == 0:
         return float("nan")
-    uv = mesh.uvs.astype(np.float64)
+    uv = textures.uvs
     first = uv[pairs[:, 0, None], np.stack([pairs[:, 1], (pairs[:, 1] + 1) % 3], 1)]
     second = uv[pairs[:, 2, None], np.stack([(pairs[:, 3] + 1) % 3, pairs[:, 3]], 1)]
     second_same = uv[pairs[:, 2, None], np.stack([pairs[:, 3], (pairs[:, 3] + 1) % 3], 1)]
     along = mesh.faces[pairs[:, 0], pairs[:, 1]] == mesh.faces[pairs[:, 2], (pairs[:, 3] + 1) % 3]
     second = np.where(along[:, None, None], second, second_same)
-    seam = np.abs(first - second).max(axis=(1, 2)) > 1e-6
+    seam = (np.abs(first - second).max(axis=(1, 2)) > 1e-6) | (textures.of_face[pairs[:, 0]] != textures.of_face[pairs[:, 2]])
     rng = np.random.default_rng(0)
     contrast = []
     chosen = np.flatnonzero(seam)
@@ -61,9 +108,9 @@ def seam_contrast(mesh: Mesh, albedo: np.ndarray, count: int = 4000) -> float:
             place = share * edge[chosen, 0] + (1 - share) * edge[chosen, 1]
             inwards = uv[face[chosen], (corner[chosen] + 2) % 3] - place
             length = np.linalg.norm(inwards, axis=1, keepdims=True)
-            step = inwards * np.minimum(1 / len(albedo) / np.maximum(length, 1e-12), 0.25)
-            own = sample_image(albedo, place + (0.0 if aside == 0 else 1.0) * step)
-            colours.append(own if aside == 0 else np.abs(own - sample_image(albedo, place + (1 + aside) * step)))
+            step = inwards * np.minimum(1 / len(textures.images[0]) / np.maximum(length, 1e-12), 0.25)
+            own = textures.at(face[chosen], place + (0.0 if aside == 0 else 1.0) * step)
+            colours.append(own if aside == 0 else np.abs(own - textures.at(face[chosen], place + (1 + aside) * step)))
         contrast.append(np.abs(colours[0] - colours[1]).mean() if aside == 0 else np.mean(colours))
     return float((contrast[0] + 0.25) / (contrast[1] + 0.25))
 
@@ -136,18 +183,21 @@ def _spread(prior: Prior, latents: Tensor, cameras: Cameras, local: Mesh, count:
     return float(np.sqrt(np.nanmean(np.nanvar(known, axis=0))))
 
 
-def textured_views(mesh: Mesh, albedo: np.ndarray, cameras: Cameras, size: int = PICTURE) -> np.ndarray:
-    """uint8 [B, size, size, 3]: a mesh (engine space, with uvs) as its texture shows it, softly lit, before grey."""
-    assert mesh.uvs is not None
+def textured_views(mesh: Mesh, textures: Textures, cameras: Cameras, size: int = PICTURE) -> np.ndarray:
+    """uint8 [B, size, size, 3]: a mesh (engine space) as its textures show it, softly lit, before grey."""
     rasterizer = select_rasterizer(torch.device("cpu"))
     vertices, faces = torch.from_numpy(mesh.vertices), torch.from_numpy(mesh.faces)
     big = 2 * size
     rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (big, big))
     corners = torch.arange(3 * len(faces), dtype=torch.int32).view(-1, 3)
-    uv, _ = rasterizer.interpolate(torch.from_numpy(mesh.uvs.reshape(-1, 2)).contiguous(), rast, corners)
-    texture = torch.from_numpy(np.ascontiguousarray(albedo[::-1])).float()[None] / 255
-    colour = image_from_raster(rasterizer.texture(texture, uv.contiguous()))
-    shape = render_views(rasterizer, vertices, faces, cameras, big, None, want=("normal", "mask"), two_sided=True)
+    uv, _ = rasterizer.interpolate(torch.from_numpy(textures.uvs.reshape(-1, 2)).float().contiguous(), rast, corners)
+    face = rast[..., 3].reshape(-1).long().numpy() - 1
+    seen = np.flatnonzero(face >= 0)
+    shown = np.zeros((len(face), 3), np.float32)
+    shown[seen] = textures.at(face[seen], uv.reshape(-1, 2).numpy()[seen]) / 255
+    colour = image_from_raster(torch.from_numpy(shown).view(*rast.shape[:3], 3))
+    parted = (torch.from_numpy(part) for part in parted_at_creases(mesh.vertices, mesh.faces))
+    shape = render_views(rasterizer, *parted, cameras, big, None, want=("normal", "mask"), two_sided=True)
     light = 0.55 + 0.45 * (shape.normal * torch.nn.functional.normalize(cameras.eye, dim=1)[:, :, None, None]).sum(1, keepdim=True).clamp(0)
     picture = colour * light * shape.mask + 0.85 * (1 - shape.mask)
     small = torch.nn.functional.avg_pool2d(picture, 2)

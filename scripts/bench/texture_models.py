@@ -18,18 +18,25 @@ from scripts import ROOT
 
 @dataclass(frozen=True)
 class Model:
-    """A mesh to texture: how to make it (any space), what it should become, and ImageNet's name for that, "" where it has none."""
+    """A mesh to texture: how to make it (any space), what it should become, ImageNet's name for that, "" where it has none, and whether
+    its objects and materials count."""
 
     make: Callable[[], Mesh]
     prompt: str
     kind: str = ""
+    parts: bool = False
 
     def mesh(self) -> Mesh:
-        """In engine space, with uvs, without colours."""
+        """In engine space, without colours, with uvs where it brings usable ones."""
         given = self.make()
-        plain = Mesh(given.vertices, given.faces, None, given.uvs)
-        mesh = plain.mapped(SceneNormalization.of_bounds(given.vertices).to_engine)
-        return mesh if mesh.uvs is not None and usable(mesh.uvs) else Mesh(mesh.vertices, mesh.faces, None, unwrap(mesh, 512, 6))
+        uvs = given.uvs if given.uvs is not None and usable(given.uvs) else None
+        plain = Mesh(given.vertices, given.faces, None, uvs, parts=given.parts if self.parts else None)
+        return plain.mapped(SceneNormalization.of_bounds(given.vertices).to_engine)
+
+    def laid_out(self) -> Mesh:
+        """With uvs in one square."""
+        mesh = self.mesh()
+        return mesh if mesh.uvs is not None else Mesh(mesh.vertices, mesh.faces, None, unwrap(mesh, 512, 6))
 
 
 def _example(name: str) -> Callable[[], Mesh]:
@@ -71,11 +78,12 @@ MODELS = {
     "house": Model(_example("house"), "a white house with a red roof"),
     "tree": Model(_example("tree"), "a green tree"),
     "box": Model(_case("lowpoly_textured_box"), "a wooden crate"),
-    "parts": Model(_case("three_full_uv_parts"), "a red apple"),
+    "parts": Model(_case("three_full_uv_parts"), "a red apple", parts=True),
+    "rigged": Model(_case("skinned_node_transform"), "a wooden crate"),
     "island": Model(vase, "a blue vase"),
     "mirrored": Model(lambda: vase(mirrored=True), "a brown clay vase"),
     "udim": Model(lambda: vase(tiles=2), "a white vase"),
     "large": Model(lambda: vase(640, 400), "a green vase"),
 }
-"""Name -> model: the project's sketches, a box of twelve faces, three parts with the whole square each, one island, mirrored halves, two
-UDIM tiles, half a million faces."""
+"""Name -> model: the project's sketches, a box of twelve faces, three parts with the whole square each, a skinned mesh, one island,
+mirrored halves, two UDIM tiles, half a million faces."""

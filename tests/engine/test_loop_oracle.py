@@ -94,7 +94,8 @@ def test_the_loop_recovers_a_known_object_from_its_coarse_sketch() -> None:
     angles = zip(seen.azimuth.tolist(), seen.elevation.tolist(), strict=True)
     prior = EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1)
 
-    def from_pool(_: Hyperparameters, generator: torch.Generator) -> ViewBatch:
+    def from_pool(_: Hyperparameters, generator: torch.Generator, step: int) -> ViewBatch:
+        del step
         chosen = torch.randperm(len(seen), generator=generator)[:4]
         return ViewBatch(seen.select(chosen), None, torch.full((4, 3), GREY), [""] * 4)
 

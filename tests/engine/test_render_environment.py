@@ -98,3 +98,16 @@ def test_rendered_metal_is_darker_matt_and_shows_lights_and_the_albedo_learns() 
     assert mirror.std() > 1.5 * matt.std()
     matt.sum().backward()
     assert albedo.grad is not None and (albedo.grad > 0).all()
+
+
+def test_skies_light_what_a_view_sees() -> None:
+    """A surface that faces the camera gets more light than its back, in every view of every sky."""
+    cameras = fixed_ring(6, elevation=0.0)
+    facing = torch.nn.functional.normalize(cameras.eye, dim=1)
+    white, matt = torch.ones(6, 3), torch.tensor([[1.0, 0.0]])
+    ratios = []
+    for seed in range(12):
+        light = sample_environment(torch.Generator().manual_seed(seed), cameras)
+        front, back = (light.shade(white, side, side, torch.arange(6), matt).mean(dim=1) for side in (facing, -facing))
+        ratios.append(front / back)
+    assert torch.stack(ratios).min() > 1.0
