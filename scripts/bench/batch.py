@@ -5,28 +5,29 @@
 many   stub items, made, resumed and shown: seconds of planning, the driver's memory beside that of a tenth of them, pages
 speed  items that burn a fixed time of the processor, by one and two workers. The machine may be busy otherwise, so what counts is the
        share of a worker's time, from its first start to its last end, that it spends within items (it burns there: whatever the core
-       gives is used), and the share of the processor's time of all processes that the items burn; the median of the rounds
-ray    the same on a Ray cluster of two nodes on this machine, with the processor's time of Ray's own processes
+       gives is used), and what an item costs of the processor's time in all; the medians of the rounds
+ray    the same on a Ray cluster of two nodes on this machine
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import re
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from scripts import ROOT
 
@@ -82,6 +83,29 @@ def many(items: int, scratch: Path) -> dict[str, Any]:
     return found
 
 
+def node(cores: int) -> dict[str, Any]:
+    """What Ray's Cluster takes for a node. Its ports are known beforehand: on a busy machine Ray would not wait for its helpers'."""
+    found = {"num_cpus": cores}
+    for name in ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port"):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            found[name] = probe.getsockname()[1]
+    return found
+
+
+@contextlib.contextmanager
+def ray_cluster(nodes: int, cores: int) -> Iterator[Any]:
+    """A Ray cluster on this machine: a head without cores, and so many nodes, every one a process of its own."""
+    made = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={**node(0), "include_dashboard": False}
+    )
+    try:
+        for _ in range(nodes):
+            made.add_node(**node(cores))
+        yield made
+    finally:
+        made.shutdown()
+
+
 def within_items(log: Path) -> tuple[float, float]:
     """Of what the stub logged: the share of the workers' time that lies within items, each worker from its first start to its last end,
     and the same of the span from the first start to the last end of all."""
@@ -94,11 +118,6 @@ def within_items(log: Path) -> tuple[float, float]:
     return within / sum(span[-1] - span[0] for span in spans.values()), within / (len(spans) * whole)
 
 
-def spent_below() -> float:
-    """Seconds of the processor that the living processes below this one have taken: a Ray cluster's own."""
-    return sum(sum(process.cpu_times()[:2]) for process in psutil.Process().children(recursive=True))
-
-
 def speed(scratch: Path, address: str | None = None) -> dict[str, Any]:
     """Medians of the rounds of a batch by one worker and by two, or by Ray's two."""
     jobs = make_sketches(scratch / ("ray" if address else "speed"), BURNS)
@@ -107,14 +126,13 @@ def speed(scratch: Path, address: str | None = None) -> dict[str, Any]:
     for way, words in ways.items():
         rounds = []
         for number in range(ROUNDS):
-            log, cluster = scratch / "burn.log", spent_below()
+            log = scratch / "burn.log"
             told = {"SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS), "SKETCHBRIDGE_STUB_LOG": str(log)}
             done = batch(jobs, scratch / f"{way}-{number}", *words, **told)
-            cpu = done["cpu_seconds"] + (spent_below() - cluster if address else 0.0)
             busy, whole = within_items(log)
             log.unlink()
-            rounds.append({"wall_seconds": done["seconds"], "cpu_seconds_an_item": cpu / BURNS, "burned_of_cpu": BURNS * BURN_SECONDS / cpu,
-                           "workers_within_items": busy, "to_the_last_end": whole})  # fmt: skip
+            row = {"wall_seconds": done["seconds"], "workers_within_items": busy, "to_the_last_end": whole}
+            rounds.append(row if address else {**row, "cpu_seconds_an_item": done["cpu_seconds"] / BURNS})
         found[way] = {name: statistics.median(row[name] for row in rounds) for name in rounds[0]}
         found[way]["items_an_hour"] = 3600 * BURNS / found[way]["wall_seconds"]
     return found
@@ -123,15 +141,8 @@ def speed(scratch: Path, address: str | None = None) -> dict[str, Any]:
 def ray(scratch: Path) -> dict[str, Any]:
     """`speed` on a cluster of a head and two nodes of one core each."""
     os.environ |= {"PYTHONPATH": str(ROOT), "SKETCHBRIDGE_STUB_BURN": str(BURN_SECONDS), "SKETCHBRIDGE_STUB_LOG": str(scratch / "burn.log")}
-    cluster = importlib.import_module("ray.cluster_utils").Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-    )
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
+    with ray_cluster(2, 1) as cluster:
         return speed(scratch, cluster.address)
-    finally:
-        cluster.shutdown()
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from engine.cli import main
+from scripts.bench.batch import node, ray_cluster
 from tests.batch.batches import alive, log_of, records, sketches, start, surroundings
 
 KILLS = int(os.environ.get("SKETCHBRIDGE_KILLS", "2"))
@@ -69,13 +70,8 @@ def cluster(place) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in surroundings(place, 1.0).items():
             patch.setenv(name, value)
-        from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
-
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(3):
-            made.add_node(num_cpus=2)
-        yield made
-        made.shutdown()
+        with ray_cluster(3, 2) as made:
+            yield made
 
 
 @NEEDS_RAY
@@ -120,7 +116,7 @@ def test_nodes_workers_and_the_driver_are_killed_and_nothing_is_lost_or_done_twi
         elif number % 3 == 0:  # a node
             nodes = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
             cluster.remove_node(chance.choice(nodes), allow_graceful=False)
-            cluster.add_node(num_cpus=2)
+            cluster.add_node(**node(2))
         elif number % 3 == 1:  # a worker in the middle of an item
             running = {process for what, _, _, process in log_of(tmp_path) if what == "start"}
             if candidates := alive(running):

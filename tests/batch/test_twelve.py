@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.bench.batch import ray_cluster
 from scripts.setup.convert_folder import find_tools
 from tests.batch.batches import BOX, records, run, surroundings, write
 
@@ -120,14 +121,7 @@ def test_from_blender(twelve):
 def test_on_ray(twelve, monkeypatch):
     for name, value in surroundings(twelve, make=REAL).items():
         monkeypatch.setenv(name, value)
-    from ray.cluster_utils import Cluster  # type: ignore[import-not-found]
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
+    with ray_cluster(2, 1) as cluster:
         done = run(twelve / "jobs.toml", twelve / "ray", "--ray", cluster.address, *words(), make=REAL)
-    finally:
-        cluster.shutdown()
     assert done.returncode == 1 and "2 failed" in done.stdout, done
     the_same(twelve, "out", "ray")
