@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from engine import dream_fields
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError, tell_any_letter
 from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES, UP_AXES
@@ -89,6 +90,37 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     return EXIT_DONE
 
 
+DREAM_NUMBERS = shown(dream_fields.DreamNumbers, Door.ENGINE)
+DREAM_OPTIONS = [field for field in OPTIONS if field.name in dream_fields.JOB_OPTIONS]
+DREAM = "dream"
+"""Stem of a dream's files."""
+
+
+def run_dream_command(arguments: argparse.Namespace) -> int:
+    """`sketchbridge dream`."""
+    settings = JobSettings.from_dict(values_from(arguments, DREAM_OPTIONS))
+    numbers = dream_fields.DreamNumbers(**values_from(arguments, DREAM_NUMBERS))
+    from engine.dream.pictures import write_sheet, write_turntable
+    from engine.dream.run import run_dream
+    from engine.results import prepare_folder, write_maps, write_result
+
+    folder = Path(arguments.out)
+    prepare_folder(folder)
+    with InterruptibleReporter() as reporter:
+        dreamt = run_dream(settings, numbers, reporter, folder / f"{DREAM}.checkpoint")
+        dreamt.result.report["notes"] = list(reporter.notes)
+        written = write_result(dreamt.result, dreamt.mesh, folder, DREAM, sheet=False)
+        write_sheet(folder / f"{DREAM}.png", dreamt.views, dreamt.result)
+        write_turntable(folder / f"{DREAM}.gif", dreamt.result)
+        if settings.image_files == "beside":
+            written += write_maps(dreamt.result, folder, DREAM, settings.map_format, settings.packing)
+    dreamt.result.delivered()
+    print()
+    for path in [*written, folder / f"{DREAM}.png", folder / f"{DREAM}.gif"]:
+        print(path)
+    return EXIT_DONE
+
+
 def run_engine(arguments: argparse.Namespace) -> int:
     """`sketchbridge engine`: the child process on stdin and stdout."""
     from engine import server
@@ -123,6 +155,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", required=True, help="folder for the results")
         add_options(command, OPTIONS)
         command.set_defaults(run=_job_runner(mode.value))
+    dream = commands.add_parser(DREAM, help="text to 3D: a model from words alone", description="Text to 3D: a model from words alone")
+    dream.add_argument("--out", required=True, help="folder for the results")
+    add_options(dream, [*DREAM_OPTIONS, *DREAM_NUMBERS])
+    dream.set_defaults(run=run_dream_command, **dream_fields.DEFAULTS)
     add_commands(commands)
     add_command(commands)
     commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)

@@ -49,6 +49,7 @@ CODES = {
     "nothing_to_paint": "the mask of what is to be painted is empty",
     "no_mask": "the model lacks what the mask is to be made of",
     "empty_surface": "nothing of the sketch is left after the job",
+    "empty_dream": "text to 3D: with every seed the cloud went empty or filled its ball",
     # Blender's scene
     "selection": "what is selected cannot be used",
     "missing_object": "there is no object of that name",

@@ -81,8 +81,8 @@ def write_image(path: Path, image: Tensor, smallest: int = 0) -> None:
     _replace(path, lambda part: picture.save(part, format="PNG"))
 
 
-def write_animation(path: Path, frames: Sequence[Tensor], smallest: int = 256, milliseconds: int = 80) -> None:
-    """Frames [3, H, W] as a looping GIF (.gif) or side by side in one picture (.png)."""
+def write_animation(path: Path, frames: Sequence[Tensor], smallest: int = 256, milliseconds: int = 80, last: int = 1500) -> None:
+    """Frames [3, H, W] as a looping GIF (.gif), the last of them shown for its own time, or side by side in one picture (.png)."""
     from PIL import Image
 
     if path.suffix.lower() == PNG_SUFFIX:
@@ -91,7 +91,7 @@ def write_animation(path: Path, frames: Sequence[Tensor], smallest: int = 256, m
     factor = max(-(-smallest // frames[0].shape[-1]), 1)
     size = (frames[0].shape[-1] * factor, frames[0].shape[-2] * factor)
     pictures = [Image.fromarray(to_bytes(frame)).resize(size, Image.Resampling.BICUBIC) for frame in frames]
-    times = [milliseconds] * (len(pictures) - 1) + [1500]
+    times = [milliseconds] * (len(pictures) - 1) + [last]
     _replace(path, lambda part: pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0))
 
 

@@ -36,13 +36,15 @@ _PREFIX = struct.Struct("<4sIQ")
 
 
 class Stage(enum.Enum):
-    """The stages of a job in the order in which they run; a texture job leaves out SDF and FIT. The value is what `Progress` carries.
+    """The stages of a job in the order in which they run; a texture job leaves out SDF and FIT,
+    and only a dream has DREAM. The value is what `Progress` carries.
 
     label  for people
     """
 
     CHECK = "check", "Checking the sketch"
     LOAD = "load model", "Loading the model"
+    DREAM = "dream", "Dreaming a cloud"
     SDF = "sdf", "Distance field"
     FIT = "fit", "Fitting the sketch"
     STAGE1 = "stage 1", "Stage 1: shape and colour"

@@ -1,0 +1,255 @@
+"""Text to 3D: rays against closed forms, a known object from the exact score of its views, clouds that show nothing, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engine.camera import Cameras, orbit
+from engine.checkpoint import Checkpoint
+from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
+from engine.distillation import PromptPair
+from engine.dream.cloud import BLOB, Cloud, Ground, lattice
+from engine.dream.dream import Dream, fault
+from engine.dream.rays import directions, look, occupied
+from engine.dream.run import dreamt, refuse_control
+from engine.dream.shape import mesh_of
+from engine.dream_fields import DreamNumbers
+from engine.errors import Cancelled, InputError, JobError, ModelError
+from engine.pictures import write_image
+from engine.protocol import Stage
+from engine.render.base import select_rasterizer
+from engine.reporting import QuietReporter, StageTimer
+from engine.sketch.deviation import deviation
+from engine.view_batch import ViewBatch
+from tests.engine import test_loop_oracle as oracle
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = DreamNumbers(dream_steps=30, dream_steps2=4, dream_views=2, dream_grid=16, dream_size=12, dream_samples=16, dream_guidance=1.0)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ball(density: float, radius: float, resolution: int = 64) -> Cloud:
+    """A cloud that is evenly dense in a ball and nothing around it."""
+    cloud = Cloud(resolution, seeded(), noise=0.0)
+    wanted = torch.where(lattice(resolution).norm(dim=-1) < radius, math.log(math.expm1(density)), -30.0)
+    with torch.no_grad():
+        cloud.levels[-1][0] = wanted - cloud.blob.clamp(min=-50)
+    return cloud
+
+
+def test_rays_go_through_the_middles_of_their_pixels() -> None:
+    cameras, size = orbit([0.0, 70.0], [10.0, -20.0], [3.0, 2.5], 40.0), 8
+    ahead = cameras.eye[:, None] + 2.0 * directions(cameras, size)
+    for camera in range(2):
+        clip = cameras.select([camera]).clip(ahead[camera])[0]
+        across, up = (clip[:, :2] / clip[:, 3:]).T.view(2, size, size)
+        middles = (2 * torch.arange(size) + 1) / size - 1
+        assert torch.allclose(across, middles.expand(size, size), atol=1e-4)
+        assert torch.allclose(up, -middles[:, None].expand(size, size), atol=1e-4)  # row 0 is at the top
+
+
+@torch.no_grad()
+def test_an_even_ball_stops_the_light_that_its_chords_say() -> None:
+    density, radius = 1.5, 0.6
+    camera = orbit([0.0], [0.0], 3.0, 40.0)
+    opacity = look(ball(density, radius), Ground(), camera, torch.ones(1, 3), 33, 256).opacity[0, 0]
+    nearest = torch.linalg.cross(camera.eye.expand(33 * 33, 3), directions(camera, 33)[0]).norm(dim=1).view(33, 33)
+    chord = 2 * (radius**2 - nearest.square()).clamp(min=0).sqrt()
+    assert float((opacity - (1 - torch.exp(-density * chord))).abs().mean()) < 0.02
+    assert abs(float(opacity[16, 16]) - (1 - math.exp(-density * 2 * radius))) < 0.03
+
+
+def test_passing_over_empty_places_changes_no_picture() -> None:
+    cloud, camera = Cloud(32, seeded()), orbit([30.0], [15.0], 3.0, 40.0)
+    somewhere = occupied(cloud)
+    assert 0.01 < float(somewhere.float().mean()) < 0.5
+    whole, pruned = (look(cloud, Ground(), camera, torch.ones(1, 3), 16, 64, somewhere=which) for which in (None, somewhere))
+    assert float((whole.rgb - pruned.rgb).abs().max()) < 5e-3
+
+
+def test_normals_point_out_of_a_ball_and_none_faces_away() -> None:
+    cloud = Cloud(32, seeded(), noise=0.0)
+    points = lattice(32)
+    inside = (points.norm(dim=-1) > 0.3) & (points.norm(dim=-1) < BLOB)
+    normal = cloud.volume()[4:].permute(1, 2, 3, 0)[inside]
+    assert float((normal * points[inside] / points[inside].norm(dim=1, keepdim=True)).sum(1).min()) > 0.95
+
+
+@torch.no_grad()
+def test_faces_that_look_away_are_counted_where_they_can_be_seen() -> None:
+    cloud, camera = Cloud(32, seeded(), noise=0.0), orbit([0.0], [0.0], 3.0, 40.0)
+    fog = look(cloud, Ground(), camera, torch.ones(1, 3), 16, 96).turned_away.item()
+    cloud.levels[-1][0] += 5 * cloud.blob.clamp(min=-20)  # the same ball with a steep edge: its far side is hidden
+    firm = look(cloud, Ground(), camera, torch.ones(1, 3), 16, 96).turned_away.item()
+    assert 0 < firm < 0.6 * fog
+
+
+@pytest.mark.parametrize(("raw", "found"), [(-30.0, "empty"), (0.0, None), (60.0, "solid")])
+def test_clouds_that_show_nothing_are_known(raw: float, found: str | None) -> None:
+    cloud = Cloud(32, seeded())
+    with torch.no_grad():
+        cloud.levels[0][0] += raw
+    assert fault(cloud) == found
+
+
+def known_object() -> tuple[EmpiricalPrior, Cameras]:
+    """The exact score of the views of a coloured ellipsoid, one a camera."""
+    cameras = oracle.pool(48, seed=1)
+    with torch.no_grad():
+        images = oracle.look(torch.from_numpy(oracle.TRUTH.vertices), torch.from_numpy(oracle.TRUTH.faces), oracle.stripes, cameras)
+    angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
+    return EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1), cameras
+
+
+def dream_of(prior: EmpiricalPrior, cameras: Cameras, numbers: DreamNumbers, seed: int = 0) -> Dream:
+    def draw(generator: torch.Generator) -> ViewBatch:
+        chosen = torch.randperm(len(cameras), generator=generator)[: numbers.dream_views]
+        grey = torch.full((numbers.dream_views, 3), oracle.GREY)
+        return ViewBatch(cameras.select(chosen), None, grey, [""] * numbers.dream_views)
+
+    return Dream(prior, PromptPair("a ball", method="anchored"), numbers, draw, seeded(seed))
+
+
+@pytest.mark.slow
+def test_a_dream_finds_a_known_object_from_nothing_but_the_score_of_its_views() -> None:
+    prior, cameras = known_object()
+    numbers = DreamNumbers(dream_steps=160, dream_steps2=0, dream_grid=32, dream_size=24, dream_samples=32, dream_guidance=1.0,
+                           dream_opacity=0.02, dream_orientation=0.1, dream_t_high=0.75)  # fmt: skip
+    dream = dream_of(prior, cameras, numbers)
+    rasterizer, unseen = select_rasterizer("cpu"), oracle.pool(8, seed=2)
+
+    def far_off() -> float:
+        mesh, _ = mesh_of(dream.cloud, dream.ground, rasterizer, 32)
+        return deviation(mesh.vertices, mesh.faces, oracle.TRUTH, torch_free_random()).mean_percent
+
+    start = far_off()
+    while not dream.finished:
+        dream.step()
+    end = far_off()
+    goal = oracle.look(torch.from_numpy(oracle.TRUTH.vertices), torch.from_numpy(oracle.TRUTH.faces), oracle.stripes, unseen)
+    seen = look(dream.cloud, dream.ground, unseen, torch.full((8, 3), oracle.GREY), oracle.SIZE, 64).rgb.detach()
+    likeness = oracle.psnr(seen, goal)
+    print(f"\ndream's oracle: distance {start:.2f} -> {end:.2f} % of the diagonal, PSNR of unseen views {likeness:.1f} dB")
+    assert end < 0.5 * start and end < 2.5
+    assert likeness > 18.0
+
+
+def torch_free_random():  # numpy's, for samples of surfaces
+    import numpy as np
+
+    return np.random.default_rng(0)
+
+
+def test_a_dream_that_is_taken_up_again_is_the_unbroken_one() -> None:
+    prior, cameras = known_object()
+    whole, first, second = (dream_of(prior, cameras, SMALL) for _ in range(3))
+    for _ in range(6):
+        whole.step()
+    for _ in range(3):
+        first.step()
+    second.load_state_dict(first.state_dict())
+    for _ in range(3):
+        second.step()
+    assert all(torch.equal(a, b) for a, b in zip(whole.cloud.state_dict().values(), second.cloud.state_dict().values(), strict=True))
+    assert torch.equal(whole.ground.weights, second.ground.weights)
+
+
+def test_an_empty_dream_starts_again_with_other_seeds_and_says_so(tmp_path: Path) -> None:
+    prior, cameras = known_object()
+    numbers = DreamNumbers(**{**vars(SMALL), "dream_steps": 200, "dream_opacity": 900.0, "dream_rate": 0.5})
+    reporter, begun = QuietReporter(), []
+
+    def begin(attempt: int) -> Dream:
+        begun.append(attempt)
+        return dream_of(prior, cameras, numbers, attempt)
+
+    timer = StageTimer(reporter, {Stage.DREAM: 1.0})
+    timer.start(Stage.DREAM)
+    with Checkpoint(None, "", reporter.note) as kept, pytest.raises(JobError) as raised:
+        dreamt(begin, 2, 7, timer, kept, reporter)
+    assert raised.value.code == "empty_dream" and begun == [0, 1]
+    assert "seed 7 went empty" in reporter.notes[0] and "again with the seed 8" in reporter.notes[0]
+
+
+def test_a_dream_is_kept_and_ends_within_a_step_when_it_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, cameras = known_object()
+    monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)  # saved at every step, not every 20 s
+    monkeypatch.setattr("engine.checkpoint.MOST_OF_THE_TIME", 1e9)
+
+    class Leaves(QuietReporter):
+        steps = 0
+
+        def progress(self, stage: str, step: int, total: int, seconds_left: float | None, figures: dict[str, float]) -> None:
+            self.steps = step
+
+        def cancelled(self) -> bool:
+            return self.steps >= 5
+
+    reporter, path = Leaves(), tmp_path / "dream.checkpoint"
+    timer = StageTimer(reporter, {Stage.DREAM: 1.0})
+    timer.start(Stage.DREAM)
+    with Checkpoint(path, "one", reporter.note) as kept, pytest.raises(Cancelled):
+        kept._interval = 0.0
+        dreamt(lambda attempt: dream_of(prior, cameras, SMALL, attempt), 1, 0, timer, kept, reporter)
+    reporter = QuietReporter()
+    timer = StageTimer(reporter, {Stage.DREAM: 1.0})
+    timer.start(Stage.DREAM)
+    with Checkpoint(path, "one", reporter.note) as kept:
+        dream, attempt = dreamt(lambda attempt: dream_of(prior, cameras, SMALL, attempt), 1, 0, timer, kept, reporter)
+    assert dream.finished and attempt == 0
+    assert reporter.notes == ["Resumed after step 5 of the dream."]
+
+
+def test_what_cannot_be_dreamt_is_refused() -> None:
+    with pytest.raises(InputError, match="dream_t_low"):
+        DreamNumbers(dream_t_low=0.6, dream_t_end=0.5)
+    with pytest.raises(InputError, match="Dream Grid"):
+        DreamNumbers(dream_grid=2)
+
+    class Sees(EmpiricalPrior):
+        control_channels, control_pictures = 5, 0
+
+    with pytest.raises(ModelError, match="begins without one"):
+        refuse_control(Sees(torch.rand(1, 3, 8, 8), [ImageLabel("a ball")]))
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_model_a_turntable_and_a_sheet_and_tells_unknown_words_first(tmp_path: Path) -> None:
+    prior, cameras = known_object()
+    board = tmp_path / "board"
+    board.mkdir()
+    lines = []
+    for place in range(0, 48, 4):
+        write_image(board / f"{place}.png", picture(prior, place))
+        angles = {"azimuth": float(cameras.azimuth[place]), "elevation": float(cameras.elevation[place])}
+        lines.append(json.dumps({"file": f"{place}.png", "caption": "a striped ball", **angles}))
+    (board / "captions.jsonl").write_text("\n".join(lines))
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in {**vars(SMALL), "dream_attempts": 1}.items()]
+    refinement = {"grid": 24, "colour_grid": 16, "views": 2, "fit_steps": 2, "stage1_steps": 2, "stage2_steps": 2}
+    words += [word for name, value in refinement.items() for word in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "engine.cli", "dream", "--prompt", "a zeppelin", "--model", str(board), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, *words, "--faces", "800", "--texture-size", "64"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dream.gif", "dream.glb", "dream.json", "dream.png"]
+    assert Image.open(tmp_path / "out" / "dream.gif").n_frames == 24  # type: ignore[attr-defined]
+    report = json.loads((tmp_path / "out" / "dream.json").read_text())
+    assert report["dream"]["dream_steps"] == 30 and 0 < report["dream"]["outline_agreement"] <= 1
+    assert -1 < done.stderr.index('"a zeppelin') < done.stderr.index("dream: 1/34")
+
+
+def picture(prior: EmpiricalPrior, place: int) -> Tensor:
+    return prior._images[place]
