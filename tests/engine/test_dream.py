@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from engine.camera import Cameras, orbit
 from engine.checkpoint import Checkpoint
+from engine.cli import main
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import PromptPair
 from engine.dream.cloud import BLOB, Cloud, Ground, lattice
@@ -32,7 +32,6 @@ from engine.sketch.deviation import deviation
 from engine.view_batch import ViewBatch
 from tests.engine import test_loop_oracle as oracle
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = DreamNumbers(dream_steps=30, dream_steps2=4, dream_views=2, dream_grid=16, dream_size=12, dream_samples=16, dream_guidance=1.0)
 
 
@@ -104,13 +103,19 @@ def test_clouds_that_show_nothing_are_known(raw: float, found: str | None) -> No
     assert fault(cloud) == found
 
 
-def known_object() -> tuple[EmpiricalPrior, Cameras]:
-    """The exact score of the views of a coloured ellipsoid, one a camera."""
+def known_views() -> tuple[list[ImageLabel], Cameras, Tensor]:
+    """Views [48, 3, S, S] of a coloured ellipsoid, their cameras, and labels that say those."""
     cameras = oracle.pool(48, seed=1)
     with torch.no_grad():
         images = oracle.look(torch.from_numpy(oracle.TRUTH.vertices), torch.from_numpy(oracle.TRUTH.faces), oracle.stripes, cameras)
     angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), strict=True)
-    return EmpiricalPrior(images, [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], nearest=1), cameras
+    return [ImageLabel("a ball", None, azimuth, elevation) for azimuth, elevation in angles], cameras, images
+
+
+def known_object() -> tuple[EmpiricalPrior, Cameras]:
+    """The exact score of the views of a coloured ellipsoid, one a camera."""
+    labels, cameras, images = known_views()
+    return EmpiricalPrior(images, labels, nearest=1), cameras
 
 
 def dream_of(prior: EmpiricalPrior, cameras: Cameras, numbers: DreamNumbers, seed: int = 0) -> Dream:
@@ -132,7 +137,7 @@ def test_a_dream_finds_a_known_object_from_nothing_but_the_score_of_its_views() 
 
     def far_off() -> float:
         mesh, _ = mesh_of(dream.cloud, dream.ground, rasterizer, 32)
-        return deviation(mesh.vertices, mesh.faces, oracle.TRUTH, torch_free_random()).mean_percent
+        return deviation(mesh.vertices, mesh.faces, oracle.TRUTH, np.random.default_rng(0)).mean_percent
 
     start = far_off()
     while not dream.finished:
@@ -144,12 +149,6 @@ def test_a_dream_finds_a_known_object_from_nothing_but_the_score_of_its_views() 
     print(f"\ndream's oracle: distance {start:.2f} -> {end:.2f} % of the diagonal, PSNR of unseen views {likeness:.1f} dB")
     assert end < 0.5 * start and end < 2.5
     assert likeness > 18.0
-
-
-def torch_free_random():  # numpy's, for samples of surfaces
-    import numpy as np
-
-    return np.random.default_rng(0)
 
 
 def test_a_dream_that_is_taken_up_again_is_the_unbroken_one() -> None:
@@ -226,30 +225,26 @@ def test_what_cannot_be_dreamt_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_model_a_turntable_and_a_sheet_and_tells_unknown_words_first(tmp_path: Path) -> None:
-    prior, cameras = known_object()
+def test_the_command_writes_a_model_a_turntable_and_a_sheet_and_tells_unknown_words_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, cameras, images = known_views()
     board = tmp_path / "board"
     board.mkdir()
     lines = []
     for place in range(0, 48, 4):
-        write_image(board / f"{place}.png", picture(prior, place))
+        write_image(board / f"{place}.png", images[place])
         angles = {"azimuth": float(cameras.azimuth[place]), "elevation": float(cameras.elevation[place])}
         lines.append(json.dumps({"file": f"{place}.png", "caption": "a striped ball", **angles}))
     (board / "captions.jsonl").write_text("\n".join(lines))
     words = [f"--{name.replace('_', '-')}={value}" for name, value in {**vars(SMALL), "dream_attempts": 1}.items()]
     refinement = {"grid": 24, "colour_grid": 16, "views": 2, "fit_steps": 2, "stage1_steps": 2, "stage2_steps": 2}
     words += [word for name, value in refinement.items() for word in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "engine.cli", "dream", "--prompt", "a zeppelin", "--model", str(board), "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [*command, *words, "--faces", "800", "--texture-size", "64"], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    words += ["--faces", "800", "--texture-size", "64"]
+    assert main(["dream", "--prompt", "a zeppelin", "--model", str(board), "--out", str(tmp_path / "out"), *words]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dream.gif", "dream.glb", "dream.json", "dream.png"]
     assert Image.open(tmp_path / "out" / "dream.gif").n_frames == 24  # type: ignore[attr-defined]
     report = json.loads((tmp_path / "out" / "dream.json").read_text())
     assert report["dream"]["dream_steps"] == 30 and 0 < report["dream"]["outline_agreement"] <= 1
-    assert -1 < done.stderr.index('"a zeppelin') < done.stderr.index("dream: 1/34")
-
-
-def picture(prior: EmpiricalPrior, place: int) -> Tensor:
-    return prior._images[place]
+    told = capsys.readouterr().err
+    assert told.index('"a zeppelin') < told.index("dream: 0/1")
