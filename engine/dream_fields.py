@@ -17,6 +17,9 @@ JOB_OPTIONS = (
 DEFAULTS = {"adherence": 0.2}
 """Of those, where a dream's differ: the refinement may leave a cloud further than an artist's sketch."""
 
+REFINEMENT = {"isosurface": "tetrahedra"}
+"""Overrides of the refinement, where none are given: a cloud has no edges of its own, and its triangles' are not meant."""
+
 
 def _number(label: str, description: str, low: float, high: float, unit: Unit = Unit.NONE, **more: Any) -> Spec:
     return Spec(label, description, low, high, unit, doors=Door.ENGINE, **more)

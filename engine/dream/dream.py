@@ -14,10 +14,11 @@ from torch import Tensor
 
 from engine.camera import Cameras
 from engine.diffusion.prior import Prior
-from engine.distillation import PromptPair
+from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import REACH, Cloud, Ground, entropy, lattice
 from engine.dream.rays import Seen, look, occupied
 from engine.dream_fields import DreamNumbers
+from engine.errors import JobError
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
 from engine.view_batch import ViewBatch
@@ -75,6 +76,7 @@ class Dream:
         groups = [*self.cloud.parameter_groups(numbers.dream_rate), {"params": [self.ground.weights], "lr": GROUND_RATE}]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         self.taken = 0
+        self._dropped = 0
         self._sample_views = sample_views
         self._plan = plan(numbers, prompts.method)
         self._somewhere = occupied(self.cloud)
@@ -94,13 +96,28 @@ class Dream:
         lit = self.taken >= numbers.dream_shaded * self._plan.steps and self.taken % UNLIT_EVERY != 0
         seen = self.look(views.cameras, views.background, views if lit else None)
         loss, figures = distill(self.prior, seen.rgb, self.conditions(views), guidance, self.generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss + self.regularization(seen)).backward()
-        self.optimizer.step()
+        self._descend(loss + self.regularization(seen))
         self.taken += 1
         first = self._plan.switch
         done = (self.taken, first) if stage == 1 else (self.taken - first, self._plan.steps - first)
         return DreamStep(stage, *done, seen.rgb.detach(), {**figures, "opacity": float(seen.opacity.detach().mean())})
+
+    def _descend(self, loss: Tensor) -> None:
+        """One step of Adam; none where the loss or its gradients are not finite, and JobError after DROPPED_AT_MOST of those in a row."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if bool(torch.isfinite(loss.detach() + torch.nn.utils.get_total_norm(gradients))):
+            self.optimizer.step()
+            self._dropped = 0
+            return
+        self._dropped += 1
+        if self._dropped == DROPPED_AT_MOST:
+            raise JobError(
+                "not_finite",
+                f"{DROPPED_AT_MOST} steps in a row gave numbers that are not finite: so answers the model '{self.prior.name}'.",
+                "Choose another model, or compute on the CPU.",
+            )
 
     def look(self, cameras: Cameras, plain: Tensor, lit: ViewBatch | None) -> Seen:
         """The cloud as a step sees it; `lit` by the light of a batch, or bare."""

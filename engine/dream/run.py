@@ -19,14 +19,14 @@ from engine.camera import fixed_ring
 from engine.checkpoint import Checkpoint, fingerprint
 from engine.device import select_device
 from engine.diffusion.load import load_prior
-from engine.diffusion.prior import ControlledPrior, Prior
+from engine.diffusion.prior import ControlledPrior, Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import PromptPair
 from engine.dream.cloud import Cloud, Ground
 from engine.dream.dream import Dream, ViewSampler, fault
 from engine.dream.rays import look
 from engine.dream.shape import mesh_of
-from engine.dream_fields import DreamNumbers
+from engine.dream_fields import REFINEMENT, DreamNumbers
 from engine.errors import JobError, ModelError
 from engine.job import planned_seconds, run_job
 from engine.job_fields import JobSettings
@@ -76,7 +76,8 @@ def run_dream(
     timer = StageTimer(reporter, planned(settings, numbers))
     with Checkpoint(checkpoint, f"{fingerprint(NOTHING, settings)} {numbers}", reporter.note) as kept:
         mesh, views, told = _surface_of_a_dream(settings, numbers, timer, kept, reporter, load, sample_views)
-        result = run_job(mesh, settings, reporter, refinement_checkpoint(checkpoint), load)
+        rounded = dataclasses.replace(settings, overrides={**REFINEMENT, **settings.overrides})
+        result = run_job(mesh, rounded, reporter, refinement_checkpoint(checkpoint), load)
     seconds = {**timer.seconds, **result.report["stage_seconds"]}
     result.report |= {"dream": {**told, **dataclasses.asdict(numbers)}, "stage_seconds": seconds}
     delivered = result.delivered
@@ -104,7 +105,7 @@ def _surface_of_a_dream(
     refuse_control(prior)
     hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views)
     prompts = PromptPair(settings.prompt, settings.source, hyper.stage2_method, settings.descriptors or DESCRIPTORS)
-    for note in prompts.notes(prior):
+    for note in (*remarks_on(prior), *prompts.notes(prior)):
         reporter.note(note)
     sampler = sample_views or (lambda generator: sample_view_batch(hyper, generator, device))
 

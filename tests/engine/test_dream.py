@@ -16,7 +16,7 @@ from engine.camera import Cameras, orbit
 from engine.checkpoint import Checkpoint
 from engine.cli import main
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
-from engine.distillation import PromptPair
+from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import BLOB, Cloud, Ground, lattice
 from engine.dream.dream import Dream, fault
 from engine.dream.rays import directions, look, occupied
@@ -209,6 +209,17 @@ def test_a_dream_is_kept_and_ends_within_a_step_when_it_is_cancelled(tmp_path: P
         dream, attempt = dreamt(lambda attempt: dream_of(prior, cameras, SMALL, attempt), 1, 0, timer, kept, reporter)
     assert dream.finished and attempt == 0
     assert reporter.notes == ["Resumed after step 5 of the dream."]
+
+
+def test_a_model_that_answers_with_nan_changes_nothing_and_ends_the_dream() -> None:
+    prior, cameras = known_object()
+    dream = dream_of(prior, cameras, SMALL)
+    before = {name: value.clone() for name, value in dream.cloud.state_dict().items()}
+    prior.predict_noise = lambda x_t, t, conditions: torch.full_like(x_t, torch.nan)  # type: ignore[method-assign]
+    with pytest.raises(JobError, match="not finite"):
+        for _ in range(DROPPED_AT_MOST):
+            dream.step()
+    assert all(torch.equal(value, before[name]) for name, value in dream.cloud.state_dict().items())
 
 
 def test_what_cannot_be_dreamt_is_refused() -> None:
