@@ -79,7 +79,7 @@ def run_dream(
         rounded = dataclasses.replace(settings, overrides={**REFINEMENT, **settings.overrides})
         result = run_job(mesh, rounded, reporter, refinement_checkpoint(checkpoint), load)
     seconds = {**timer.seconds, **result.report["stage_seconds"]}
-    result.report |= {"dream": {**told, **dataclasses.asdict(numbers)}, "stage_seconds": seconds}
+    result.report.update({"dream": {**told, **dataclasses.asdict(numbers)}, "stage_seconds": seconds})
     delivered = result.delivered
 
     def both() -> None:

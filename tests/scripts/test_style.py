@@ -19,7 +19,7 @@ CALLED_FROM_OUTSIDE = {
     "cancel", "check", "description", "draw", "draw_header", "draw_header_preset", "draw_item", "execute", "filter_items", "invoke",
     "modal", "poll", "preset_values", "register", "unregister",
     # torch calls this, Python that
-    "forward", "__call__",
+    "forward", "__call__", "__getattr__",
     # started by name, from a process's command line (engine/server.py)
     "run_kept_job",
     # needs the session's own handle of the process: how tests wait until it is gone
