@@ -216,6 +216,7 @@ def unwrap(context: bpy.types.Context, obj: bpy.types.Object, slots: Sequence[in
         bpy.ops.object.mode_set(mode="OBJECT")
         tools.mesh_select_mode = modes
     mesh.polygons.foreach_set("select", selected)  # which faces are painted may hang on it
+    mesh.update()  # else Blender 4.2 evaluates it as it was when it left Edit Mode
     return read_uvs(mesh)
 
 

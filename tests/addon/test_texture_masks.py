@@ -47,7 +47,6 @@ def test_slots_that_are_not_named_keep_their_material(scene: ModuleType) -> None
     assert bpy.data.materials["Oak"] == made.material_slots[0].material and materials_of_faces(cube) == ["Oak"] * 3 + ["Velvet"] * 3
 
 
-@pytest.mark.skipif(bpy.app.version < (4, 5, 0), reason="in Blender 4.2 the whole cube comes out selected here: not looked into yet")
 def test_selected_faces_alone_are_painted(scene: ModuleType) -> None:
     cube = add_cube("Bare")  # without material or UVs
     cube.data.polygons.foreach_set("select", np.array([1, 0, 0, 0, 0, 1], bool))
