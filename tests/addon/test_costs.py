@@ -1,12 +1,13 @@
-"""Nothing that the add-on does on Blender's main thread takes long: a large surface and a large texture, in processor time.
+"""Nothing that the add-on does on Blender's main thread takes long with a large surface and a large texture, by what Blender itself takes.
 
-Processor time of this thread, the least of a dozen tries: what else the machine does must not decide.
+Processor time of this thread, both in turns and the least of six: neither what else the machine does nor how fast it is must decide.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import bpy
@@ -16,10 +17,9 @@ from helpers import add_cube, part, select
 
 from engine.formats.png import encode_png
 
-CALLBACK_SECONDS = 0.05
-"""What a user does not notice: every mesh while a job runs needs a half of it."""
-RESULT_SECONDS = 0.1
-"""Of the one callback that puts a result in, once a job; 55 ms were measured, a third of them Blender's copy of the 4k file."""
+FREE, CALLBACK, RESULT = 0.2, 2.5, 3.0
+"""Of the time for the plainest mesh of the same size (and, for a result, the plainest image): what is done all the while, what a message
+of the engine may cause, and what puts a result in, once a job."""
 SIDE = 317  # 2 * 316 ** 2 = 199,712 triangles
 
 
@@ -38,34 +38,53 @@ def picture() -> bytes:
     return encode_png((steps + np.random.default_rng(0).integers(0, 8, (4096, 4096, 3), dtype=np.int32)).astype(np.uint8))
 
 
-def least(call: Callable[[], object], tries: int = 12) -> float:
-    def once() -> float:
+def plain_mesh(vertices: np.ndarray, faces: np.ndarray) -> bpy.types.Mesh:
+    """The surface by the quickest calls that Blender has."""
+    mesh = bpy.data.meshes.new("Plain")
+    mesh.vertices.add(len(vertices))
+    mesh.attributes["position"].data.foreach_set("vector", vertices.ravel())
+    mesh.loops.add(faces.size)
+    mesh.attributes[".corner_vert"].data.foreach_set("value", faces.ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 3, dtype=np.int32))
+    mesh.update(calc_edges=True)
+    return mesh
+
+
+def plain_image(file: bytes) -> None:
+    image = bpy.data.images.new("Plain", 8, 8)
+    image.source = "FILE"
+    image.pack(data=file, data_len=len(file))
+
+
+def cost(call: Callable[[], object], plain: Callable[[], object], tries: int = 6) -> float:
+    """The time of a call by that of what it is measured by."""
+
+    def once(one: Callable[[], object]) -> float:
         started = time.thread_time()
-        call()
+        one()
         return time.thread_time() - started
 
-    return min(once() for _ in range(tries))
+    taken = [(once(call), once(plain)) for _ in range(tries)]
+    return min(first for first, _ in taken) / min(second for _, second in taken)
 
 
 @pytest.mark.slow
 def test_what_the_panel_says_before_the_start_costs_nothing_however_large_the_selection(scene: ModuleType) -> None:
     vertices, faces = wave()
-    mesh = bpy.data.meshes.new("Large")
-    part(scene, "scene_write").fill_mesh(mesh, vertices, faces)
-    mesh.update(calc_edges=True)
+    mesh = plain_mesh(vertices, faces)
     mesh.uv_layers.new(name="UVMap")
     large = bpy.data.objects.new("Large", mesh)
     bpy.context.scene.collection.objects.link(large)
     select(large)
     outline = part(scene, "outline")
     assert "199,712 triangles" in outline.lines(bpy.context)[0][1]
-    assert least(lambda: outline.lines(bpy.context)) < CALLBACK_SECONDS / 5
-    small = bpy.data.objects.new("Small", bpy.data.meshes.new("Small"))
-    part(scene, "scene_write").fill_mesh(small.data, vertices, faces[: outline.UV_FACES - 10])
-    small.data.update(calc_edges=True)
-    small.data.uv_layers.new(name="UVMap").uv.foreach_set("vector", vertices[faces[: outline.UV_FACES - 10]][..., :2].ravel())
-    assert least(lambda: outline._overlap_lines(small.data), 4) < CALLBACK_SECONDS
-    assert least(lambda: part(scene, "jobs").unfinished_jobs()) < CALLBACK_SECONDS
+    one_mesh = partial(plain_mesh, vertices, faces)
+    assert cost(lambda: outline.lines(bpy.context), one_mesh) < FREE
+    small = plain_mesh(vertices, faces[: outline.UV_FACES - 10])
+    small.uv_layers.new(name="UVMap").uv.foreach_set("vector", vertices[faces[: outline.UV_FACES - 10]][..., :2].ravel())
+    assert cost(lambda: outline._overlap_lines(small), one_mesh, 4) < CALLBACK
+    assert cost(lambda: part(scene, "jobs").unfinished_jobs(), one_mesh) < CALLBACK
 
 
 @pytest.mark.slow
@@ -76,12 +95,18 @@ def test_a_large_result_and_its_preview_are_put_in_without_a_pause(scene: Module
     vertices, faces = wave()
     uvs = np.ascontiguousarray(vertices[faces][..., :2])
     update = protocol.MeshUpdate("a", vertices, faces, np.abs(vertices))
-    assert least(lambda: preview.show(bpy.context, reading, update)) < CALLBACK_SECONDS
-    assert least(preview.remove) < CALLBACK_SECONDS
+    one_mesh = partial(plain_mesh, vertices, faces)
+    assert cost(lambda: preview.show(bpy.context, reading, update), one_mesh) < CALLBACK
+    assert cost(preview.remove, one_mesh) < CALLBACK
     file = picture()
     assert 15e6 < len(file) < 40e6
     done = protocol.Done("a", {"mean_colours": {"albedo": [0.5, 0.4, 0.3]}}, vertices, faces, uvs, {"albedo": file})
-    assert least(lambda: write.apply_refined(bpy.context, reading, done, {})) < RESULT_SECONDS
+
+    def plain() -> None:
+        one_mesh()
+        plain_image(file)
+
+    assert cost(lambda: write.apply_refined(bpy.context, reading, done, {}), plain) < RESULT
     made = next(obj for obj in bpy.data.objects if "refined" in obj.name)
     image = next(node for node in made.material_slots[0].material.node_tree.nodes if node.type == "TEX_IMAGE").image
     assert len(made.data.polygons) == len(faces) and tuple(image.size) == (4096, 4096) and image.packed_file.size == len(file)

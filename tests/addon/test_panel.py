@@ -6,6 +6,7 @@ import json
 from types import ModuleType
 from typing import Any
 
+import blf
 import bpy
 import numpy as np
 import pytest
@@ -90,3 +91,10 @@ def test_words_that_the_embedded_prior_does_not_know_are_told_before_the_start(s
     assert warning("a wooden toy", "embedded").startswith("The model does not know: toy. It knows: apple,")
     assert warning("two red tulips, front view", "embedded") is None and warning("  ", "embedded") is None
     assert warning("a wooden toy", "owner/model") is None  # only the engine can tell
+
+
+def test_the_status_bars_text_fits_into_its_bar(scene: ModuleType) -> None:
+    status, words = part(scene, "status"), part(scene, "words")
+    blf.size(0, 11)
+    longest = f"{0.999:.0%}, {words.duration(3599)} left"
+    assert blf.dimensions(0, longest)[0] + 8 <= status.BAR_UNITS * 20

@@ -2,7 +2,7 @@
 
     blender --factory-startup --enable-event-simulate --python drive.py -- EXTENSION.zip ENGINE_COMMAND OUT_FOLDER [SCENARIO ...]
 
-The scenarios of artist.py want a real mouse: the same without --enable-event-simulate, where xdotool moves it.
+The scenarios of artist.py want a real mouse: the same without --enable-event-simulate, where hand.py moves that of the X server.
 
 Each scenario is a generator that yields while Blender's own loop goes on: a number waits that many seconds, a function until it is true.
 """
@@ -300,7 +300,9 @@ def run(steps: Scenario) -> None:
 
 
 def prepare() -> None:
-    """The extension from its zip in a fresh user folder, no splash, no tips."""
+    """The extension from its zip in a fresh user folder, no splash, no tips; a view that is drawn once for each change, and no glide."""
+    bpy.context.preferences.system.viewport_aa = "FXAA"
+    bpy.context.preferences.view.smooth_view = 0
     bpy.context.preferences.view.show_splash = bpy.context.preferences.view.use_save_prompt = False
     bpy.ops.extensions.package_install_files(filepath=ARCHIVE, repo="user_default", enable_on_install=True)
     bpy.context.preferences.addons[PACKAGE].preferences.engine_command = "" if "without_an_engine" in WANTED else ENGINE

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import hand
 
 ARCHIVE, ENGINE, OUT, *WANTED = sys.argv[sys.argv.index("--") + 1 :]
 PACKAGE = "bl_ext.user_default.sketchbridge"
@@ -20,6 +21,9 @@ Scenario = Generator[float | Callable[[], object], None, Any]
 found: dict[str, Any] = {}
 place = {"x": 0, "y": 0}
 clicks = {"count": 0}
+last_seen: dict[str, int] = {}
+ROW_STEP = 12
+"""Pixels; a button is 20 high."""
 
 
 def part(name: str) -> Any:
@@ -50,20 +54,21 @@ def event(kind: str, value: str = "PRESS", **keys: bool) -> None:
 
 def real_event(kind: str, value: str, **keys: bool) -> None:
     """The same by the X server, as a person's hand does it."""
-    state = {"PRESS": "down", "RELEASE": "up"}.get(value)
+    down = value == "PRESS"
     if kind == "MOUSEMOVE":
-        words = ["mousemove", str(place["x"]), str(window().height - place["y"])]
+        hand.move(place["x"], window().height - place["y"])
     elif kind == "LEFTMOUSE":
-        words = [f"mouse{state}", "1"]
+        hand.button(down)
     else:
-        named = {"RET": "Return", "ESC": "Escape"}.get(kind, kind.lower())
-        words = [f"key{state}", "+".join([*(name for name in ("ctrl", "shift") if keys.get(name)), named])]
-    subprocess.run(["xdotool", *words], check=False)
+        held = [name for name, used in (("LEFT_CTRL", keys.get("ctrl")), ("LEFT_SHIFT", keys.get("shift"))) if used]
+        for name in [*held, kind] if down else [kind, *reversed(held)]:
+            hand.key(name, down)
 
 
 def key(kind: str, **keys: bool) -> Scenario:
     event(kind, "PRESS", **keys)
-    yield STEP_SECONDS
+    if SIMULATED or kind == "LEFTMOUSE":  # a key of the X server that is held for long repeats itself
+        yield STEP_SECONDS
     event(kind, "RELEASE", **keys)
     yield STEP_SECONDS
 
@@ -129,9 +134,10 @@ def click() -> Scenario:
 
 
 def typed(text: str) -> Scenario:
-    """A text, one key after another, and Return; by the X server."""
-    subprocess.run(["xdotool", "type", "--delay", "60", text], check=False)
-    yield 0.5
+    """A text in small letters, one key after another, and Return."""
+    for letter in text:
+        yield from key(letter)
+    yield 0.3
     yield from key("RET")
 
 
@@ -148,15 +154,18 @@ def under_the_mouse() -> str:
 
 
 def find(button: str, across: float = 0.6) -> Scenario:
-    """Move the mouse down the sidebar until it is over the button, as a person would look for it. LookupError where there is none."""
+    """Move the mouse to where the button was last, else down the sidebar until it is over it, as a person would look for it.
+    LookupError where there is none."""
     region = sidebar()
+    down = range(region.y + region.height - 34, region.y + 8, -ROW_STEP)
     seen = []
-    for y in range(region.y + region.height - 34, region.y + 8, -10):
+    for y in [*([last_seen[button]] if button in last_seen else []), *down]:
         yield from move(region.x + int(region.width * across), y)
-        yield 0.08  # the X server's event must have come in
+        yield STEP_SECONDS  # the event must have come in
         told = under_the_mouse()
         seen.append(told)
         if button in told:
+            last_seen[button] = y
             return
     raise LookupError(f"no {button!r} in the sidebar; there are {sorted({told for told in seen if told})}")
 
