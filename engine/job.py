@@ -116,6 +116,8 @@ def _each(sketch: Mesh, settings: JobSettings, reporter: Reporter, run: Run) -> 
     """All variations of a texture; of anything else there is one."""
     if settings.variations == 1 or settings.mode != "texture":
         return run(sketch, dataclasses.replace(settings, variations=1), reporter, 0)
+    images = settings.variations * images_of(planned_sets(sketch, settings.texture_sets, settings.uv_layout))
+    _memory_expected(settings, sketch, select_device(settings.device), images)  # all are held to the end
     return run_variations(sketch, settings, reporter, run)
 
 
@@ -153,7 +155,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
-        reporter.note(_memory_expected(settings, mesh, device, sum(len(one.tiles) for one in sets) or 1))
+        reporter.note(_memory_expected(settings, mesh, device, images_of(sets)))
         rasterizer, prior = select_rasterizer(device), load(settings.model, device, surface=True, controls=controls)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
@@ -223,8 +225,7 @@ def planned_seconds(
     step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
     finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(phases(numbers))}
     faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
-    images = sum(len(one.tiles) for one in sets) or 1
-    export = planned_export(faces, numbers.texture_size, images, keeps_layout=bool(sets) and all(one.laid for one in sets))
+    export = planned_export(faces, numbers.texture_size, images_of(sets), keeps_layout=bool(sets) and all(one.laid for one in sets))
     shape = {Stage.SDF: 0.5 + numbers.grid**3 / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
     return {
         Stage.CHECK: 0.1 + len(sketch.faces) / 1e6,
@@ -267,6 +268,11 @@ def materials_of(sketch: Mesh, settings: JobSettings) -> MaterialsOfParts:
     pieces = parts_of(sketch).pieces
     named = prompts_of_parts(settings.part_prompts, pieces) if settings.part_prompts and settings.mode == "texture" else []
     return MaterialsOfParts.of(settings.prompt, named, [piece.label for piece in pieces])
+
+
+def images_of(sets: Sequence[TextureSet]) -> int:
+    """Of a job with these texture sets; a refined mesh, which has none, has one."""
+    return sum(len(one.tiles) for one in sets) or 1
 
 
 def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> str:

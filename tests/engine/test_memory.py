@@ -16,8 +16,10 @@ import torch
 from engine.diffusion.load import EMBEDDED_FOLDER
 from engine.errors import JobError
 from engine.formats.map_files import DTYPES
-from engine.job_fields import PRESETS
+from engine.job import run_job
+from engine.job_fields import PRESETS, JobSettings
 from engine.memory import SURE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, out_of_memory, weights_bytes
+from engine.reporting import QuietReporter
 from engine.texture.maps import KINDS, texel_bytes
 
 DRAFT, HIGH = PRESETS["draft"], PRESETS["high"]
@@ -154,3 +156,21 @@ def test_where_a_texture_does_not_fit_the_largest_that_does_is_offered() -> None
     with pytest.raises(JobError) as caught:
         expect(needed_bytes("texture", numbers, 10_000, 0, 12), free, "the machine", None, size)
     assert f"a texture size of {size}, the largest that fits" in caught.value.fix
+
+
+def test_all_variations_are_counted_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fits and begins; the sixty-four that a job would hold together do not, which is said before a model is loaded."""
+    from shapes import box
+
+    monkeypatch.setattr("engine.job.free_bytes", lambda: int(2e9))
+
+    class Begun(Exception): ...
+
+    def load(*_: object, **__: object) -> object:
+        raise Begun
+
+    for variations, refused in ((64, JobError), (2, Begun)):
+        settings = JobSettings("a box", mode="texture", variations=variations, device="cpu", overrides={"texture_size": 2048})
+        with pytest.raises(refused) as caught:
+            run_job(box((0.5, 0.4, 0.6)), settings, QuietReporter(), load=load)  # type: ignore[arg-type]
+        assert refused is Begun or getattr(caught.value, "code", "") == "needs_memory"
