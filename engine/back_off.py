@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -49,14 +50,14 @@ class BackOff:
 
 def _measures(distillation: Distillation) -> Iterator[str]:
     """One after another takes effect as it is asked for, and says what it is; in the order of what they cost."""
-    prior = distillation.prior
+    prior: Any = distillation.prior  # some of what it may have is not every prior's
     numbers = distillation.hyperparameters
     if hasattr(prior, "at_once"):
         items = prior.at_once or 4 * numbers.views
         while items > 1:
             items = prior.at_once = max(items // 4, 1)
             yield f"The model now looks at {items} item{'s' * (items > 1)} at a time: slower, with the same result."
-    vae = getattr(prior, "vae", None)
+    vae: Any = getattr(prior, "vae", None)
     if getattr(vae, "_supports_gradient_checkpointing", False) and not vae.is_gradient_checkpointing:
         vae.enable_gradient_checkpointing()
         yield "The encoder now keeps less and computes it twice: slower, with the same result."

@@ -77,14 +77,17 @@ def _device() -> Finding:
     import torch
 
     if torch.cuda.is_available():
+        from engine.device import TOO_SMALL
+
         free, total = torch.cuda.mem_get_info()
+        if total < TOO_SMALL:
+            told = f"{torch.cuda.get_device_name()} has {total / GIB:.1f} GiB: enough for the embedded model, too little for large ones"
+            return Finding("device", "optional", told, "Use --device cpu where a job runs out of memory.")
         return Finding("device", "works", f"{torch.cuda.get_device_name()}, {free / GIB:.1f} of {total / GIB:.1f} GiB free")
-    return Finding(
-        "device",
-        "optional",
-        "no CUDA device: jobs run on the CPU, at the draft preset in minutes",
-        "For larger models install a CUDA build of torch and a driver, or run the engine on another machine through ssh.",
-    )
+    from engine.device import why_no_cuda
+
+    why, fix = why_no_cuda()
+    return Finding("device", "optional", f"jobs run on the CPU, at the draft preset in minutes: {why}", fix)
 
 
 def _rasterizer() -> Finding:
@@ -105,11 +108,28 @@ def _rasterizer() -> Finding:
 
 
 def _nvdiffrast() -> Finding:
-    return _optional("nvdiffrast", "faster rasterizing on CUDA (research licence)")
+    """Really drawn with, where it is installed and there is a GPU."""
+    import torch
+
+    purpose = "another rasterizer on CUDA, by request (--rasterizer nvdiffrast); its licence allows research and evaluation only"
+    found = _optional("nvdiffrast", purpose)
+    if found.state == "works" and torch.cuda.is_available():
+        from engine.render.base import select_rasterizer
+
+        try:
+            select_rasterizer("cuda", "nvdiffrast")
+        except SketchbridgeError as error:
+            return Finding("nvdiffrast", "optional", f"{error.message} The engine's own rasterizer is used.", error.fix)
+    return found
 
 
 def _kaolin() -> Finding:
-    return _optional("kaolin", "FlexiCubes surfaces, not used by jobs yet")
+    found = _optional("kaolin", "FlexiCubes surfaces (Apache-2.0), not used by jobs yet")
+    if found.state == "works" and importlib.util.find_spec("kaolin.ops.conversions") is not None:
+        from engine.isosurface.kaolin import FlexiCubesGrid
+
+        FlexiCubesGrid(4)  # JobError where it cannot be imported, with what to do
+    return found
 
 
 def _optional(package: str, purpose: str) -> Finding:

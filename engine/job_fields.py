@@ -42,6 +42,11 @@ DEVICES = (
     Choice("cpu", "CPU", "Compute on the processor"),
     Choice("cuda", "GPU", "Compute on the NVIDIA GPU"),
 )
+RASTERIZERS = (
+    Choice("auto", "Automatic", "The engine's own, on Warp"),
+    Choice("warp", "Warp", "The engine's own kernels"),
+    Choice("nvdiffrast", "nvdiffrast", "NVIDIA's, where it is installed; its licence allows research and evaluation only"),
+)
 STAGE2_METHODS = (
     Choice("calibrated", "Calibrated", "From the source prompt's images to the prompt's (the paper's second stage)"),
     Choice("anchored", "Anchored", "As calibrated, but tied to the noise that was added"),
@@ -295,6 +300,16 @@ class JobSettings:
             section=ADVANCED,
         ),
     ] = None
+    lora: Annotated[
+        str | None,
+        Spec(
+            "LoRA",
+            "LoRA files merged into a diffusers model: FILE[:strength]; several with ';' between",
+            example="style.safetensors:0.8",
+            separator=";",
+            section=ADVANCED,
+        ),
+    ] = None
     closing: Annotated[float | None, CLOSING] = None
     thickness: Annotated[float | None, THICKNESS] = None
     faces: Annotated[int | None, FACES] = None
@@ -342,6 +357,7 @@ class JobSettings:
     packing: Annotated[str, Spec("Packing", "Whether maps share an image", choices=PACKINGS, section=OUTPUT)] = "separate"
     image_files: Annotated[str, Spec("Images", "Where the maps are kept", choices=IMAGE_FILES, section=OUTPUT)] = "packed"
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
+    rasterizer: Annotated[str, Spec("Rasterizer", "What draws the views on a GPU", choices=RASTERIZERS, section=ADVANCED)] = "auto"
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict
     )

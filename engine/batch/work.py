@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from engine.diffusion.control_nets import ControlEntry
+    from engine.diffusion.lora import LoraEntry
     from engine.diffusion.prior import Prior
     from engine.mesh import Mesh
 
@@ -294,11 +295,13 @@ def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, lis
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_prior(name: str, device: torch.device, *, surface: bool, controls: tuple[ControlEntry, ...] = ()) -> Prior:
+def _kept_prior(
+    name: str, device: torch.device, *, surface: bool, controls: tuple[ControlEntry, ...] = (), loras: tuple[LoraEntry, ...] = ()
+) -> Prior:
     """The model of the last item, or another: a worker loads it once."""
     from engine.diffusion.load import load_prior
 
-    return load_prior(name, device, surface=surface, controls=controls)
+    return load_prior(name, device, surface=surface, controls=controls, loras=loras)
 
 
 def remove_old(store: Store, item: Item) -> None:

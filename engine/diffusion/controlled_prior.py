@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from engine.diffusion.control_nets import PICTURES, ControlEntry, ControlNet, check_control_net, depth_picture, read_control_net
 from engine.diffusion.diffusers_prior import DiffusersPrior, described, read_parts
+from engine.diffusion.lora import LoraEntry
 from engine.diffusion.model_folder import check_folder, libraries, read_json
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions
 from engine.errors import ModelError
@@ -52,16 +53,17 @@ class ControlledDiffusersPrior(DiffusersPrior):
         device: torch.device,
         dtype: torch.dtype | None = None,
         name: str | None = None,
+        loras: Sequence[LoraEntry] = (),
         controls: Sequence[ControlEntry] = (),
     ) -> ControlledDiffusersPrior:
         """As `DiffusersPrior.from_folder`, and the ControlNets beside it, all checked before any weight is read."""
         model = check_folder(folder)
         for entry in controls:
             check_control_net(entry, model)
-        parts = read_parts(model, device, dtype)
+        parts = read_parts(model, device, dtype, loras)
         nets = [read_control_net(entry, model, device, parts["unet"].dtype) for entry in controls]
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), nets, **described(model, device, dtype))
+            return cls(parts, name or str(folder), nets, **described(model, device, dtype, loras))
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
         """What the UNet answers under the conditions' control. ModelError without a fitting control."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.diffusion.encoding import encode_views, half_safe
 from engine.diffusion.gain import encoder_gain
+from engine.diffusion.lora import LoraEntry, merge_loras
 from engine.diffusion.model_fit import remarks, sample_size
 from engine.diffusion.model_folder import ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
@@ -50,6 +51,7 @@ class DiffusersPrior:
         reload = (lambda: {part: again(part) for part in encoders}) if again else None
         self.text = PromptEncoder(texts, known, reload, zero_empty)
         self.name, self.remarks = name, remarks
+        self.prediction: Prediction
         self.schedule, self.prediction = levels_of(parts["scheduler"], self.device)
         self.kinds = self.text.kinds
         self.image_size = int(latents or self.unet.config.sample_size) * downscaling(self.vae)
@@ -64,15 +66,22 @@ class DiffusersPrior:
             forget_decoder(self.vae)
 
     @classmethod
-    def from_folder(cls, folder: Path, device: torch.device, dtype: torch.dtype | None = None, name: str | None = None) -> DiffusersPrior:
+    def from_folder(
+        cls,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        name: str | None = None,
+        loras: Sequence[LoraEntry] = (),
+    ) -> DiffusersPrior:
         """Reads a local folder, never the network. `dtype` None: the faster one of this device, see `fast_dtype`.
 
         ModelError names the part that is missing, broken or not allowed, and the fix.
         """
         model = check_folder(folder)
-        parts = read_parts(model, device, dtype)
+        parts = read_parts(model, device, dtype, loras)
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), **described(model, device, dtype))
+            return cls(parts, name or str(folder), **described(model, device, dtype, loras))
 
     @property
     def device(self) -> torch.device:
@@ -179,10 +188,10 @@ def levels_of(scheduler: Any, device: torch.device) -> tuple[NoiseSchedule, Pred
     return NoiseSchedule(levels.alphas_cumprod.to(device)), "flow"
 
 
-def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
-    """The parts of a checked folder, by folder, on the device. ModelError for what cannot be read."""
+def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | None, loras: Sequence[LoraEntry] = ()) -> dict[str, Any]:
+    """The parts of a checked folder, by folder, on the device, with LoRAs merged. ModelError for what cannot be read."""
     quiet()
-    parts = {part.folder: _read(model, part.folder, device, dtype) for part in model.parts}
+    parts = {part.folder: _read(model, part.folder, device, dtype, loras) for part in model.parts}
     check_words(model.path, parts)
     with libraries(model.path, "model"):
         for part in model.parts:
@@ -193,7 +202,7 @@ def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | No
     return parts
 
 
-def _read(model: ModelFolder, folder: str, device: torch.device, dtype: torch.dtype | None) -> Any:
+def _read(model: ModelFolder, folder: str, device: torch.device, dtype: torch.dtype | None, loras: Sequence[LoraEntry] = ()) -> Any:
     (part,) = (part for part in model.parts if part.folder == folder)
     fast = dtype or fast_dtype(device)
     if folder == "vae":
@@ -202,14 +211,15 @@ def _read(model: ModelFolder, folder: str, device: torch.device, dtype: torch.dt
         kind = torch.float16 if fast == torch.float16 and not careful else torch.float32
     else:
         kind = torch.float32 if folder in ("text_encoder", "text_encoder_2") else fast
-    return model.load(part, **({"torch_dtype": kind} if part.weights else {}))
+    loaded = model.load(part, **({"torch_dtype": kind} if part.weights else {}))
+    return loaded if folder == "vae" else merge_loras(loaded, folder, [part.folder for part in model.parts], loras)
 
 
-def described(model: ModelFolder, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+def described(model: ModelFolder, device: torch.device, dtype: torch.dtype | None, loras: Sequence[LoraEntry] = ()) -> dict[str, Any]:
     """What a prior is told of a folder beside its parts."""
 
     def again(folder: str) -> Any:
-        return _read(model, folder, device, dtype).to(device)
+        return _read(model, folder, device, dtype, loras).to(device)
 
     return {
         "known": model.known,

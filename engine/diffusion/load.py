@@ -10,6 +10,7 @@ import torch
 
 from engine.diffusion.control_nets import ControlEntry
 from engine.diffusion.hub import download
+from engine.diffusion.lora import LoraEntry
 from engine.diffusion.prior import Prior
 from engine.errors import ModelError
 from engine.pictures import pictures_in
@@ -29,6 +30,7 @@ def load_prior(
     *,
     surface: bool = False,
     controls: Sequence[ControlEntry] = (),
+    loras: Sequence[LoraEntry] = (),
 ) -> Prior:
     """A prior by name, on `device`.
 
@@ -39,15 +41,16 @@ def load_prior(
     surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
                 that makes pictures
     controls    ControlNets beside a Stable Diffusion folder
+    loras       of a Stable Diffusion folder's class, merged into its weights
 
     Raises ModelError for whatever is missing, with the fix.
     """
     device = torch.device(device)
     if name == EMBEDDED:
-        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, controls)
+        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, controls, loras)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _load_folder(folder, device, dtype, image_size, name, controls)
+        return _load_folder(folder, device, dtype, image_size, name, controls, loras)
     if folder.exists():
         raise ModelError(
             "model_missing",
@@ -57,11 +60,17 @@ def load_prior(
         )
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, controls)
+    return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, controls, loras)
 
 
 def _load_folder(
-    folder: Path, device: torch.device, dtype: torch.dtype | None, image_size: int | None, name: str, controls: Sequence[ControlEntry]
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    image_size: int | None,
+    name: str,
+    controls: Sequence[ControlEntry],
+    loras: Sequence[LoraEntry],
 ) -> Prior:
     if (folder / "model_index.json").is_file():
         from engine.diffusion.controlled_prior import ControlledDiffusersPrior, takes_depth
@@ -70,9 +79,17 @@ def _load_folder(
 
         surfaces = paints_surfaces(folder)
         if not surfaces and (controls or takes_depth(folder)):
-            return ControlledDiffusersPrior.from_folder(folder, device, dtype, name, controls)
-        if not controls:
-            return (SurfacePrior if surfaces else DiffusersPrior).from_folder(folder, device, dtype, name)
+            return ControlledDiffusersPrior.from_folder(folder, device, dtype, name, loras, controls)
+        if not surfaces and not controls:
+            return DiffusersPrior.from_folder(folder, device, dtype, name, loras)
+        if not controls and not loras:
+            return SurfacePrior.from_folder(folder, device, dtype, name)
+    if loras:
+        raise ModelError(
+            "model_lora",
+            f"The model '{name}' takes no LoRA such as '{loras[0].file}'.",
+            "Leave --lora out, or choose a folder of a Stable Diffusion model with --model.",
+        )
     if controls:
         raise ModelError(
             "model_control",

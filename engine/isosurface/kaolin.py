@@ -55,7 +55,8 @@ def _flexicubes(device: torch.device | str) -> Any:
     except ImportError as error:
         raise JobError(
             "no_kaolin",
-            f"FlexiCubes needs NVIDIA Kaolin, which cannot be imported here ({error}).",
+            f"FlexiCubes needs NVIDIA Kaolin 0.18 or newer (before, it stood elsewhere under another licence), which cannot be imported "
+            f"here ({error}).",
             "Install a Kaolin wheel that matches torch from NVIDIA's index, or use the tetrahedral grid, which needs nothing.",
         ) from error
     return FlexiCubes(device=str(device))

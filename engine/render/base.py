@@ -7,6 +7,7 @@ Buffers follow nvdiffrast: [batch, height, width, channels], row 0 at the BOTTOM
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -52,33 +53,43 @@ class Rasterizer(Protocol):
         ...
 
 
-@functools.cache
-def select_rasterizer(device: torch.device | str, prefer: str | None = None) -> Rasterizer:
-    """The back end to use on `device`: nvdiffrast on CUDA where it is installed, otherwise the one on Warp kernels.
+def select_rasterizer(device: torch.device | str, prefer: str | None = None, note: Callable[[str], None] | None = None) -> Rasterizer:
+    """The back end to use on `device`: the one on Warp kernels.
 
-    prefer  "warp", "nvdiffrast" or "reference" insists on that one.
-    Raises JobError, with the reason and the fix, where it cannot be had; InputError for an unknown name.
+    prefer  "nvdiffrast" asks for that one (its licence is the user's to take, and on meshes as fine as this engine's it finds few of the
+            outlines' gradients); "warp" and "reference" likewise
+    note    where what is preferred cannot be had, it is told why, and Warp takes over; None: then that is an error
+    Raises JobError, with the reason and the fix, where nothing can be had; InputError for an unknown name.
     """
-    device = torch.device(device)
     if prefer not in (None, "warp", "nvdiffrast", "reference"):
         raise InputError("bad_setting", f"No rasterizer is called {prefer!r}.", "Choose warp, nvdiffrast or reference.")
-    if prefer == "reference":
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None and torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())  # one context, however it is asked for
+    try:
+        return _selected(device, prefer or "warp")
+    except JobError as error:
+        if note is None or prefer in (None, "warp"):
+            raise
+        note(f"{error.message} Warp draws instead.")
+        return _selected(device, "warp")
+
+
+@functools.cache
+def _selected(device: torch.device, name: str) -> Rasterizer:
+    if name == "reference":
         from engine.render.reference import ReferenceRasterizer
 
         return ReferenceRasterizer()
-    reasons = []
-    order = (prefer,) if prefer else (("nvdiffrast", "warp") if device.type == "cuda" else ("warp",))
-    for name in order:
-        reason = unavailable(name, device)
-        if reason is None:
-            try:
-                return _make(name, device)
-            except JobError as error:
-                reason = error.message
-        reasons.append(f"{name}: {reason}")
+    reason = unavailable(name, device)
+    if reason is None:
+        try:
+            return _make(name, device)
+        except JobError as error:
+            reason = error.message
     raise JobError(
         "no_rasterizer",
-        f"No rasterizer can be used on {device} ({'; '.join(reasons)}).",
+        f"The rasterizer {name} cannot be used on {device}: {reason}.",
         "Install warp-lang in the engine's environment (sketchbridge doctor shows what it has), or choose --device cpu.",
     )
 

@@ -32,17 +32,32 @@ class NvdiffrastRasterizer:
     name = "nvdiffrast"
 
     def __init__(self, device: torch.device) -> None:
+        """Draws a triangle and differentiates it, since older releases compile only then. JobError for whatever goes wrong."""
+        self._known_faces: tuple[weakref.ref[Tensor], int, Any] | None = None
         try:
             import nvdiffrast.torch as nvdiffrast  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
+
+            self._nvdiffrast = nvdiffrast
+            self._context = nvdiffrast.RasterizeCudaContext(device=device)
+            self._try_a_triangle(device)
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise JobError(
                 "no_rasterizer",
-                f"nvdiffrast is installed but cannot be imported: {error}.",
-                "Install it for this torch and CUDA, or remove it: the Warp back end takes over.",
+                f"nvdiffrast is installed but does not work here ({first})",
+                "Install it for this torch and CUDA (docs/gpu.md), or choose the rasterizer warp.",
             ) from error
-        self._nvdiffrast = nvdiffrast
-        self._context = nvdiffrast.RasterizeCudaContext(device=device)
-        self._known_faces: tuple[weakref.ref[Tensor], int, Any] | None = None
+
+    def _try_a_triangle(self, device: torch.device) -> None:
+        """RuntimeError unless a triangle over the middle of a picture is seen there and its picture has a gradient in its corners."""
+        corners = [[-0.5, -0.5, 0.0, 1.0], [0.5, -0.5, 0.0, 1.0], [0.0, 0.5, 0.0, 1.0]]
+        pos = torch.tensor([corners], device=device, requires_grad=True)
+        tri = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
+        rast, _ = self.rasterize(pos, tri, (16, 16))
+        shown = self.antialias(self.interpolate(pos.detach()[0, :, :1].contiguous() + 1, rast, tri)[0], rast, pos, tri)
+        (gradient,) = torch.autograd.grad(shown.sum(), pos)
+        if int(rast[0, 7, 8, 3]) != 1 or not bool(torch.isfinite(gradient).all()) or not bool(gradient.any()):
+            raise RuntimeError("a test triangle is not drawn as it should be")
 
     def rasterize(self, pos: Tensor, tri: Tensor, resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """See `Rasterizer.rasterize`."""

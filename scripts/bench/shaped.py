@@ -32,26 +32,30 @@ def shaped_prior(shape: str, device: torch.device, size: int | None = None, dtyp
 
     Its text encoder is small: a step does not run it.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    import diffusers
+    import transformers
 
+    models: Any = diffusers
+    texts: Any = transformers
     quiet()
     config, kind = SHAPES[shape], dtype or fast_dtype(device)
     kl = {**_KL, **({"block_out_channels": (4, 8, 8, 8), "norm_num_groups": 4} if shape == "tiny" else {})}
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(EMBEDDED_FOLDER / "tokenizer", local_files_only=True)
-    text = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=config["cross_attention_dim"], intermediate_size=64, num_hidden_layers=1,
-                          num_attention_heads=2)  # fmt: skip
+    tokenizer = texts.CLIPTokenizer.from_pretrained(EMBEDDED_FOLDER / "tokenizer", local_files_only=True)
+    width = config["cross_attention_dim"]
+    text = texts.CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+    )
     latents = (size or 8 * config["sample_size"]) // 8
     with torch.device(device):
-        unet = UNet2DConditionModel(**config).to(kind)
-        vae = AutoencoderKL(**kl)
+        unet = models.UNet2DConditionModel(**config).to(kind)
+        vae = models.AutoencoderKL(**kl)
     forget_decoder(vae)
     parts = {
         "unet": unet,
         "vae": vae.to(kind if kind == torch.float16 else torch.float32),
-        "text_encoder": CLIPTextModel(text).to(device),
+        "text_encoder": texts.CLIPTextModel(text).to(device),
         "tokenizer": tokenizer,
-        "scheduler": DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        "scheduler": models.DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
     }
     return DiffusersPrior(parts, f"random weights of {shape}'s shape", latents=latents)

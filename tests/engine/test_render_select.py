@@ -35,12 +35,14 @@ def test_what_cannot_be_had_says_why() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_without_cuda_both_back_ends_are_refused_with_reasons() -> None:
-    with pytest.raises(JobError, match=r"nvdiffrast: torch finds no CUDA device; warp: Warp finds no CUDA"):
+    with pytest.raises(JobError, match=r"warp cannot be used on cuda: Warp finds no CUDA"):
         select_rasterizer("cuda")
+    with pytest.raises(JobError, match=r"nvdiffrast cannot be used on cuda: torch finds no CUDA device"):
+        select_rasterizer("cuda", "nvdiffrast")
 
 
-def test_a_back_end_that_breaks_when_made_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As nvdiffrast does where it is installed but was built for another CUDA."""
+def test_a_back_end_that_breaks_when_made_gives_way_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nvdiffrast does where it is installed but was built for another CUDA; Warp is the choice where nobody asks."""
     made: list[str] = []
 
     def make(name: str, device: torch.device) -> str:
@@ -51,10 +53,13 @@ def test_a_back_end_that_breaks_when_made_gives_way_to_the_next(monkeypatch: pyt
 
     monkeypatch.setattr(base, "unavailable", lambda name, device: None)
     monkeypatch.setattr(base, "_make", make)
-    assert base.select_rasterizer.__wrapped__("cuda") == "the Warp back end"
-    assert made == ["nvdiffrast", "warp"]
+    monkeypatch.setattr(base, "_selected", base._selected.__wrapped__)
+    notes: list[str] = []
+    assert select_rasterizer("cuda") == "the Warp back end" and made == ["warp"]
+    assert select_rasterizer("cuda", "nvdiffrast", notes.append) == "the Warp back end"
+    assert made == ["warp", "nvdiffrast", "warp"] and "cannot be imported" in notes[0] and "Warp draws instead" in notes[0]
     with pytest.raises(JobError, match="cannot be imported"):
-        base.select_rasterizer.__wrapped__("cuda", "nvdiffrast")
+        select_rasterizer("cuda", "nvdiffrast")
 
 
 PROGRAM = """

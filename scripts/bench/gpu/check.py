@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,13 +35,13 @@ from scripts.bench.step import Bench, Measured, measure
 
 BEGIN, END = "<!-- gpu_check begins -->", "<!-- gpu_check ends -->"
 SHORT = {"grid": 16, "colour_grid": 16, "views": 2, "fit_steps": 2, "stage1_steps": 4, "stage2_steps": 4, "geometry_every": 4}
-STEPS = {"steps": 12, "warmup": 4}
+STEPS: dict[str, Any] = {"steps": 12, "warmup": 4}
 
 
 def benches(device: str, quick: bool) -> dict[str, Bench]:
     """What is timed, by what it is called."""
     if quick:
-        few = {"device": device, "steps": 4, "warmup": 0, "views": 2}
+        few: dict[str, Any] = {"device": device, "steps": 4, "warmup": 0, "views": 2}
         return {
             "embedded prior, 2 views, 800 faces": Bench(faces=800, **few),
             "tiny random weights, 2 views, 800 faces": Bench(model="tiny", faces=800, **few),
