@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import threestudio
-from engine.guidance import Guide, load_prior
 from threestudio.utils.base import BaseObject
+
+from engine.guidance import Guide, load_prior
 
 
 @threestudio.register("sketchbridge-guidance")
@@ -45,7 +46,9 @@ class SketchbridgeGuidance(BaseObject):
         self.guide = None
         self.step = 0
 
-    def __call__(self, rgb, prompt_utils, elevation, azimuth, camera_distances=None, rgb_as_latents=False, guidance_eval=False, **_batch):
+    def __call__(
+        self, rgb, prompt_utils, elevation, azimuth, camera_distances=None, rgb_as_latents=False, guidance_eval=False, **_batch
+    ):
         """rgb [B, H, W, 3] in 0..1, angles [B] in degrees, azimuth 0 before the front -> what the systems log and add up."""
         if rgb_as_latents:
             raise ValueError("sketchbridge-guidance takes pictures, not latents: render rgb, and leave latent stages out")
