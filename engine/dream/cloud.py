@@ -48,8 +48,8 @@ class Cloud(nn.Module):
         return self.levels[-1].shape[-1]
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        """Optimizer groups, one a level: the coarsest learns at `rate`, each finer one at 0.71 times the last."""
-        return [{"params": [level], "lr": rate * 2 ** (-place / 2)} for place, level in enumerate(self.levels)]
+        """Optimizer groups, one a level: the coarsest learns at `rate`, each finer one at half of the last."""
+        return [{"params": [level], "lr": rate * 2.0**-place} for place, level in enumerate(self.levels)]
 
     def volume(self) -> Tensor:
         """[7, R, R, R] at the finest grid's vertices: density per engine unit, colour before its sigmoid, and the unit normal, which
@@ -97,19 +97,28 @@ def sample(volume: Tensor, points: Tensor) -> Tensor:
 
 
 class Ground(nn.Module):
-    """What is behind the cloud: the plain colour of a view's words, and a tint that is learnt, bounded, and depends on how steeply a ray
-    goes; a smooth fall of light is all that it can paint.
+    """What is behind the cloud: the plain colour of a view's words; a tint that depends on how steeply a ray goes; and a round soft shadow
+    on a level floor, because the prior's things stand on one, and without it a cloud grows a dark foot or draws it in. All three are
+    learnt and bounded: nothing with an outline can be painted here.
+
+    floor   how far below the middle the floor lies, engine units; the middle of the shadow is below the middle of the cloud
     """
 
-    def __init__(self, tint: float = 0.15) -> None:
+    def __init__(self, tint: float = 0.15, shade: float = 0.8) -> None:
         super().__init__()
-        self.tint = tint
+        self.tint, self.shade = tint, shade
         self.weights = nn.Parameter(torch.zeros(2, 3))
+        self.floor = nn.Parameter(torch.tensor(BLOB))
+        self.shadow = nn.Parameter(torch.tensor([-1.0, 0.5]))  # strength before its sigmoid, radius
 
-    def forward(self, plain: Tensor, directions: Tensor) -> Tensor:
-        """plain sRGB [B, 3], directions [B, P, 3] of rays -> sRGB [B, P, 3] in 0..1."""
+    def forward(self, plain: Tensor, eye: Tensor, directions: Tensor) -> Tensor:
+        """plain sRGB [B, 3], eye [B, 3], directions [B, P, 3] of rays -> sRGB [B, P, 3] in 0..1."""
         shift = self.tint * torch.tanh(self.weights[0] + self.weights[1] * directions[..., 2:])
-        return (plain[:, None] + shift).clamp(0, 1)
+        down = directions[..., 2:].clamp(max=-0.02)
+        place = eye[:, None, :2] - directions[..., :2] * (eye[:, None, 2:] + self.floor) / down
+        spread = place.square().sum(-1, keepdim=True) / self.shadow[1].clamp(min=0.1).square()
+        dark = self.shade * self.shadow[0].sigmoid() * torch.exp(-spread)
+        return ((plain[:, None] + shift) * (1 - dark)).clamp(0, 1)
 
 
 def entropy(share: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Dream:
         self.generator = generator
         self.cloud = Cloud(numbers.dream_grid, generator).to(device)
         self.ground = Ground().to(device)
-        groups = [*self.cloud.parameter_groups(numbers.dream_rate), {"params": [self.ground.weights], "lr": GROUND_RATE}]
+        groups = [*self.cloud.parameter_groups(numbers.dream_rate), {"params": list(self.ground.parameters()), "lr": GROUND_RATE}]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
         self.taken = 0
         self._dropped = 0

@@ -93,7 +93,7 @@ def look(
     sums = torch.cat([weight[:, None] * colour, weight[:, None], (weight.detach() * away)[:, None]], dim=1)
     total = sums.new_zeros(count * size * size, 5).index_add(0, ray, sums).view(count, size * size, 5)
     opacity = total[..., 3:4]
-    linear = total[..., :3] + (1 - opacity) * srgb_to_linear(ground(plain, towards))
+    linear = total[..., :3] + (1 - opacity) * srgb_to_linear(ground(plain, cameras.eye, towards))
     image = torch.cat([linear_to_srgb(linear.clamp(0, 1)), opacity], dim=-1).transpose(1, 2).view(count, 4, size, size)
     return Seen(image[:, :3], image[:, 3:], total[..., 4].sum(1))
 

@@ -70,6 +70,17 @@ def test_an_even_ball_stops_the_light_that_its_chords_say() -> None:
     assert abs(float(opacity[16, 16]) - (1 - math.exp(-density * 2 * radius))) < 0.03
 
 
+@torch.no_grad()
+def test_a_shadow_lies_on_the_floor_below_and_nowhere_else() -> None:
+    ground = Ground(tint=0.0)
+    ground.shadow[0] = 2.0
+    camera, plain = orbit([0.0], [50.0], 3.0, 40.0), torch.full((1, 3), 0.8)
+    aims = torch.tensor([[0.0, 0.0, -float(ground.floor)], [0.0, 3.0, -float(ground.floor)], [0.0, 3.0, 5.0]])
+    seen = ground(plain, camera.eye, torch.nn.functional.normalize(aims - camera.eye, dim=1)[None])[0, :, 0]
+    assert abs(float(seen[0]) - 0.8 * (1 - 0.8 * torch.tensor(2.0).sigmoid())) < 1e-3  # the middle of the shadow
+    assert torch.allclose(seen[1:], torch.tensor(0.8), atol=1e-3)  # far out on the floor, and the sky
+
+
 def test_passing_over_empty_places_changes_no_picture() -> None:
     cloud, camera = Cloud(32, seeded()), orbit([30.0], [15.0], 3.0, 40.0)
     somewhere = occupied(cloud)
