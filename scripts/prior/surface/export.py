@@ -59,7 +59,9 @@ def averaged_unet(run: Path) -> tuple[SurfaceUNet, int]:
     if not path.exists():
         raise ValueError(f"no {CHECKPOINT_NAME} in {run}; run scripts.prior.surface.train first")
     content = torch.load(path, map_location="cpu", weights_only=True)
-    unet = SurfaceUNet(text_width=content["unet"]["pooled.weight"].shape[1])
+    weights = content["unet"]
+    fine_words = any(name.startswith("words_fine.") for name in weights)
+    unet = SurfaceUNet(text_width=weights["pooled.weight"].shape[1], fine_words=fine_words)
     with torch.no_grad():
         for target, value in zip(unet.parameters(), content["average"], strict=True):
             target.copy_(value)
