@@ -22,7 +22,7 @@ LEAST_SHARE = 0.002
 """A loose component with less than this share of the whole surface's area is a floater and is removed."""
 STRAY_SHARE, STRAY_DISTANCE = 0.05, 0.1
 """So is one of less than this share that nowhere comes nearer to the sketch than this (engine units)."""
-SMOOTHING = 3  # rounds of Taubin smoothing
+SMOOTHING = 8  # rounds of Taubin smoothing, docs/benchmarks.md
 IRONING = 5  # rounds of plain smoothing of what is unwrapped, docs/benchmarks.md
 IRONED_FACES = 1500  # a mesh of fewer would lose its shape
 CREASE = 30.0  # degrees between faces; edges that bend more are the artist's and stay
