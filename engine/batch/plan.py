@@ -168,7 +168,7 @@ class Planner:
 
     def _name(self, table: Table, source: str, variation: str, seed: int) -> str:
         file, folder = place_name(source), source.replace("\\", "/").split("/")[-2]
-        parts = dict(zip(NAME_PARTS, (file.stem, file.suffix[1:], folder, str(seed), variation), strict=True))
+        parts: dict[str, str] = dict(zip(NAME_PARTS, (file.stem, file.suffix[1:], folder, str(seed), variation), strict=True))
         pattern = table.values.get("name") or PLAIN_NAME
         if variation and "{variation}" not in pattern:
             pattern += "-{variation}"

@@ -201,7 +201,11 @@ def _covered_layers(
     view = index // (rast.shape[1] * rast.shape[2])
     if needs_normal:
         if two_sided:
-            facing = ((cameras.eye.to(points)[view] - points.detach()) * normal.detach()).sum(dim=1, keepdim=True)
+            # by the face itself: a smooth normal may lean away at an outline of what is seen from its front
+            face = rast[..., 3].reshape(-1)[index].long() - 1
+            corners = vertices.detach()[faces[face].long()]
+            outward = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+            facing = ((cameras.eye.to(points)[view] - points.detach()) * outward).sum(dim=1, keepdim=True)
             normal = torch.where(facing < 0, -normal, normal)
         if "normal" in want:
             layers.add("normal", normal)

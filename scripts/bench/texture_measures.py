@@ -196,8 +196,8 @@ def textured_views(mesh: Mesh, textures: Textures, cameras: Cameras, size: int =
     shown = np.zeros((len(face), 3), np.float32)
     shown[seen] = textures.at(face[seen], uv.reshape(-1, 2).numpy()[seen]) / 255
     colour = image_from_raster(torch.from_numpy(shown).view(*rast.shape[:3], 3))
-    parted = (torch.from_numpy(part) for part in parted_at_creases(mesh.vertices, mesh.faces))
-    shape = render_views(rasterizer, *parted, cameras, big, None, want=("normal", "mask"), two_sided=True)
+    places, triangles = map(torch.from_numpy, parted_at_creases(mesh.vertices, mesh.faces))
+    shape = render_views(rasterizer, places, triangles, cameras, big, None, want=("normal", "mask"), two_sided=True)
     light = 0.55 + 0.45 * (shape.normal * torch.nn.functional.normalize(cameras.eye, dim=1)[:, :, None, None]).sum(1, keepdim=True).clamp(0)
     picture = colour * light * shape.mask + 0.85 * (1 - shape.mask)
     small = torch.nn.functional.avg_pool2d(picture, 2)
