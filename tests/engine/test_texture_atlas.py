@@ -67,7 +67,8 @@ def test_large_meshes_are_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> No
         assert np.linalg.norm(centres.mean(axis=0)) > 0.4
     told: list[tuple[int, int]] = []
     assert_no_overlap(unwrap(mesh, 512, 4, on_step=lambda done, total, figures=None, /: told.append((done, total))))
-    assert {total for _, total in told[1:]} <= {1, 9} and told[-1] == (8, 9)  # eight pieces, then all are packed
+    assert {total for _, total in told[1:]} <= {1, 9}  # eight pieces, then all are packed
+    assert told == sorted(told, key=lambda step: step[0] / step[1]) and told[-1] >= (6, 9)  # the result may overtake the last of them
 
 
 def test_pieces_are_cut_to_one_scale(monkeypatch: pytest.MonkeyPatch) -> None:
