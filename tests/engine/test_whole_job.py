@@ -86,7 +86,7 @@ def test_a_refined_sketch_is_a_textured_mesh_where_the_sketch_was(sketch: Mesh, 
 @pytest.mark.slow
 def test_progress_runs_through_all_stages_and_the_surface_is_streamed(refined: tuple[job.JobResult, Recorder]) -> None:
     _, reporter = refined
-    assert reporter.stages == [stage.value for stage in Stage]
+    assert reporter.stages == [stage.value for stage in Stage if stage is not Stage.DREAM]  # that is of text to 3D
     assert reporter.previews and reporter.previews[0].dtype == np.uint8 and reporter.previews[0].ndim == 3
     assert reporter.meshes and reporter.meshes[0].colours is not None
 
