@@ -162,7 +162,7 @@ def test_many_strokes_are_asked_about_often():
     assert asked == 421
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_work_grows_with_the_number_of_strokes_and_not_with_its_square():
     points, seconds = TetGrid.make(48).points.numpy(), []
     for count in (500, 5000):

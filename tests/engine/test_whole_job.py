@@ -24,6 +24,7 @@ from engine.subject import max_offset
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 3, "stage1_steps": 4, "stage2_steps": 3,
          "geometry_every": 2, "finish_steps": 2, "finish_views": 3, "faces": 1500, "texture_size": 64}  # fmt: skip
+STAGES = [stage.value for stage in Stage if stage is not Stage.DREAM]  # that one is of text to 3D
 SETTINGS = JobSettings(prompt="a red mushroom", seed=3, overrides=SMALL)
 
 
@@ -86,7 +87,7 @@ def test_a_refined_sketch_is_a_textured_mesh_where_the_sketch_was(sketch: Mesh, 
 @pytest.mark.slow
 def test_progress_runs_through_all_stages_and_the_surface_is_streamed(refined: tuple[job.JobResult, Recorder]) -> None:
     _, reporter = refined
-    assert reporter.stages == [stage.value for stage in Stage if stage is not Stage.DREAM]  # that is of text to 3D
+    assert reporter.stages == STAGES
     assert reporter.previews and reporter.previews[0].dtype == np.uint8 and reporter.previews[0].ndim == 3
     assert reporter.meshes and reporter.meshes[0].colours is not None
 
@@ -128,7 +129,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_job(sketch: Mesh, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [stage.value for stage in Stage])
+@pytest.mark.parametrize("stage", STAGES)
 def test_cancel_is_noticed_in_every_stage(stage: str, sketch: Mesh) -> None:
     with pytest.raises(Cancelled):
         job.run_job(sketch, SETTINGS, Recorder(stop=lambda now, step: now == stage))

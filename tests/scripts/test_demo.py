@@ -107,7 +107,7 @@ def test_the_whole_demo_with_few_steps(tmp_path, capsys):
     assert (tmp_path / "flower.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_blender_the_engine_alone_refines_the_example(tmp_path, capfd):
     few = ["grid=24", "colour_grid=16", "fit_steps=5", "stage1_steps=3", "stage2_steps=2", "views=1"]
     wanted = options_of("--out", str(tmp_path), *(word for entry in few for word in ("--set", entry)))
