@@ -100,13 +100,14 @@ def test_a_bucket_that_is_not_there_is_told_before_any_work(tmp_path, bucket):
 @pytest.mark.slow
 def test_a_bucket_without_rights_is_told_before_any_work_with_the_fix(tmp_path, bucket, capsys):
     def ask_for_rights_after(actions: str) -> None:
-        urllib.request.urlopen(f"{bucket['AWS_ENDPOINT_URL']}/moto-api/reset-auth", actions.encode()).close()
+        address = f"{bucket['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        urllib.request.urlopen(urllib.request.Request(address, actions.encode(), {"Content-Type": "text/plain"})).close()
 
     ask_for_rights_after("0")
     try:
         assert main(["batch", str(sketches(tmp_path, ["a"])), "--out", "s3://studio/closed"]) == 2
     finally:
-        ask_for_rights_after("inf")
+        ask_for_rights_after("1000000000")
     told = capsys.readouterr().err
     assert "'s3://studio/closed/" in told and "Ask for the right to read and write" in told, told
 
@@ -154,5 +155,5 @@ def test_an_obj_of_a_bucket_comes_with_its_material_and_texture(tmp_path, bucket
         ("other.png", b"x"),
     ):
         there.write(name, data)
-    with work._fetched(Item(1, "a", "s3://studio/parts/a.obj", {}, None, (), 1)) as sketch:
+    with work._fetched(Item(1, "a", "s3://studio/parts/a.obj", {}, None, (), 1)) as (sketch, _):
         assert sorted(path.name for path in sketch.parent.iterdir()) == ["a.mtl", "a.obj", "wood.png"]
