@@ -185,9 +185,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         if distillation is None and settings.mode == "texture":
             distillation = distillation_of(texture_subject(local, numbers, device, settings.feather))
         elif distillation is None:
-            timer.start(Stage.SDF)
-            surface = sketch_surface(local, numbers, device, timer.step, saved.get("surface"), settings.adherence)
-            _tell(reporter, [*(["Resumed after the distance field."] if "surface" in saved else []), *drawn_as(surface, numbers)])
+            surface = _drawn(local, settings, numbers, device, saved.get("surface"), timer, reporter)
             checkpoint.offer({"surface": surface.state_dict()})
             timer.start(Stage.FIT)
             subject = fitted_subject(surface, local, numbers, settings.adherence, rasterizer, generator, timer.step)
@@ -204,15 +202,42 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         wishes = map_wishes(settings, materials, views, local)
         mesh, images = _exported(distillation.subject, sketch, local, normalization, settings, watcher, sets, wishes)
         figures = {} if views is None else views.figures(mesh, local, numbers)
-        result = normalization.to_engine(mesh.vertices), mesh.faces
-        found = _moved(*result, local, settings, timer.part("compare"))
-        solid = _compared(Soundness.of(*result), Soundness(*known["solid"]), reporter) if known else {}
+        solid = (Soundness(*known["solid"]), distillation.subject.crisp) if known else None
+        figures |= _beside_the_sketch(normalization.to_engine(mesh.vertices), mesh.faces, local, settings, solid, timer, reporter)
         timer.step(1, 1)
         timer.close()
-        figures |= {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
-        figures |= {"surface": "dual" if distillation.subject.crisp else "tetrahedra"} if known else {}
-        report = {**figures, **solid, **_report(settings, prompts, device, timer, mended)}
-        return JobResult(mesh, images, report, checkpoint.remove)
+        return JobResult(mesh, images, {**figures, **_report(settings, prompts, device, timer, mended)}, checkpoint.remove)
+
+
+def _drawn(
+    local: Mesh, settings: JobSettings, numbers: Hyperparameters, device: torch.device, saved: Any, timer: StageTimer, reporter: Reporter
+) -> Surface:
+    """The sketch's surface, or the one of a checkpoint; tells how it is drawn."""
+    timer.start(Stage.SDF)
+    surface = sketch_surface(local, numbers, device, timer.step, saved, settings.adherence)
+    _tell(reporter, [*([] if saved is None else ["Resumed after the distance field."]), *drawn_as(surface, numbers)])
+    return surface
+
+
+def _beside_the_sketch(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    local: Mesh,
+    settings: JobSettings,
+    solid: tuple[Soundness, bool] | None,
+    timer: StageTimer,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """How far the result went from the sketch; with what its solid was like, and whether that is drawn crisp, also how sound it is.
+
+    vertices  [V, 3] in engine space
+    """
+    found = _moved(vertices, faces, local, settings, timer.part("compare"))
+    figures: dict[str, Any] = {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
+    if solid is None:
+        return figures
+    start, crisp = solid
+    return {**figures, "surface": "dual" if crisp else "tetrahedra", **_compared(Soundness.of(vertices, faces), start, reporter)}
 
 
 def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
