@@ -184,8 +184,8 @@ def warnings(context: bpy.types.Context, result_itself: bool = False) -> tuple[s
         return ()
 
 
-def step(context: bpy.types.Context, blocking: bool = False) -> bool:
-    """Take in what the engine said and show its newest mesh. True once the job has ended; call `finish` then.
+def step(context: bpy.types.Context, blocking: bool = False, show: bool = True) -> bool:
+    """Take in what the engine said and, where `show`, show its newest mesh. True once the job has ended; call `finish` then.
 
     The scene is left alone while the user is in another mode than Object Mode, uses a tool or renders, and a result waits until then.
     `blocking` where nobody can do anything meanwhile.
@@ -196,7 +196,7 @@ def step(context: bpy.types.Context, blocking: bool = False) -> bool:
     job.session.poll()
     if job.session.finished:
         return not (busy.obstacle(context, blocking) if job.session.phase is Phase.DONE else busy.renders())
-    if busy.obstacle(context, blocking):
+    if not show or busy.obstacle(context, blocking):
         return False
     mesh = job.session.take_mesh()
     if mesh is not None and job.mode == "refine" and len(mesh.faces):

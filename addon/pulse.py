@@ -13,16 +13,16 @@ from typing import Any
 import bpy
 
 from . import busy, checks, jobs, preferences
+from .pace import Pace
 
 TICK_SECONDS = 0.1
-REDRAW_SECONDS = 0.5
-"""Shortest time between two drawings of the panel while only numbers change."""
-_drawn: dict[str, Any] = {"at": 0.0, "news": (-1, -1)}
+_drawn: dict[str, Any] = {"pace": Pace(TICK_SECONDS), "news": (-1, -1)}
 
 
 def start() -> None:
     """Tick as long as a job or a check runs."""
     if not bpy.app.timers.is_registered(_tick):
+        _drawn["pace"] = Pace(TICK_SECONDS)
         bpy.app.timers.register(_tick, first_interval=TICK_SECONDS, persistent=True)
         atexit.register(stop)  # a timer that is left at the end crashes Blender 4.2 and hangs 4.5
     redraw()
@@ -51,8 +51,9 @@ def _tick() -> float | None:
 
 
 def _advance(context: bpy.types.Context) -> None:
+    may_draw = _drawn["pace"].tick(time.monotonic())
     if jobs.running is not None:
-        if jobs.step(context):
+        if jobs.step(context, show=may_draw):
             jobs.finish(context)
             redraw()
         else:
@@ -60,8 +61,10 @@ def _advance(context: bpy.types.Context) -> None:
     if checks.running is not None and checks.step() is not None:
         preferences.forget_engine()
         redraw()
-    told = (jobs.running.session.news if jobs.running is not None else -1, checks.running.news if checks.running is not None else -1)
-    _redraw_for_news(told)
+    news = (jobs.running.session.news if jobs.running is not None else -1, checks.running.news if checks.running is not None else -1)
+    if may_draw and news != _drawn["news"]:
+        _drawn["news"] = news
+        redraw()
 
 
 def _keep_unsaved(context: bpy.types.Context) -> None:
@@ -70,15 +73,9 @@ def _keep_unsaved(context: bpy.types.Context) -> None:
         bpy.ops.ed.undo_push(message="Sketchbridge Job")
 
 
-def _redraw_for_news(news: tuple[int, int]) -> None:
-    now = time.monotonic()
-    if news != _drawn["news"] and now - _drawn["at"] > REDRAW_SECONDS:
-        _drawn["news"], _drawn["at"] = news, now
-        redraw()
-
-
 def redraw() -> None:
     """Draw the sidebars, the preferences and the status bar anew; the views themselves are drawn by Blender where something changed."""
+    _drawn["pace"].drawn(time.monotonic())
     manager = bpy.context.window_manager
     for window in manager.windows if manager is not None else ():
         for area in window.screen.areas:
