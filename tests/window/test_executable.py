@@ -5,25 +5,19 @@ Blender's Python must have pytest (Debian: python3-pytest); the same SKETCHBRIDG
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from executable import BLENDER, MARKS, ROOT, surroundings
 
 from scripts.setup.bootstrap import PYTEST_BLENDER
 
-ROOT = Path(__file__).resolve().parents[2]
-BLENDER = os.environ.get("SKETCHBRIDGE_BLENDER", "")
+pytestmark = MARKS
 TESTS = ("test_install.py", "test_panel.py", "test_refine.py", "test_texture.py", "test_scene_safety.py", "test_queue.py",
          "test_variants.py", "test_cli.py")  # fmt: skip
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.blender_exe,
-    pytest.mark.skipif(not BLENDER, reason="needs a Blender executable: set SKETCHBRIDGE_BLENDER, e.g. 'xvfb-run -a blender'"),
-]
 
 
 def test_the_addons_tests_pass_inside_the_executable(tmp_path: Path) -> None:
@@ -33,8 +27,7 @@ def test_the_addons_tests_pass_inside_the_executable(tmp_path: Path) -> None:
     blender.write_text(f'#!/bin/sh\nexec {BLENDER} "$@"\n')
     blender.chmod(0o755)
     engine = shlex.join([sys.executable, "-m", "engine"])
-    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "user"), "PYTHONPATH": str(ROOT), "SKETCHBRIDGE_ENGINE": engine}
-    (tmp_path / "user").mkdir()
+    environment = surroundings(tmp_path, SKETCHBRIDGE_ENGINE=engine)
     command = [str(PYTEST_BLENDER.python), "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--blender-executable"]
     tests = [str(ROOT / "tests" / "addon" / name) for name in TESTS]
     done = subprocess.run([*command, str(blender), *tests], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)

@@ -5,24 +5,17 @@ Those of the module, in every version, are in tests/addon/test_cli.py.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from executable import BLENDER, MARKS, TINY_ENGINE, surroundings
 
 from scripts.setup import build_extension
 
-ROOT = Path(__file__).resolve().parents[2]
-BLENDER = os.environ.get("SKETCHBRIDGE_BLENDER", "")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.blender_exe,
-    pytest.mark.skipif(not BLENDER, reason="needs a Blender executable: set SKETCHBRIDGE_BLENDER, e.g. 'xvfb-run -a blender'"),
-]
+pytestmark = MARKS
 Blender = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -39,9 +32,7 @@ def archive(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def blender(folder: Path, archive: Path) -> Blender:
     """Runs Blender with a user folder in which the extension is installed, and a file with a cube, mug.blend."""
-    engine = shlex.join([sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"])
-    (folder / "user").mkdir()
-    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(folder / "user"), "PYTHONPATH": str(ROOT), "SKETCHBRIDGE_ENGINE": engine}
+    environment = surroundings(folder, SKETCHBRIDGE_ENGINE=TINY_ENGINE)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [*shlex.split(BLENDER), *words]

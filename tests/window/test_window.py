@@ -12,34 +12,28 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from executable import BLENDER, MARKS, ROOT, TINY_ENGINE, surroundings
 
-ROOT = Path(__file__).resolve().parents[2]
-BLENDER = os.environ.get("SKETCHBRIDGE_BLENDER", "")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.blender_exe,
-    pytest.mark.skipif(not BLENDER, reason="needs a Blender with a window: set SKETCHBRIDGE_BLENDER, e.g. 'xvfb-run -a blender'"),
-]
+pytestmark = MARKS
+SIZE = 1280, 800
+"""Of the window, in pixels; larger ones are slow where they are drawn in software."""
 
 
 def play(folder: Path, *wanted: str) -> dict[str, Any]:
     """Let drive.py play scenarios, those that it plays unasked by default, in a Blender whose user folder is `folder`/user."""
     from scripts.setup import build_extension
 
-    engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or shlex.join(
-        [sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"]
-    )
+    engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or TINY_ENGINE
     command = [
         *shlex.split(BLENDER), "--factory-startup", *(() if wanted else ("--enable-event-simulate",)),
-        "--window-geometry", "0", "0", "1400", "900",
+        "--window-geometry", "0", "0", *map(str, SIZE),
         "--python", str(ROOT / "tests/window/drive.py"), "--", str(build_extension.build(folder)), engine, str(folder), *wanted,
     ]  # fmt: skip
-    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(folder / "user"), "PYTHONPATH": str(ROOT)}
+    environment = surroundings(folder)
     (folder / "finished").unlink(missing_ok=True)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
     assert (folder / "finished").exists(), done.stdout[-3000:] + done.stderr[-3000:]
