@@ -30,11 +30,6 @@ def draw_progress(layout: bpy.types.UILayout, job: jobs.Job, width: int) -> None
     box.progress(factor=session.fraction, type="BAR", text=f"{session.fraction:.0%}" + (f", {left} left" if left else ""))
     if session.quiet and not session.paused:
         box.label(text="The engine does not answer", icon="ERROR")
-    icon = _preview_icon(session.preview)
-    if icon:
-        box.template_icon(icon_value=icon, scale=8.0)
-    for note in session.notes[-2:]:
-        paragraph(box, note, "INFO", width)
     row = box.row(align=True)
     row.enabled = session.phase is not Phase.CANCELLING
     if session.paused:
@@ -44,6 +39,11 @@ def draw_progress(layout: bpy.types.UILayout, job: jobs.Job, width: int) -> None
     row.operator("sketchbridge.cancel", icon="X")
     if job.mode == "refine":
         box.operator("sketchbridge.keep", icon="DUPLICATE")
+    icon = _preview_icon(session.preview)
+    if icon:
+        box.template_icon(icon_value=icon, scale=8.0)
+    for note in session.notes[-2:]:
+        paragraph(box, note, "INFO", width)
 
 
 def draw_line(layout: bpy.types.UILayout) -> None:

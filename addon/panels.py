@@ -78,7 +78,8 @@ def draw_set_up(layout: bpy.types.UILayout, width: int) -> None:
 
 
 def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
-    """What would be sent, words that the model does not know, and about how long it will take."""
+    """What would be sent, words that the model does not know, and about how long it will take; while a job runs, which needs the room,
+    only the first."""
     settings = context.scene.sketchbridge
     column = layout.column(align=True)
     for icon, line in outline.lines(context):
@@ -86,6 +87,8 @@ def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: i
     colours = outline.colours_told(context)
     if colours:
         paragraph(column, colours, "COLOR", width)
+    if jobs.running is not None:
+        return
     unknown = known_words.warning(settings.prompt, settings.model)
     if unknown:
         paragraph(column, unknown, "INFO", width)
@@ -185,7 +188,10 @@ def draw_setting(layout: bpy.types.UILayout, settings: properties.SketchbridgeSe
     """One setting; of a number that is left to the preset, the switch and the preset's."""
     if field.name in _MENUS:
         row = layout.row(align=True)
-        row.prop(settings, field.name)
+        if field.name == "prompt":  # the whole width: prompts are long
+            row.prop(settings, field.name, text="", placeholder="What it should become")
+        else:
+            row.prop(settings, field.name)
         row.menu(_MENUS[field.name], text="", icon="DOWNARROW_HLT")
         return
     if field.spec.offered or not properties.left_to_preset(field):

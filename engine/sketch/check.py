@@ -108,7 +108,7 @@ def _usable_paint(mesh: Mesh, mended: list[str]) -> Mesh:
     points, colours = mesh.paint.points, mesh.paint.colours
     placed = np.asarray(np.isfinite(points).all(axis=1))
     if not placed.all():
-        mended.append(f"{int((~placed).sum())} painted points that are nowhere were dropped")
+        mended.append(f"{int((~placed).sum())} painted points that are nowhere were dropped.")
     if not placed.any():
         return replace(mesh, paint=None)
     colours = np.where(np.isfinite(colours[placed]).all(axis=1, keepdims=True), colours[placed].clip(0, 1), np.float32(np.nan))

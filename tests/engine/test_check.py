@@ -143,7 +143,7 @@ def test_paint_that_is_nowhere_is_dropped_and_colours_are_clipped():
     points = np.array([[0, 0, 0], [np.nan, 0, 0], [1, 0, 0]], dtype=np.float32)
     colours = np.array([[2, 0, -1], [0, 0, 0], [np.inf, 0, 0]], dtype=np.float32)
     mesh, mended = check_sketch(Mesh(BOX.vertices, BOX.faces, paint=Paint(points, colours)))
-    assert mended == ["1 painted points that are nowhere were dropped"]
+    assert mended == ["1 painted points that are nowhere were dropped."]
     assert np.array_equal(mesh.paint.points, points[[0, 2]])
     assert np.array_equal(mesh.paint.colours[0], [1, 0, 0]) and np.isnan(mesh.paint.colours[1]).all()
     with pytest.raises(InputError, match="2 painted colours, expected 3"):

@@ -35,7 +35,7 @@ def labels_in(path: Path) -> Iterator[str]:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             for keyword in node.keywords:
                 of_property = keyword.arg == "name" and called.endswith("Property")
-                if called != "undo_push" and (of_property or keyword.arg in ("text", "title", "message", "confirm_text")):
+                if called != "undo_push" and (of_property or keyword.arg in ("text", "placeholder", "title", "message", "confirm_text")):
                     yield from constants(keyword.value)
 
 
