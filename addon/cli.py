@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if outcome.phase is not Phase.DONE:
         return _complain(f"{outcome.text} {outcome.fix}".strip(), outcome.exit_code)
-    print(outcome.text)
+    print(f"{outcome.text} {outcome.measured}".strip())
     try:
         for path in _save(target, [bpy.data.objects[name] for name in outcome.results]):
             print(path)

@@ -61,6 +61,8 @@ class Outcome:
     result: str = ""
     results: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    measured: str = ""
+    """A sentence on how far the result left its sketch."""
     figures: dict[str, float] = field(default_factory=dict)
     at: float = field(default_factory=time.monotonic, compare=False)
 
@@ -258,11 +260,12 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
     names = tuple(obj.name for obj in made)
     text = f"Made {', '.join(map(repr, names))} from {', '.join(scene_read.named_now(job.reading).names)}."
+    measured = ""
     if job.mode == "refine" and "deviation_mean_percent" in figures:
-        text += f" Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
-        text += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %" if "deviation_p95_percent" in figures else ""
-        text += f", at most {figures['deviation_max_percent']:.2f} %." if "deviation_max_percent" in figures else "."
-    return Outcome(Phase.DONE, text, result=names[0], results=names, notes=tuple(job.session.notes), figures=figures)
+        measured = f"Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
+        measured += f", 95 % of it within {figures['deviation_p95_percent']:.2f} %" if "deviation_p95_percent" in figures else ""
+        measured += f", at most {figures['deviation_max_percent']:.2f} %." if "deviation_max_percent" in figures else "."
+    return Outcome(Phase.DONE, text, result=names[0], results=names, notes=tuple(job.session.notes), measured=measured, figures=figures)
 
 
 def _selection_is_ours(context: bpy.types.Context, job: Job) -> bool:

@@ -17,7 +17,14 @@ def warning(prompt: str, model: str) -> str | None:
     known = embedded()
     if model.strip() not in ("", "embedded") or not known["words"] or not prompt.strip():
         return None
-    return vocabulary.domain_note(prompt, known["words"], known["kinds"])
+    missing = vocabulary.unknown_words(prompt, known["words"])
+    return f"The model does not know: {', '.join(missing)}. What it knows is in the list beside the prompt." if missing else None
+
+
+def examples(model: str) -> list[str]:
+    """A prompt for each kind of thing that the model knows, as far as that can be told here: 'a tulip', 'an apple'."""
+    kinds = embedded()["kinds"] if model.strip() in ("", "embedded") else []
+    return [f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" for kind in sorted(kinds)]
 
 
 @functools.cache

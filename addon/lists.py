@@ -9,7 +9,7 @@ import bpy
 from bl_operators.presets import AddPresetBase
 from bl_ui.utils import PresetPanel
 
-from . import properties, remembered
+from . import known_words, properties, remembered
 
 PRESET_FOLDER = "sketchbridge"
 _LONGEST_ENTRY = 60
@@ -63,20 +63,28 @@ class SKETCHBRIDGE_OT_choose_model(bpy.types.Operator):
 
 
 class SKETCHBRIDGE_MT_prompts(bpy.types.Menu):
-    """Prompts of earlier jobs."""
+    """What the model knows, and prompts of earlier jobs."""
 
     bl_idname = "SKETCHBRIDGE_MT_prompts"
-    bl_label = "Earlier Prompts"
+    bl_label = "Choose a Prompt"
 
     def draw(self, context: bpy.types.Context) -> None:
-        prompts = remembered.data().prompts
+        examples, prompts = known_words.examples(context.scene.sketchbridge.model), remembered.data().prompts
+        row = self.layout.row()
+        if examples:
+            column = row.column()
+            column.label(text="The Model Knows")
+            for prompt in examples:
+                _entry(column, "prompt", prompt, "NONE")
+        column = row.column()
+        column.label(text="Earlier Prompts")
         for prompt in prompts:
-            _entry(self.layout, "prompt", prompt, "NONE")
+            _entry(column, "prompt", prompt, "NONE")
         if prompts:
-            self.layout.separator()
-            self.layout.operator("sketchbridge.forget_prompts", icon="TRASH")
+            column.separator()
+            column.operator("sketchbridge.forget_prompts", icon="TRASH")
         else:
-            self.layout.label(text="No prompt yet")
+            column.label(text="No prompt yet")
 
 
 class SKETCHBRIDGE_MT_models(bpy.types.Menu):

@@ -59,7 +59,7 @@ class _JobOperator:
         for note in outcome.notes:
             self.report({"INFO"}, note)  # type: ignore[attr-defined]
         kind = {Phase.DONE: "INFO", Phase.CANCELLED: "WARNING"}.get(outcome.phase, "ERROR")
-        self.report({kind}, f"{outcome.text} {outcome.fix}".strip())  # type: ignore[attr-defined]
+        self.report({kind}, " ".join(part for part in (outcome.text, outcome.measured, outcome.fix) if part))  # type: ignore[attr-defined]
         return {"FINISHED"} if outcome.phase is Phase.DONE else {"CANCELLED"}
 
 

@@ -8,8 +8,12 @@ from typing import Any, ClassVar
 import bpy
 
 from . import jobs, scene_show, scene_thumbnail, variant_operators
+from .report import columns, paragraph
 from .scene_show import MARK
 from .words import duration
+
+PICTURE_SHARE = 0.3
+"""Of the panel's width."""
 
 
 def sketch_of(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -66,11 +70,11 @@ class SKETCHBRIDGE_PT_variants(bpy.types.Panel):
         assert result is not None
         layout, settings = self.layout, context.scene.sketchbridge
         count = len(scene_show.variants_of(scene_show.sources_of(result)))
-        layout.template_list("SKETCHBRIDGE_UL_variants", "", bpy.data, "objects", settings, "variant", rows=min(max(count, 2), 6))
         row = layout.row(align=True)
         row.operator("sketchbridge.toggle", icon="ARROW_LEFTRIGHT")
         row.operator("sketchbridge.compare", icon="MOD_ARRAY", depress=variant_operators.compares())
-        draw_facts(layout, result)
+        layout.template_list("SKETCHBRIDGE_UL_variants", "", bpy.data, "objects", settings, "variant", rows=min(max(count, 1), 6))
+        draw_facts(layout, result, columns(context))
         grid = layout.grid_flow(columns=2, align=True, even_columns=True)
         grid.operator("sketchbridge.refine_again", icon="FILE_REFRESH")
         grid.operator("sketchbridge.load_settings", icon="IMPORT")
@@ -98,20 +102,21 @@ class SKETCHBRIDGE_PT_comparison(bpy.types.Panel):
         self.layout.operator("sketchbridge.end_comparison", icon="X")
 
 
-def draw_facts(layout: bpy.types.UILayout, result: bpy.types.Object) -> None:
+def draw_facts(layout: bpy.types.UILayout, result: bpy.types.Object, width: int) -> None:
     """Picture, prompt, seed, time and deviation of the shown result."""
-    split = layout.split(factor=0.3)
     picture = scene_thumbnail.icon_of(result)
+    beside, room = layout, width
     if picture:
-        split.template_icon(icon_value=picture, scale=3.4)
-    column = (split if picture else layout).column(align=True)
-    column.scale_y = 0.8
-    column.label(text=str(result.get(f"{MARK}_prompt", "")), translate=False)
+        beside, room = layout.split(factor=PICTURE_SHARE), int(width * (1 - PICTURE_SHARE))
+        beside.template_icon(icon_value=picture, scale=3.4)
+    column = beside.column(align=True)
     seconds = result.get(f"{MARK}_seconds")
     took = f", {duration(seconds)}" if isinstance(seconds, int | float) else ""
-    column.label(text=f"{result.get(f'{MARK}_preset', '')}, seed {result.get(f'{MARK}_seed', 0)}{took}", translate=False)
+    paragraph(column, str(result.get(f"{MARK}_prompt", "")), "NONE", room)
+    paragraph(column, f"{result.get(f'{MARK}_preset', '')}, seed {result.get(f'{MARK}_seed', 0)}{took}", "NONE", room)
+    below = layout.column(align=True)
     for line in facts(result):
-        column.label(text=line, translate=False)
+        paragraph(below, line, "NONE", width)
 
 
 def facts(result: Mapping[str, Any]) -> list[str]:

@@ -22,11 +22,11 @@ def columns(context: bpy.types.Context) -> int:
 
 
 def paragraph(layout: bpy.types.UILayout, text: str, icon: str, width: int, alert: bool = False) -> None:
-    """The text in lines of `width` characters, the icon before the first."""
+    """The text in lines of `width` characters, the icon before the first, room for one before the others; "NONE" for neither."""
     column = layout.column(align=True)
     column.scale_y, column.alert = 0.8, alert
     for index, line in enumerate(textwrap.wrap(text, width, break_long_words=True)):
-        column.label(text=line, icon=icon if index == 0 else "BLANK1", translate=False)
+        column.label(text=line, icon=icon if index == 0 or icon == "NONE" else "BLANK1", translate=False)
 
 
 def draw(layout: bpy.types.UILayout, width: int) -> None:

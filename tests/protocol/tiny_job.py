@@ -21,9 +21,12 @@ from engine.reporting import Reporter, stop_if_cancelled
 from engine.results import ImageSet, JobResult
 from engine.texture_sets import plan
 
+SMOOTHING_STEPS = 5
+"""What comes after them changes nothing, so that something is left to see of the surface."""
+
 
 def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResult:
-    """Smooth the vertices `steps` times; the prompt may ask for trouble."""
+    """Smooth the vertices in `steps` steps; the prompt may ask for trouble."""
     print("this line would break the wire if standard output were not taken")
     words = settings.prompt.split()
     if len(sketch.checked().faces) == 0:
@@ -32,7 +35,8 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResul
     vertices = sketch.vertices.copy()
     for step in range(steps):
         stop_if_cancelled(reporter)
-        vertices = 0.9 * vertices + 0.1 * vertices.mean(axis=0)
+        if step < SMOOTHING_STEPS:
+            vertices = 0.9 * vertices + 0.1 * vertices.mean(axis=0)
         reporter.progress("stage 1", step + 1, steps, 0.02 * (steps - step), {"loss": float(np.abs(vertices).mean()), "bad": float("nan")})
         reporter.mesh(sketch.with_vertices(vertices))
         reporter.preview(np.full((8, 8, 3), step % 256, np.uint8))
