@@ -14,6 +14,8 @@ from .words import duration
 
 PICTURE_SHARE = 0.3
 """Of the panel's width."""
+SEED_UNITS = 1.5
+"""The seed's width in a row, in buttons of 20 pixels; the name has the rest."""
 
 
 def sketch_of(context: bpy.types.Context) -> list[bpy.types.Object]:
@@ -36,7 +38,9 @@ class SKETCHBRIDGE_UL_variants(bpy.types.UIList):
         row = layout.row(align=True)
         row.label(text="", icon_value=picture) if picture else row.label(text="", icon="OBJECT_DATA")
         row.prop(item, "name", text="", emboss=False)
-        row.label(text=f"{item.get(f'{MARK}_seed', 0)}", translate=False)
+        seed = row.row()
+        seed.ui_units_x, seed.alignment = SEED_UNITS, "RIGHT"
+        seed.label(text=f"{item.get(f'{MARK}_seed', 0)}", translate=False)
         row.label(text="", icon="HIDE_OFF" if shown else "HIDE_ON")
 
     def filter_items(self, context: bpy.types.Context, data: Any, name: str) -> tuple[list[int], list[int]]:

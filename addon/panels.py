@@ -95,7 +95,7 @@ def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: i
     seconds = estimated(settings)
     if seconds is not None:
         each = f", {settings.variations} times" if settings.variations > 1 else ""
-        paragraph(column, f"About {duration(seconds)}{each}, as the last time", "TIME", width)
+        paragraph(column, f"About {duration(seconds)}{each}", "TIME", width)
 
 
 def estimated(settings: properties.SketchbridgeSettings) -> float | None:

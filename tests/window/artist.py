@@ -48,9 +48,11 @@ def a_new_users_path() -> Scenario:
     yield from move(region.x + region.width - 12, region.y + region.height - TAB_BELOW_TOP)
     yield from click()
     found["tab"] = sidebar().active_panel_category
+    screenshot("path_tab")
     yield from press("sketchbridge.prompt")
     yield from typed("steps 90000")
     found["prompt"] = bpy.context.scene.sketchbridge.prompt
+    screenshot("path_prompt")
     yield from press("bpy.ops.sketchbridge.refine(")
     found["clicks_to_the_first_job"] = clicks["count"]
     yield lambda: jobs.running is not None and part("scene_preview").PREVIEW_NAME in bpy.data.objects
@@ -82,7 +84,7 @@ def a_new_users_path() -> Scenario:
 
 def results_of_one_sketch() -> Scenario:
     """Three variations in one press, a row of the list, side by side, the line, Pause, Keep This."""
-    cube, jobs = fresh("steps 2500"), part("jobs")
+    cube, jobs = fresh("steps 1200"), part("jobs")
     settings = bpy.context.scene.sketchbridge
     settings.variations = 3
     yield from open_tab()
@@ -155,8 +157,8 @@ def quits_in_mid_job() -> Scenario:
     yield 0.5
     with inside():
         bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")
-    yield lambda: jobs.running is not None and jobs.running.session.progress is not None
-    yield 0.5
+    yield lambda: jobs.running is not None and jobs.running.session.preview is not None
+    yield 2.0  # the panel makes room for the picture
     found["counts_as_changed"] = bpy.data.is_dirty
     area = view()
     yield from move(area.x + area.width // 3, area.y + area.height // 2)

@@ -40,6 +40,7 @@ from stage import (
     press_refine,
     screenshot,
     select,
+    shown_in,
     view,
     window,
 )  # fmt: skip
@@ -48,9 +49,11 @@ LIMIT_SECONDS = 3000.0 if "pictures" in WANTED else 240.0
 
 
 def refine_with_the_mouse_elsewhere() -> Scenario:
-    """Jobs from the button to cancel and to the result; Esc, pressed in the view, does nothing to them; undo and redo."""
+    """Jobs from the button to cancel and to the result, seen in the status bar though the sidebar is closed; Esc, pressed in the view,
+    does nothing to them; undo and redo."""
     cube = fresh("steps 5000")
     jobs = part("jobs")
+    view().spaces.active.show_region_ui = False
     yield 0.5
     area = view()
     yield from move(area.x + area.width // 3, area.y + area.height // 2)
@@ -60,6 +63,7 @@ def refine_with_the_mouse_elsewhere() -> Scenario:
     yield lambda: part("scene_preview").PREVIEW_NAME in bpy.data.objects
     yield 0.5
     screenshot("running")
+    found["status_bar"] = yield from shown_in("STATUSBAR_HT_header")
     yield from key("ESC")
     yield 0.5
     found["after_esc"] = jobs.running is not None and jobs.running.session.phase.value
@@ -76,6 +80,7 @@ def refine_with_the_mouse_elsewhere() -> Scenario:
     found["result"] = bpy.context.view_layer.objects.active.name
     found["cube_hidden"] = cube.hide_get()
     found["result_colours"] = view().spaces.active.shading.color_type
+    found["status_bar_after"] = yield from shown_in("STATUSBAR_HT_header")
     screenshot("done")
     for name in ("undo", "redo"):
         with inside():
@@ -226,29 +231,25 @@ def pictures() -> Scenario:
     bpy.context.scene.sketchbridge.prompt = "a red tulip flower"
     view().tag_redraw()
     yield 2.0
-    screenshot("panel")
+    screenshot("window_prompt")
     jobs, settings = part("jobs"), bpy.context.scene.sketchbridge
-    settings.variations = 3
+    settings.variations = 2
     if "shortened" in WANTED:
         settings.use_stage1_steps, settings.stage1_steps, settings.use_stage2_steps, settings.stage2_steps = True, 40, True, 30
     press_refine()
     yield lambda: jobs.running is None or (jobs.running.session.progress and jobs.running.session.progress.stage == "stage 2")
     yield 2.0
-    screenshot("panel_running")
+    screenshot("window_running")
     yield lambda: jobs.running is None
     settings.variations = 1
     yield 4.0
     found["outcome"] = jobs.last.text
-    screenshot("panel_result")
-    for name in ("toggle", "toggle", "compare"):
-        with inside():
-            getattr(bpy.ops.sketchbridge, name)()
-        yield 1.0
-        screenshot(f"panel_{name}")
+    screenshot("window_result")
     with inside():
+        bpy.ops.sketchbridge.compare()
         bpy.ops.view3d.view_all()
     yield 3.0
-    screenshot("panel_compared")
+    screenshot("window_side_by_side")
 
 
 SCENARIOS = {

@@ -181,6 +181,20 @@ def press(button: str, across: float = 0.6) -> Scenario:
     yield from click()
 
 
+def shown_in(name: str) -> Scenario:
+    """What the header or panel of that name draws next, in Blender's own words for its buttons."""
+    drawn: list[str] = []
+
+    def look(shown: bpy.types.Header, context: bpy.types.Context) -> None:
+        drawn.append(str(shown.layout.introspect()))
+
+    getattr(bpy.types, name).append(look)
+    part("pulse").redraw()
+    yield lambda: drawn
+    getattr(bpy.types, name).remove(look)
+    return drawn[-1]
+
+
 def press_refine() -> set[str]:
     with inside():
         return bpy.ops.sketchbridge.refine("INVOKE_DEFAULT")

@@ -58,6 +58,8 @@ def scenario(found: dict[str, Any], name: str) -> dict[str, Any]:
 def test_the_button_returns_at_once_and_esc_cancels_nothing(found: dict[str, Any]) -> None:
     seen = scenario(found, "refine_with_the_mouse_elsewhere")
     assert seen["invoke_returns"] == ["FINISHED"] and seen["after_esc"] == "running" and seen["outcome"] == "done"
+    assert "Stage 1" in seen["status_bar"] and "sketchbridge.cancel" in seen["status_bar"]  # whatever else is open
+    assert "Made 'Cube refined' from Cube." in seen["status_bar_after"]
     assert seen["cancelled"] == {"phase": "cancelled", "hidden": False, "selected": True}
     assert seen["result"] == "Cube refined" and seen["cube_hidden"]
     assert (seen["growing_colours"], seen["result_colours"]) == ("VERTEX", "TEXTURE")
