@@ -109,27 +109,31 @@ def test_exit_codes(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert helpers.fingerprint() == before and not list(tmp_path.iterdir())
 
 
+OUT = ("--out", "OUT.blend")
 SAID = {
-    ("refine", "--prompt", "x", "--out", "OUT.blend"): (0, "Made 'Sketch refined' from Sketch. Deviation from the sketch: mean 1.50 %, 95 % "
-                                                           "of it within 2.25 %, at most 7.50 %."),
-    ("texture", "--prompt", "x", "--out", "OUT.blend"): (0, "Made 'Sketch textured' from Sketch."),
+    ("refine", "--prompt", "x", *OUT): (
+        0, "Made 'Sketch refined' from Sketch. Deviation from the sketch: mean 1.50 %, 95 % of it within 2.25 %, at most 7.50 %."),
+    ("texture", "--prompt", "x", *OUT): (0, "Made 'Sketch textured' from Sketch."),
     ("refine",): (2, "blender -b FILE --command sketchbridge refine: error: the following arguments are required: --prompt"),
-    ("refine", "--prompt", "x", "--object", "Nobody", "--out", "OUT.blend"): (
+    ("refine", "--prompt", "x", "--object", "Nobody", *OUT): (
         2, "sketchbridge: There is no object 'Nobody' in the file's view layer. Readable objects there: 'Sketch'."),
-    ("refine", "--prompt", "", "--out", "OUT.blend"): (
+    ("refine", "--prompt", "", *OUT): (
         2, "sketchbridge: The prompt is empty; expected a few words that say what the sketch should become. "
            "Type a prompt such as 'a red tulip flower'."),
-    ("refine", "--prompt", "x", "--adherence", "7", "--out", "OUT.blend"): (
+    ("refine", "--prompt", "x", "--adherence", "7", *OUT): (
         2, "sketchbridge: Adherence must be a number from 0 to 1, got 7.0. Give 'adherence' such a number or leave it out."),
     ("refine", "--prompt", "x"): (2, "sketchbridge: The open file has no name. Give a place for the result with --out FILE.blend."),
-    ("refine", "--prompt", "memory", "--out", "OUT.blend"): (
-        1, "sketchbridge: The machine's memory is used up. Close other programs, decimate the mesh, or choose a lower preset or texture size."),
+    ("refine", "--prompt", "memory", *OUT): (
+        1, "sketchbridge: The machine's memory is used up. Close other programs, decimate the mesh, or choose a lower preset or texture "
+           "size."),
 }  # fmt: skip
 """What a command answers last, to the letter: the same in every version of Blender that this file runs in."""
 
 
 @pytest.mark.parametrize("words", SAID, ids=" ".join)
-def test_the_answer_is_the_same_in_every_version(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+def test_the_answer_is_the_same_in_every_version(
+    cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
     add_cube()
     status, told = SAID[words]
     assert cli.main([word.replace("OUT", str(tmp_path / "out")) for word in words]) == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from types import ModuleType
 from typing import Any
 
@@ -94,6 +95,22 @@ def test_words_that_the_embedded_prior_does_not_know_are_told_before_the_start(s
     assert all(warning(example, "embedded") is None for example in known_words.examples(""))
     assert warning("two red tulips, front view", "embedded") is None and warning("  ", "embedded") is None
     assert warning("a wooden toy", "owner/model") is None  # only the engine can tell
+
+
+def test_sentences_fill_the_panels_lines_and_fit_into_them(scene: ModuleType) -> None:
+    report, region = part(scene, "report"), 280
+    room, width = region - report._MARGIN_PIXELS, int((region - report._MARGIN_PIXELS) / report._CHARACTER_PIXELS)
+    blf.size(0, 11)
+    sentences = [part(scene, "known_words").warning("a wooden toy ship", "embedded"), panels_words(scene)]
+    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
+    widths = [blf.dimensions(0, line)[0] for line in lines]
+    assert max(widths) <= room and max(widths) > 0.75 * room
+
+
+def panels_words(scene: ModuleType) -> str:
+    """Every tooltip of the settings, one after another."""
+    properties = part(scene, "properties")
+    return " ".join(properties.tooltip(field) for field in properties.FIELDS.values())
 
 
 def test_the_status_bars_text_fits_into_its_bar(scene: ModuleType) -> None:

@@ -30,7 +30,9 @@ def ends(node: ast.expr) -> tuple[str, str]:
 
 
 def test_notes_are_sentences() -> None:
-    found = {path: list(notes_in(path)) for folder in ("engine", "addon") for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()}
+    found = {
+        path: list(notes_in(path)) for folder in ("engine", "addon") for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()
+    }
     said = [(f"{path.name}:{note.lineno}", *ends(note)) for path, notes in found.items() for note in notes]
     assert sum(bool(first or last) for _, first, last in said) > 20
     assert [place for place, first, last in said if first.islower() or last not in ("", ".")] == []
