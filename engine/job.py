@@ -6,6 +6,7 @@ check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> ex
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,12 +32,12 @@ from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
 from engine.export import finish
 from engine.export import planned_seconds as planned_export
-from engine.fit import fit_reach, fit_to_sketch
+from engine.fit import REACH, fit_to_sketch
 from engine.formats.map_files import DTYPES
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
 from engine.isosurface.dmtet import TetGrid
-from engine.isosurface.sparse import around_sketch
+from engine.isosurface.sparse import Fineness, around_sketch, shell_thickness
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead, for_its_model
@@ -68,15 +69,12 @@ from engine.variations import Run, run_variations
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
 
-HELD = 1.02
-"""Least half-thickness of a sheet in steps of the grid: at 1 a sheet that lies in one of the grid's planes is a sieve."""
+CELLS_A_TRIANGLE = 30
+"""Of the whole grid, for each triangle of the surface that a sketch may have at most."""
 
 UNHELD = 0.75
 """Holes up to twice this wide, in steps of the grid, cannot be told from the grid's own teeth and are closed; the signed distance has
 closed all others that are to be."""
-
-SOLID = 0.95
-"""A sketch of which at least this share was drawn as closed solids gets a crisp surface, where nothing else is wished."""
 
 
 def run_job(
@@ -202,7 +200,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         wishes = map_wishes(settings, materials, views, local)
         mesh, images = _exported(distillation.subject, sketch, local, normalization, settings, watcher, sets, wishes)
         figures = {} if views is None else views.figures(mesh, local, numbers)
-        solid = (Soundness(*known["solid"]), distillation.subject.crisp) if known else None
+        solid = (Soundness(*known["solid"]), cast(RefineSubject, distillation.subject).surface) if known else None
         figures |= _beside_the_sketch(normalization.to_engine(mesh.vertices), mesh.faces, local, settings, solid, timer, reporter)
         timer.step(1, 1)
         timer.close()
@@ -224,11 +222,11 @@ def _beside_the_sketch(
     faces: np.ndarray,
     local: Mesh,
     settings: JobSettings,
-    solid: tuple[Soundness, bool] | None,
+    solid: tuple[Soundness, Surface] | None,
     timer: StageTimer,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """How far the result went from the sketch; with what its solid was like, and whether that is drawn crisp, also how sound it is.
+    """How far the result went from the sketch; with what its solid was like, and the surface that it was drawn with, also how sound it is.
 
     vertices  [V, 3] in engine space
     """
@@ -236,8 +234,9 @@ def _beside_the_sketch(
     figures: dict[str, Any] = {f"deviation_{name}_percent": getattr(found, f"{name}_percent") for name in ("mean", "p95", "max")}
     if solid is None:
         return figures
-    start, crisp = solid
-    return {**figures, "surface": "dual" if crisp else "tetrahedra", **_compared(Soundness.of(vertices, faces), start, reporter)}
+    start, surface = solid
+    figures |= {"surface": "dual" if surface.crisp else "tetrahedra", "grid": surface.grid.resolution}
+    return {**figures, **_compared(Soundness.of(vertices, faces), start, reporter)}
 
 
 def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
@@ -252,8 +251,9 @@ def planned_seconds(
     step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
     finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(phases(numbers))}
     faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
+    cells = min(numbers.grid**3, CELLS_A_TRIANGLE * numbers.grid_faces or math.inf)
     export = planned_export(faces, numbers.texture_size, images_of(sets), keeps_layout=bool(sets) and all(one.laid for one in sets))
-    shape = {Stage.SDF: 0.5 + numbers.grid**3 / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
+    shape = {Stage.SDF: 0.5 + cells / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
     return {
         Stage.CHECK: 0.1 + len(sketch.faces) / 1e6,
         Stage.LOAD: 4.0,
@@ -329,36 +329,35 @@ def sketch_surface(
     """Refine mode: the sketch (engine space) as a surface whose field is its signed distance, on a grid that is wide enough for what may
     move at that adherence; known: the state of that very surface."""
     if known is not None:
-        return Surface.of_state(numbers.grid, {name: part.to(device) for name, part in known.items()})
-    reach = max(max_offset(adherence), fit_reach(numbers.grid), numbers.closing)
-    (cells, *planes), solid = around_sketch(local, numbers.grid, reach, shell_thickness(numbers), numbers.closing, on_step)
-    grid, values, normals = TetGrid.of_cells(numbers.grid, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
+        return Surface.of_state({name: part.to(device) for name, part in known.items()})
+    fineness = Fineness(numbers.grid, numbers.grid_faces, max(max_offset(adherence), numbers.closing), REACH, numbers.isosurface)
+    resolution, (cells, *planes), solid = around_sketch(local, fineness, numbers.thickness, numbers.closing, on_step)
+    grid, values, normals = TetGrid.of_cells(resolution, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
     whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
     normals[whole != values] = 0  # a membrane is no part of the sketch
-    crisp = numbers.isosurface == "dual" or (numbers.isosurface == "auto" and solid >= SOLID)
-    return Surface.from_sdf(grid, whole, normals if crisp else None)
+    return Surface.from_sdf(grid, whole, normals if fineness.crisp(solid) else None)
 
 
 def drawn_as(surface: Surface, numbers: Hyperparameters) -> list[str]:
     """What the user is told where the sketch decided how its surface is drawn."""
+    told = []
+    if surface.grid.resolution < numbers.grid:
+        bound = f"so that its surface has about {numbers.grid_faces:,} triangles at most"
+        told.append(f"The grid has {surface.grid.resolution} cells along each axis instead of {numbers.grid}, {bound}.")
     if numbers.isosurface != "auto":
-        return []
+        return told
     if surface.crisp:
-        return ["The sketch is made of closed solids: its surface is drawn crisp."]
-    return ["The sketch is not made of closed solids alone: its surface is drawn rounded."]
+        return [*told, "The sketch is made of closed solids: its surface is drawn crisp."]
+    return [*told, "The sketch is not made of closed solids alone: its surface is drawn rounded."]
 
 
-def shell_thickness(numbers: Hyperparameters) -> float:
-    """Half the thickness that sheets get, engine units: a thinner one would be torn where the grid cannot hold it."""
-    return max(numbers.thickness, HELD * 2 / numbers.grid)
-
-
-def crisp_colours(subject: Subject, local: Mesh, numbers: Hyperparameters, adherence: float) -> Colours:
+def crisp_colours(subject: RefineSubject, local: Mesh, numbers: Hyperparameters, adherence: float) -> Colours:
     """The refined colours, with the edges of the artist's own where they are to be kept."""
     kept = min(colour_weight(adherence), 1.0)
     if subject.artist is None or kept == 0:
         return subject.colour
-    return CrispColours(subject.colour, subject.artist, local, shell_thickness(numbers), kept)
+    shell = shell_thickness(numbers.thickness, subject.surface.grid.resolution)
+    return CrispColours(subject.colour, subject.artist, local, shell, kept)
 
 
 def fitted_subject(
@@ -404,7 +403,7 @@ def _saved_subject(state: dict[str, Tensor], local: Mesh, settings: JobSettings,
         return texture_subject(local, numbers, device, settings.feather)
     colour = ColourField(numbers.colour_grid).to(device)
     own = {name.removeprefix("surface."): part.to(device) for name, part in state.items() if name.startswith("surface.")}
-    return RefineSubject(Surface.of_state(numbers.grid, own), colour, settings.adherence, ArtistColours.of(colour, local))
+    return RefineSubject(Surface.of_state(own), colour, settings.adherence, ArtistColours.of(colour, local))
 
 
 def _distil(
@@ -483,6 +482,7 @@ def _exported(
         raise JobError("not_finite", "The optimized surface or its colours are not finite.", "Choose another seed, model or device.")
     if settings.mode == "texture":
         return finish_texture(sketch, subject.colour, normalization, numbers.texture_size, watcher, sets, settings.feather, wishes)
+    assert isinstance(subject, RefineSubject)
     with torch.no_grad():
         vertices, faces = subject.geometry()
     if len(faces) == 0:

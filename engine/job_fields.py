@@ -144,7 +144,9 @@ class Hyperparameters:
     An instance is checked when it is made; InputError names the first field that cannot be used.
     """
 
-    grid: Annotated[int, _number("Grid", "Tetrahedral grid cells along each axis", 8, 512, Unit.CELLS, ADVANCED, multiple=2)]
+    grid: Annotated[
+        int, _number("Grid", "Tetrahedral grid cells along each axis, of the finest grid", 8, 512, Unit.CELLS, ADVANCED, multiple=2)
+    ]
     colour_grid: Annotated[int, _number("Colour Grid", "Finest level of the colour field along each axis", 8, 256, Unit.CELLS)]
     views: Annotated[int, _number("Views", "Views rendered at each step", 1, 64, section=ADVANCED)]
     supersample: Annotated[int, _number("Supersampling", "Render at this multiple of the model's image size, then average", 1, 4)]
@@ -221,9 +223,13 @@ class Hyperparameters:
     ] = 1
     shading: Annotated[str, Spec("Shading", "How the views of a step are lit", choices=SHADINGS, doors=Door.WIRE)] = "lambert"
     view_noise: Annotated[str, Spec("View Noise", "The noise that a step's views get", choices=VIEW_NOISES, doors=Door.WIRE)] = "fresh"
+    grid_faces: Annotated[
+        int,
+        _number("Grid Triangles", "The grid is coarser where the surface would have more; 0 for no bound", 0, 5_000_000, Unit.TRIANGLES),
+    ] = 0
     faces: Annotated[int, FACES] = 20_000
     texture_size: Annotated[int, TEXTURE_SIZE] = 1024
-    thickness: Annotated[float, THICKNESS] = 0.025
+    thickness: Annotated[float, THICKNESS] = 0.02
     closing: Annotated[float, CLOSING] = 0.03
 
     def __post_init__(self) -> None:
@@ -245,12 +251,12 @@ LEAST_STRENGTH = 0.02
 """Of `JobSettings.strength`: noise levels need some room."""
 
 PRESETS: dict[str, Hyperparameters] = {
-    "draft": Hyperparameters(grid=80, colour_grid=64, views=4, supersample=1, fit_steps=60, stage1_steps=240, stage2_steps=80,
-                     geometry_every=4, sdf_lr=6e-4, deform_lr=6e-4),
-    "standard": Hyperparameters(grid=96, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200, stage2_steps=400,
-                        texture_size=2048, faces=50_000),
-    "high": Hyperparameters(grid=128, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000, stage2_steps=2000,
-                    texture_size=2048, faces=200_000),
+    "draft": Hyperparameters(grid=192, grid_faces=100_000, colour_grid=64, views=4, supersample=1, fit_steps=40, stage1_steps=240,
+                     stage2_steps=80, geometry_every=4, sdf_lr=6e-4, deform_lr=6e-4),
+    "standard": Hyperparameters(grid=256, grid_faces=250_000, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200,
+                        stage2_steps=400, texture_size=2048, faces=50_000),
+    "high": Hyperparameters(grid=384, grid_faces=600_000, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000,
+                    stage2_steps=2000, texture_size=2048, faces=200_000),
 }  # fmt: skip
 
 
@@ -379,7 +385,8 @@ class JobSettings:
         return {**{name: getattr(self, name) for name in table(type(self))}, "overrides": dict(self.overrides)}
 
     def resolve(self) -> Hyperparameters:
-        """The preset's numbers with this job's own in their place; worked out and checked once, when the settings are made."""
+        """The preset's numbers with this job's own in their place; worked out and checked once, when the settings are made. A grid of the
+        job's own is taken as it is, whatever the surface."""
         return self._numbers
 
     @functools.cached_property
@@ -388,5 +395,6 @@ class JobSettings:
         refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
         named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
         changes = {**self.overrides, **named}
-        found = dataclasses.replace(PRESETS[self.preset], **{**MODEL_NUMBERS.get(self.model, {}), **changes})
+        exact = {"grid_faces": 0} if "grid" in changes else {}
+        found = dataclasses.replace(PRESETS[self.preset], **{**MODEL_NUMBERS.get(self.model, {}), **exact, **changes})
         return found if self.init_texture is None or self.mode != "texture" else found.from_there(self.strength)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import math
 import sys
 from pathlib import Path
 
@@ -52,6 +53,8 @@ GRID_BYTES = 280
 """A quarter of a vertex of the grid with its tetrahedra and edges, of their making, and of the mesh that is drawn through them."""
 GRID_SHARE = 1.5
 """Share of the grid that is made, per engine unit by which the surface may move: a sketch's area times both sides over the box's volume."""
+QUARTERS_A_TRIANGLE = 10
+"""Such quarters that are made for each triangle of the surface, at adherence 0."""
 COLOUR_BYTES = 90
 """A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
 VIEW_BYTES = 1e6
@@ -75,7 +78,8 @@ def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, 
     their pixels; the texture by its texels: so many images, each with `maps` bytes a texel in all of its maps together.
     """
     share = min(1.0, GRID_SHARE * (0.07 + 7 / numbers.grid))
-    grid = numbers.grid**3 * share * GRID_BYTES if mode == "refine" else 0
+    quarters = min(numbers.grid**3 * share, QUARTERS_A_TRIANGLE * numbers.grid_faces or math.inf)
+    grid = quarters * GRID_BYTES if mode == "refine" else 0
     colours = numbers.colour_grid**3 * COLOUR_BYTES
     step = numbers.views * numbers.supersample**2 * VIEW_BYTES
     export = numbers.texture_size**2 * (TEXEL_BYTES + images * maps * WITH_FILE)

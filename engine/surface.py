@@ -66,7 +66,8 @@ class Surface(nn.Module):
         self.deform = nn.Parameter(torch.zeros_like(grid.points[:0] if crisp else grid.points))
         self.banded: Tensor
         self.register_buffer("banded", self.sdf.detach().clone())  # the field that the band is made of
-        self.register_buffer("cells", grid.cells)  # says which grid the state belongs to
+        self.register_buffer("resolution", torch.tensor(grid.resolution))  # these two say which grid the state belongs to
+        self.register_buffer("cells", grid.cells)
         if crisp:
             self.register_buffer("start", self.sdf.detach().clone())
             self.register_buffer("normals", torch.zeros_like(grid.points))
@@ -75,10 +76,10 @@ class Surface(nn.Module):
         self.register_load_state_dict_post_hook(Surface._forget_band)
 
     @classmethod
-    def of_state(cls, resolution: int, state: dict[str, Tensor]) -> Surface:
-        """The surface whose `state_dict` this is, on a grid of that resolution."""
+    def of_state(cls, state: dict[str, Tensor]) -> Surface:
+        """The surface whose `state_dict` this is."""
         device = state["sdf"].device
-        surface = cls(TetGrid.of_cells(resolution, state["cells"].cpu().numpy(), device), crisp="normals" in state)
+        surface = cls(TetGrid.of_cells(int(state["resolution"]), state["cells"].cpu().numpy(), device), crisp="normals" in state)
         surface.load_state_dict(state)
         return surface
 

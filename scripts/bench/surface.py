@@ -1,6 +1,6 @@
 """How solid and how true the surface of a sketch is before any prior has seen it, in this checkout and in an older one.
 
-    python -m scripts.bench.surface [--before CHECKOUT] [--grid 80] [--fit] [--rounds 1] [--set FIELD=VALUE] [--pictures FILE] [NAME ...]
+    python -m scripts.bench.surface [--before CHECKOUT] [--grid N] [--fit] [--rounds 1] [--set FIELD=VALUE] [--pictures FILE] [NAME ...]
 
 For the examples, the stroke sketches that the tests draw and solids with a known truth: handles (genus), components, volume, pairs of
 faces that cross each other; seconds of processor time of the signed distance, of one extraction with its backward pass, and of the fit;
@@ -33,6 +33,9 @@ from scripts.bench.surface_truth import GENUS, against_truth, crossings, solids
 from tests.engine.stroke_sketches import STROKE_SKETCHES, draw
 
 EXAMPLES = ("flower", "mushroom", "apple", "mug", "chair", "house", "tree", "teapot")
+EDGE_GRID = 80
+"""Of commit 74433af's draft: near an edge is what lies within two of its steps, where no grid is given."""
+
 HEAD = ("name", "genus (truth)", "parts", "volume", "crossings", "sdf s", "extract s", "fit s", "genus fitted", "faces", "Chamfer %",
         "edges °", "faces °", "uneven %")  # fmt: skip
 
@@ -46,14 +49,14 @@ class Found:
     fitted: Mesh | None
     seconds: list[float]
 
-    def cells(self, truth: Mesh | None, grid: int) -> list[str]:
-        """The columns after the name, as text."""
+    def cells(self, truth: Mesh | None, spacing: float) -> list[str]:
+        """The columns after the name, as text; spacing: of the grid by whose steps is told what is near an edge."""
         solid = Soundness.of(self.vertices, self.faces)
         sdf, extract, *fit = self.seconds
         exact = [str(solid.genus), str(solid.components), f"{solid.volume:.3f}", str(crossings(self.vertices, self.faces))]
         exact += [f"{sdf:.2f}", f"{extract:.3f}", f"{fit[0]:.1f}" if fit else ""]
         exact.append(str(Soundness.of(self.fitted.vertices, self.fitted.faces).genus) if self.fitted else "")
-        known = against_truth(self.vertices, self.faces, truth, 2 / grid).values() if truth is not None else [None] * 4
+        known = against_truth(self.vertices, self.faces, truth, spacing).values() if truth is not None else [None] * 4
         return [*exact, str(len(self.faces)), *("" if figure is None else f"{figure:.2f}" for figure in known)]
 
 
@@ -87,13 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("names", nargs="*", help="which; all where none is given")
     parser.add_argument("--before", type=Path, help="a checkout to compare with")
-    parser.add_argument("--grid", type=int, default=80)
+    parser.add_argument("--grid", type=int, help="cells along each axis; where it is left out, what the draft preset takes")
     parser.add_argument("--fit", action="store_true", help="also the fit to renders of the sketch")
     parser.add_argument("--rounds", type=int, default=1, help="how often each checkout does everything, in turns")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="another number of the draft preset, as JSON")
     parser.add_argument("--pictures", type=Path, help="write the sketches and both surfaces from three sides")
     options = parser.parse_args(arguments)
-    settings = {"grid": options.grid, **{field: json.loads(value) for field, value in (given.split("=", 1) for given in options.set)}}
+    grid = {} if options.grid is None else {"grid": options.grid, "grid_faces": 0}
+    settings = {**grid, **{field: json.loads(value) for field, value in (given.split("=", 1) for given in options.set)}}
     names = options.names or [*EXAMPLES, *STROKE_SKETCHES, *GENUS]
     sketches = {name: sketch(name) for name in names}
     checkouts = [*([options.before.resolve()] if options.before else []), ROOT]
@@ -113,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         genus += f" ({GENUS[name]})" if name in GENUS else ""
         print("| " + " | ".join([name, genus, *(cell if cell.strip(" →") else "" for cell in rest)]) + " |", flush=True)
     peak = " → ".join(f"{max(float(one['peak']) for one in rounds[checkout]):.2f}" for checkout in checkouts)
-    print(f"\npeak memory {peak} GiB, grid {options.grid}")
+    print(f"\npeak memory {peak} GiB, grid {options.grid or "as in the preset"}")
     if options.pictures:
         write_pictures(
             options.pictures, {name: [sketches[name], *(Mesh(one.vertices, one.faces) for one in found[name])] for name in names}

@@ -188,7 +188,7 @@ def test_the_surface_is_crisp_where_the_sketch_is_made_of_closed_solids(drawn: M
     numbers = dataclasses.replace(PRESETS["draft"], grid=24)
     surface = sketch_surface(local, numbers, torch.device("cpu"))
     assert surface.crisp is crisp
-    assert Surface.of_state(24, surface.state_dict()).crisp is crisp
+    assert Surface.of_state(surface.state_dict()).crisp is crisp
     assert ("crisp" if crisp else "rounded") in drawn_as(surface, numbers)[0]
     for wish in ("dual", "tetrahedra"):
         own = dataclasses.replace(numbers, isosurface=wish)

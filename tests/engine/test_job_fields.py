@@ -36,6 +36,12 @@ def test_named_settings_and_overrides_replace_the_presets_numbers() -> None:
     assert numbers.grid == PRESETS["standard"].grid
 
 
+def test_a_grid_that_the_user_names_is_taken_whatever_the_surface() -> None:
+    assert PRESETS["draft"].grid_faces > 0 and JobSettings(prompt="a mug").resolve().grid_faces == PRESETS["draft"].grid_faces
+    assert JobSettings(prompt="a mug", overrides={"grid": 160}).resolve().grid_faces == 0
+    assert JobSettings(prompt="a mug", overrides={"grid": 160, "grid_faces": 5000}).resolve().grid_faces == 5000
+
+
 def test_the_presets_are_the_ones_offered_and_the_methods_exist() -> None:
     assert [choice.value for choice in PRESET_CHOICES] == list(PRESETS)
     assert {choice.value for choice in STAGE2_METHODS} <= set(methods_for("job"))

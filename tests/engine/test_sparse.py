@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.isosurface.dmtet import TetGrid
-from engine.isosurface.sparse import Planes, cells_around
+from engine.isosurface.sparse import LEAST, Fineness, Planes, cells_around, fitting_field, shell_thickness, surface_area
 from engine.isosurface.topology import without_small_holes
 from engine.sketch.sdf import SketchField
 from engine.subject import RefineSubject
@@ -104,9 +104,34 @@ def test_vertices_follow_the_surface():
     assert fine < 0.12 * 128**3 / 4
 
 
+def test_the_area_of_a_field_is_found():
+    assert surface_area(ball) == pytest.approx(np.pi, rel=0.03)
+    assert surface_area(lambda points: (np.ones(len(points)), points)) == 0
+
+
+@pytest.mark.parametrize("name", ["ladder", "cup"])
+def test_the_grid_is_as_fine_as_the_surface_lets_it_be(name: str):
+    sketch, fineness = in_engine_space(draw(name)), Fineness(144, 60_000, 0.03, 2.0)
+    resolution, field = fitting_field(sketch, fineness, 0.01, 0.03, lambda *_: None)
+    grid, values, _ = grid_around(resolution, field.planes, 0.03)
+    triangles = len(Surface.from_sdf(grid, torch.from_numpy(values)).extract()[1])
+    if name == "ladder":
+        assert resolution == 144 and triangles < 60_000, "so little surface that no bound is in the way"
+    else:
+        assert LEAST < resolution < 144 and triangles == pytest.approx(60_000, rel=0.1)
+        assert shell_thickness(0.01, resolution) > shell_thickness(0.01, 144)
+
+
+def test_no_sketch_gets_less_than_the_least_grid_and_an_even_one():
+    fineness = Fineness(192, 100_000, 0.03, 2.0, "auto")
+    assert [fineness.resolution(area, 0.0) for area in (0.0, 1.0, 10.0, 100.0)] == [192, 192, 112, LEAST]
+    assert fineness.resolution(10.0, 1.0) == 90, "drawn crisp, a surface has more triangles"
+    assert Fineness(40, 100, 0.03, 2.0).resolution(10.0, 0.0) == 40
+
+
 def test_a_surface_comes_back_from_its_state():
     part, values, normals = grid_around(32, ball, 0.03)
     surface = Surface.from_sdf(part, torch.from_numpy(values), torch.from_numpy(normals))
-    again = Surface.of_state(32, surface.state_dict())
+    again = Surface.of_state(surface.state_dict())
     for mine, its in zip(again.extract(), surface.extract(), strict=True):
         assert torch.equal(mine, its)
