@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         genus += f" ({GENUS[name]})" if name in GENUS else ""
         print("| " + " | ".join([name, genus, *(cell if cell.strip(" →") else "" for cell in rest)]) + " |", flush=True)
     peak = " → ".join(f"{max(float(one['peak']) for one in rounds[checkout]):.2f}" for checkout in checkouts)
-    print(f"\npeak memory {peak} GiB, grid {options.grid or "as in the preset"}")
+    print(f"\npeak memory {peak} GiB, grid {options.grid or 'as in the preset'}")
     if options.pictures:
         write_pictures(
             options.pictures, {name: [sketches[name], *(Mesh(one.vertices, one.faces) for one in found[name])] for name in names}
