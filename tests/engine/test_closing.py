@@ -11,8 +11,8 @@ import torch
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
 from engine.isosurface.dmtet import TetGrid
-from engine.isosurface.topology import without_small_holes
 from engine.isosurface.sparse import HELD
+from engine.isosurface.topology import without_small_holes
 from engine.job import UNHELD
 from engine.mesh import Mesh
 from engine.sketch.closing import Body
