@@ -17,7 +17,7 @@ from typing import Protocol
 
 from .engine_process import EngineError, EngineProcess, silent_engine, surroundings
 from .errors import SketchbridgeError
-from .protocol import Hello
+from .messages import Hello
 
 GREETING_SECONDS = 20.0
 DOCTOR_SECONDS = 180.0

@@ -21,7 +21,8 @@ from pathlib import Path
 from . import job_object
 from .engine_log import log_tail
 from .errors import JobError
-from .protocol import PROTOCOL_VERSION, Bye, Connection, Hello, LocalProtocolError, Message, ProtocolError, Refused, Role, State
+from .messages import Bye, Hello, LocalProtocolError, Message, ProtocolError, Refused
+from .protocol import PROTOCOL_VERSION, Connection, Role, State
 
 ENGINE_VARIABLE = "SKETCHBRIDGE_ENGINE"
 LOG_VARIABLE = "SKETCHBRIDGE_LOG"

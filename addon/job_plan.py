@@ -15,7 +15,7 @@ import numpy as np
 from . import geometry, preferences, scene_read, scene_targets, unfinished
 from .errors import InputError
 from .job_fields import JobSettings
-from .protocol import Submit
+from .messages import Submit
 from .scene_objects import is_readable
 from .scene_read import Reading
 from .scene_show import Place, Selection

@@ -9,9 +9,9 @@ import bpy.utils.previews
 import numpy as np
 
 from . import busy, jobs
-from .protocol import stage_label
 from .report import paragraph
 from .session import Phase, Session
+from .stages import stage_label
 from .words import duration
 
 _previews: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import geometry, protocol, scene_maps
+from . import geometry, messages, scene_maps
 from .texture_sets import set_of_map
 
 
@@ -45,7 +45,7 @@ class Attempt:
 class Images:
     """The images of a finished job, each made where a material first wants it, and the materials that show them."""
 
-    def __init__(self, done: protocol.Done, attempt: Attempt) -> None:
+    def __init__(self, done: messages.Done, attempt: Attempt) -> None:
         self._attempt = attempt
         beside = done.report.get("image_files") == "beside" and bpy.data.filepath
         self._folder = Path(bpy.data.filepath).parent if beside else None

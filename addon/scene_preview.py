@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import geometry, protocol, scene_materials
+from . import geometry, messages, scene_materials
 from .scene_materials import Attempt
 from .scene_read import Reading, find_object, named_now
 from .scene_show import MARK, Place, Selection, hide, variants_of
@@ -20,7 +20,7 @@ from .scene_write import fill_mesh, link_beside, note
 PREVIEW_NAME = "Sketchbridge Preview"
 
 
-def show(context: bpy.types.Context, reading: Reading, update: protocol.MeshUpdate) -> None:
+def show(context: bpy.types.Context, reading: Reading, update: messages.MeshUpdate) -> None:
     """Put the growing surface into the job's scene, in place of the hidden originals and earlier results."""
     obj = next(iter(_previews()), None) or _new_preview(context, reading)
     mesh = obj.data

@@ -8,14 +8,14 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import protocol
+from . import messages
 from .scene_materials import Attempt, Images
 from .scene_read import Reading, SceneError, mesh_from, named_now
 from .scene_write import copy_transform, link_beside, mark, select_results
 
 
 def apply_textured(
-    context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]
+    context: bpy.types.Context, reading: Reading, done: messages.Done, provenance: Mapping[str, Any]
 ) -> list[bpy.types.Object]:
     """A copy of each original that is painted, with its materials, in the reading's order, variation after variation, of which the
     first is shown; all of them, or none and the error.

@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import geometry, protocol
+from . import geometry, messages
 from .scene_materials import Attempt, Images
 from .scene_read import Reading, named_now
 from .scene_show import MARK, hide, select_only, variants_of
@@ -23,7 +23,7 @@ SHARP = math.radians(50)
 """Edges that bend by more are shaded as edges: those of boards are, facets of a round body are not."""
 
 
-def apply_refined(context: bpy.types.Context, reading: Reading, done: protocol.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
+def apply_refined(context: bpy.types.Context, reading: Reading, done: messages.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
     """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden.
 
     In the scene and view layer of the job.

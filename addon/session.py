@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import protocol
+from . import messages
 from .engine_process import GREETING_SECONDS, EngineError, EngineProcess, hello, silent_engine
 from .errors import SketchbridgeError
 
@@ -57,20 +57,20 @@ class Problem:
 class Session:
     """One engine process doing one job; the process ends with the job, so that all its memory is free again."""
 
-    def __init__(self, command: Sequence[str], submit: protocol.Submit, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, command: Sequence[str], submit: messages.Submit, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.phase = Phase.STARTING
-        self.progress: protocol.Progress | None = None
+        self.progress: messages.Progress | None = None
         self.preview: np.ndarray | None = None
         self.notes: list[str] = []
-        self.result: protocol.Done | None = None
+        self.result: messages.Done | None = None
         self.problem: Problem | None = None
         self.fraction = 0.0
         self.news = 0
         """Grows with everything that the panel could show differently."""
         self.quiet = False
         self.paused = False
-        self.engine: protocol.Hello | None = None
-        self._mesh: protocol.MeshUpdate | None = None
+        self.engine: messages.Hello | None = None
+        self._mesh: messages.MeshUpdate | None = None
         self._submit, self._log, self._clock = submit, log, clock
         self._started = self._heard = self._pinged = clock()
         self._cancel_asked: float | None = None
@@ -124,9 +124,9 @@ class Session:
             self._stood_still += self._clock() - self._paused_at
         self.paused = paused
         self.news += 1
-        self._process_send(protocol.Pause(self._submit.job) if paused else protocol.Resume(self._submit.job))
+        self._process_send(messages.Pause(self._submit.job) if paused else messages.Resume(self._submit.job))
 
-    def take_mesh(self) -> protocol.MeshUpdate | None:
+    def take_mesh(self) -> messages.MeshUpdate | None:
         """The newest mesh, once."""
         mesh, self._mesh = self._mesh, None
         return mesh
@@ -161,7 +161,7 @@ class Session:
         submitted, self.phase = self.phase is Phase.RUNNING, Phase.CANCELLING
         self._cancel_asked = self._clock()
         if submitted and self._process is not None:
-            self._process.send(protocol.Cancel(self._submit.job))
+            self._process.send(messages.Cancel(self._submit.job))
         else:
             self._finish(Phase.CANCELLED)
 
@@ -179,30 +179,30 @@ class Session:
         """After the end: wait until the engine's process is gone, a few seconds at most; True where it is."""
         return self._process is None or self._process.wait_stopped()
 
-    def _take(self, message: protocol.Message) -> None:
+    def _take(self, message: messages.Message) -> None:
         match message:
-            case protocol.Hello():
+            case messages.Hello():
                 self.engine = message
                 self._process_send(hello())
                 self._process_send(self._submit)
                 self.phase = Phase.RUNNING
-            case protocol.Progress():
+            case messages.Progress():
                 self.progress = message
                 self._advance()
-            case protocol.Preview():
+            case messages.Preview():
                 self.preview = message.image
-            case protocol.MeshUpdate():
+            case messages.MeshUpdate():
                 self._mesh = message
-            case protocol.Note():
+            case messages.Note():
                 self.notes.append(message.text)
-            case protocol.Done():
+            case messages.Done():
                 self.result, self.fraction = message, 1.0
                 self._finish(Phase.DONE)
-            case protocol.Failed():
+            case messages.Failed():
                 self._fail(message.code, message.message, message.fix, message.exit_code)
-            case protocol.CancelledJob():
+            case messages.CancelledJob():
                 self._finish(Phase.CANCELLED)
-            case protocol.Bye():
+            case messages.Bye():
                 self._fail("engine", "The engine was interrupted.", "Try again.")
             case _:
                 pass
@@ -227,12 +227,12 @@ class Session:
         elif self.phase is Phase.RUNNING:
             if now - max(self._heard, self._pinged) > PING_SECONDS:
                 self._pinged = now
-                self._process_send(protocol.Ping(int(now)))
+                self._process_send(messages.Ping(int(now)))
             quiet = now - self._heard > QUIET_SECONDS
             self.news += quiet != self.quiet
             self.quiet = quiet
 
-    def _process_send(self, message: protocol.Message) -> None:
+    def _process_send(self, message: messages.Message) -> None:
         assert self._process is not None
         self._process.send(message)
 

@@ -8,8 +8,8 @@ from typing import Any
 import bpy
 
 from . import busy, jobs
-from .protocol import stage_label
 from .session import Phase
+from .stages import stage_label
 from .words import duration
 
 TOLD_SECONDS = 20.0

@@ -16,8 +16,8 @@ from engine.fields import Door, add_options, shown, values_from
 from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
 from engine.memory import out_of_memory
-from engine.protocol import Stage
 from engine.reporting import ConsoleReporter
+from engine.stages import Stage
 
 OPTIONS = shown(JobSettings, Door.ENGINE)
 BEFORE_THE_WORK = ("", Stage.CHECK.value, Stage.LOAD.value)

@@ -43,13 +43,13 @@ from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead, for_its_model
 from engine.memory import WEIGHTS_SHARE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, weights_bytes
 from engine.mesh import Mesh
-from engine.protocol import Stage
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.reporting import OnStep, Reporter, StageTimer, unwatched
 from engine.results import ImageSet, JobResult, versions
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
 from engine.sketch.soundness import Soundness
+from engine.stages import Stage
 from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight, max_offset
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points

@@ -1,4 +1,4 @@
-"""The wire between a host (Blender) and the engine: typed messages, their framing, and who may say what when.
+"""The wire between a host (Blender) and the engine: how `messages` are put into bytes, and who may say what when.
 
 No input or output happens here. `Connection.send` turns a message into bytes, `Connection.receive` turns bytes, in
 pieces of any size, into messages; both check the one table of legal transitions. A frame is
@@ -7,7 +7,7 @@ pieces of any size, into messages; both check the one table of legal transitions
 
 all little-endian. The header is {"type": name, "fields": {...}, "arrays": [{"name", "dtype", "shape"}, ...]}. Nothing is
 ever pickled, and nothing larger than the limits below is accepted. Standard library and numpy only: the add-on carries
-a copy of this file and of errors.py, and the version in `Hello` keeps two copies that differ from talking past each other.
+a copy of this file and of those it imports, and the version in `Hello` keeps two copies that differ from talking past each other.
 """
 
 from __future__ import annotations
@@ -17,12 +17,38 @@ import enum
 import json
 import math
 import struct
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 
-from .errors import SketchbridgeError
+from .messages import (
+    NAMES,
+    TYPES,
+    Accepted,
+    ArraySpec,
+    Bye,
+    Cancel,
+    CancelledJob,
+    Done,
+    Failed,
+    Hello,
+    LocalProtocolError,
+    MeshUpdate,
+    Message,
+    Note,
+    Pause,
+    Ping,
+    Pong,
+    Preview,
+    Progress,
+    ProtocolError,
+    Refused,
+    RemoteProtocolError,
+    Resume,
+    Submit,
+    VersionMismatch,
+    dtype_name,
+)  # fmt: skip
 
 PROTOCOL_VERSION = 3
 MAGIC = b"SKBR"
@@ -33,259 +59,6 @@ DTYPES = ("<f4", "<i4", "|u1")
 MAX_INTEGER = (1 << 63) - 1
 """Of every number in a header: what fits a signed 64-bit integer, and therefore a float too."""
 _PREFIX = struct.Struct("<4sIQ")
-
-
-class Stage(enum.Enum):
-    """The stages of a job in the order in which they run; a texture job leaves out SDF and FIT,
-    and only a dream has DREAM. The value is what `Progress` carries.
-
-    label  for people
-    """
-
-    CHECK = "check", "Checking the sketch"
-    LOAD = "load model", "Loading the model"
-    DREAM = "dream", "Dreaming a cloud"
-    SDF = "sdf", "Distance field"
-    FIT = "fit", "Fitting the sketch"
-    STAGE1 = "stage 1", "Stage 1: shape and colour"
-    STAGE2 = "stage 2", "Stage 2: calibrated detail"
-    FINISH = "finish", "Finishing: all views together"
-    EXPORT = "export", "Unwrapping and baking"
-
-    label: str
-
-    def __new__(cls, value: str, label: str) -> Stage:
-        member = object.__new__(cls)
-        member._value_, member.label = value, label
-        return member
-
-
-def stage_label(stage: str) -> str:
-    """A stage by its name on the wire, in words for people."""
-    known = {each.value: each.label for each in Stage}
-    return known.get(stage, stage.capitalize())
-
-
-class ProtocolError(SketchbridgeError):
-    """The rules of this file were broken."""
-
-    def __init__(self, message: str, fix: str = "This is a bug in Sketchbridge; please report it.") -> None:
-        super().__init__("protocol", message, fix)
-
-
-class LocalProtocolError(ProtocolError):
-    """This side tried to say something illegal: a bug here."""
-
-
-class RemoteProtocolError(ProtocolError):
-    """The other side said something illegal, or is not the other side at all."""
-
-
-class VersionMismatch(RemoteProtocolError):
-    """The other side speaks another version of this protocol."""
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """What an array field must be: little-endian dtype, and shape with None for any length."""
-
-    dtype: str
-    shape: tuple[int | None, ...]
-    required: bool = True
-
-    def problem(self, array: np.ndarray) -> str | None:
-        """What is wrong with `array`, or None."""
-        fits = array.ndim == len(self.shape) and all(want is None or want == got for want, got in zip(self.shape, array.shape, strict=True))
-        if fits and _dtype_name(array.dtype) == self.dtype:
-            return None
-        wanted = "x".join("any" if want is None else str(want) for want in self.shape)
-        return f"expected {self.dtype} of shape {wanted}, got {_dtype_name(array.dtype)} of shape {'x'.join(map(str, array.shape))}"
-
-
-def _array(dtype: str, *shape: int | None, required: bool = True) -> dict[str, ArraySpec]:
-    return {"array": ArraySpec(dtype, shape, required)}
-
-
-_MAP = ArraySpec("|u1", (None,))
-
-
-@dataclass(frozen=True)
-class Hello:
-    """Both sides' first message. `info` is for people: versions, machine, device."""
-
-    version: int
-    software: str
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Submit:
-    """Host: do this.
-
-    Space is the host's (engine.conventions): right-handed, +Z up, any origin and scale; all answers are in the same.
-    Colours sRGB-encoded 0..1, a row of NaN where nobody chose one; uvs per face corner, v up.
-    Paint is what the colours are at points on the surface, where that is more than what the vertices say between them.
-    `about` lists under "pieces" what the sketch is made of, {"object", "material"} each; piece_of_face says which each face is of.
-    mask (0..1 at face corners) and mask_image, looked up by own_uvs, say where a texture is painted. `looks` are the pixels of the pictures
-    that pieces show by own_uvs, RGB, one after another, row 0 at the top; `about` lists them under "looks", {"piece", "height", "width"}.
-    """
-
-    job: str
-    settings: dict[str, Any]
-    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
-    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
-    colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
-    uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
-    paint_points: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
-    paint_colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
-    piece_of_face: np.ndarray | None = field(default=None, metadata=_array("<i4", None, required=False))
-    mask: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
-    mask_image: np.ndarray | None = field(default=None, metadata=_array("|u1", None, None, required=False))
-    own_uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
-    looks: np.ndarray | None = field(default=None, metadata=_array("|u1", None, required=False))
-    about: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """Engine: the job has begun."""
-
-    job: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Engine: `step` of `total` of `stage` are done; the whole job needs about `seconds_left` more, None while unknown."""
-
-    job: str
-    stage: str
-    step: int
-    total: int
-    seconds_left: float | None
-    figures: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Engine: a picture of the work so far, row 0 at the top."""
-
-    job: str
-    image: np.ndarray = field(metadata=_array("|u1", None, None, 3))
-
-
-@dataclass(frozen=True, eq=False)
-class MeshUpdate:
-    """Engine: the surface so far, in the space of the submitted mesh."""
-
-    job: str
-    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
-    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
-    colours: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, required=False))
-
-
-@dataclass(frozen=True)
-class Note:
-    """Engine: something the user should know that is no failure."""
-
-    job: str
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Done:
-    """Engine: the result. `maps` are PNG files by name ("albedo", "roughness", ...), so that the host need not compress them.
-
-    Of several texture sets or tiles the names are those of `texture_sets.map_name`; the report's "images" lists the sets with their
-    names, pieces, tiles and the variation that they are of, 0 for the first. Its "mean_colours" has the mean of each channel of each map,
-    in 0..1.
-    """
-
-    job: str
-    report: dict[str, Any]
-    vertices: np.ndarray = field(metadata=_array("<f4", None, 3))
-    faces: np.ndarray = field(metadata=_array("<i4", None, 3))
-    uvs: np.ndarray | None = field(default=None, metadata=_array("<f4", None, 3, 2, required=False))
-    maps: dict[str, bytes] = field(default_factory=dict, metadata={"maps": _MAP})
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Engine: the job failed; `exit_code` is what a command line that ran it returns (engine.errors)."""
-
-    job: str
-    code: str
-    message: str
-    fix: str
-    exit_code: int = 1
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Host: end that job. Answered by CancelledJob, or by Done or Failed if that was already on its way."""
-
-    job: str
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Host: stand still between two steps until Resume or Cancel comes. Not answered."""
-
-    job: str
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Host: go on."""
-
-    job: str
-
-
-@dataclass(frozen=True)
-class CancelledJob:
-    """Engine: the job ended because the host asked."""
-
-    job: str
-
-
-@dataclass(frozen=True)
-class Ping:
-    """Are you there? Answered by a Pong with the same token."""
-
-    token: int
-
-
-@dataclass(frozen=True)
-class Pong:
-    """The answer to a Ping."""
-
-    token: int
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The connection cannot go on (another version, broken frames); nothing follows."""
-
-    code: str
-    message: str
-    fix: str
-
-
-@dataclass(frozen=True)
-class Bye:
-    """This side is about to leave; nothing follows."""
-
-
-Message = (
-    Hello | Submit | Accepted | Progress | Preview | MeshUpdate | Note | Done | Failed | Cancel | Pause | Resume | CancelledJob
-    | Ping | Pong | Refused | Bye
-)  # fmt: skip
-
-_NAMES: dict[type, str] = {
-    Hello: "hello", Submit: "submit", Accepted: "accepted", Progress: "progress", Preview: "preview", MeshUpdate: "mesh", Note: "note",
-    Done: "done", Failed: "failed", Cancel: "cancel", Pause: "pause", Resume: "resume", CancelledJob: "cancelled",
-    Ping: "ping", Pong: "pong", Refused: "refused", Bye: "bye",
-}  # fmt: skip
-_TYPES = {name: kind for kind, name in _NAMES.items()}
 _PLAIN: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "float | None": (float, int, type(None)), "dict[str, Any]": (dict,),
 }  # fmt: skip
@@ -343,7 +116,7 @@ class Connection:
         """The bytes of `message` in pieces to be written in order. LocalProtocolError where it may not be said now."""
         after = TRANSITIONS.get((self.state, self.role, type(message)))
         if after is None:
-            said = _NAMES[type(message)]
+            said = NAMES[type(message)]
             raise LocalProtocolError(f"The {self.role.value} may not say '{said}' while the connection is {self.state.value}.")
         pieces = encode(message)
         self._move(message, after)
@@ -367,7 +140,7 @@ class Connection:
         other = _ENGINE if self.role is _HOST else _HOST
         after = TRANSITIONS.get((self.state, other, type(message)))
         if after is None:
-            raise RemoteProtocolError(f"The {other.value} said '{_NAMES[type(message)]}' while the connection is {self.state.value}.")
+            raise RemoteProtocolError(f"The {other.value} said '{NAMES[type(message)]}' while the connection is {self.state.value}.")
         if isinstance(message, Hello) and message.version != PROTOCOL_VERSION:
             raise VersionMismatch(
                 f"The {other.value} speaks protocol version {message.version} ({message.software}), "
@@ -447,16 +220,16 @@ def encode(message: Message) -> list[bytes | memoryview]:
         else:
             fields[entry.name] = value
     _check(type(message), fields, arrays, LocalProtocolError)
-    described = [{"name": name, "dtype": _dtype_name(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()]
+    described = [{"name": name, "dtype": dtype_name(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()]
     try:
-        header = json.dumps({"type": _NAMES[type(message)], "fields": fields, "arrays": described}, allow_nan=False).encode()
+        header = json.dumps({"type": NAMES[type(message)], "fields": fields, "arrays": described}, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        raise LocalProtocolError(f"Message '{_NAMES[type(message)]}' cannot be written as JSON: {error}.") from error
+        raise LocalProtocolError(f"Message '{NAMES[type(message)]}' cannot be written as JSON: {error}.") from error
     payload = [np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"") for array in arrays.values()]
     total = sum(len(piece) for piece in payload)
     if len(header) > MAX_HEADER_BYTES or total > MAX_PAYLOAD_BYTES or len(arrays) > MAX_ARRAYS:
         raise LocalProtocolError(
-            f"Message '{_NAMES[type(message)]}' is too large: {len(header)} bytes of header, {total} bytes in {len(arrays)} arrays; "
+            f"Message '{NAMES[type(message)]}' is too large: {len(header)} bytes of header, {total} bytes in {len(arrays)} arrays; "
             f"allowed are {MAX_HEADER_BYTES}, {MAX_PAYLOAD_BYTES} and {MAX_ARRAYS}.",
             "Use a smaller mesh or texture size.",
         )
@@ -470,7 +243,7 @@ def decode(frame: bytes) -> Message:
     try:
         text = frame[_PREFIX.size : body].decode("utf-8")
         header = json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer)
-        kind, fields, described = _TYPES[header["type"]], header["fields"], header["arrays"]
+        kind, fields, described = TYPES[header["type"]], header["fields"], header["arrays"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RemoteProtocolError(f"A message's header cannot be read ({type(error).__name__}: {error}).") from error
     if not isinstance(fields, dict) or not isinstance(described, list) or len(described) > MAX_ARRAYS:
@@ -518,27 +291,23 @@ def _check(kind: type, fields: dict[str, Any], arrays: dict[str, np.ndarray], er
             value = fields.get(entry.name, error)
             if not isinstance(value, _PLAIN[str(entry.type)]) or isinstance(value, bool):
                 got = "nothing" if value is error else repr(value)[:60]
-                raise error(f"Field '{entry.name}' of '{_NAMES[kind]}' must be {entry.type}, got {got}.")
+                raise error(f"Field '{entry.name}' of '{NAMES[kind]}' must be {entry.type}, got {got}.")
     extra = sorted((set(fields) - known_fields) | (set(arrays) - known_arrays))
     if extra:
-        raise error(f"Message '{_NAMES[kind]}' has no field '{extra[0][:60]}'.")
+        raise error(f"Message '{NAMES[kind]}' has no field '{extra[0][:60]}'.")
 
 
 def _check_array(kind: type, name: str, spec: ArraySpec, array: np.ndarray | None, error: type[ProtocolError]) -> None:
     missing = "is missing" if spec.required else None
     problem = missing if array is None else spec.problem(array)
     if problem:
-        raise error(f"Array '{name}' of '{_NAMES[kind]}': {problem}.")
+        raise error(f"Array '{name}' of '{NAMES[kind]}': {problem}.")
 
 
 def _file_array(name: str, file: object) -> np.ndarray:
     if not isinstance(file, bytes):
         raise LocalProtocolError(f"Map '{name}' must be a file's bytes, got {type(file).__name__}.")
     return np.frombuffer(file, np.uint8) if file else np.zeros(0, np.uint8)
-
-
-def _dtype_name(dtype: np.dtype) -> str:
-    return dtype.newbyteorder("<").str if dtype.str[0] in "=<" else dtype.str
 
 
 def _no_constant(text: str) -> NoReturn:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.errors import Cancelled, printable
 from engine.mesh import Mesh
-from engine.protocol import Stage
+from engine.stages import Stage
 from engine.words import duration
 
 

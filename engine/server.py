@@ -22,9 +22,10 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
-from engine import protocol
+from engine import messages, protocol
 from engine.errors import EXIT_CANCELLED
-from engine.protocol import Connection, Message, Role
+from engine.messages import Message
+from engine.protocol import Connection, Role
 from engine.wire_job import WireReporter, outcome
 
 DEFAULT_JOB = "engine.job:run_kept_job"
@@ -32,7 +33,7 @@ ABANDONED_SECONDS = 1.5
 """A job that has not ended this long after its host went away is ended with the process."""
 READ_BYTES = 1 << 20
 
-_NEWEST_ONLY = (protocol.Progress, protocol.Preview, protocol.MeshUpdate, protocol.Pong)
+_NEWEST_ONLY = (messages.Progress, messages.Preview, messages.MeshUpdate, messages.Pong)
 
 
 def take_wire() -> tuple[int, int]:
@@ -75,9 +76,9 @@ class _Outbox:
         with self._changed:
             if isinstance(message, _NEWEST_ONLY):
                 self._drop(type(message))
-            elif isinstance(message, protocol.Done | protocol.Failed | protocol.CancelledJob):
-                self._drop(protocol.Preview)
-                self._drop(protocol.MeshUpdate)
+            elif isinstance(message, messages.Done | messages.Failed | messages.CancelledJob):
+                self._drop(messages.Preview)
+                self._drop(messages.MeshUpdate)
             self._messages.append(message)
             self._changed.notify()
 
@@ -104,7 +105,7 @@ class _Server:
         self._connection = Connection(Role.ENGINE)
         self._lock = threading.Lock()  # of the connection
         self._outbox = _Outbox()
-        self._jobs: queue.SimpleQueue[protocol.Submit | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[messages.Submit | None] = queue.SimpleQueue()
         self._cancel, self._going = threading.Event(), threading.Event()
         self._going.set()
         self._current = ""
@@ -117,19 +118,19 @@ class _Server:
             signal.signal(signal.SIGINT, self._interrupted)
         writer = threading.Thread(target=self._write_all, name="wire writer", daemon=True)
         writer.start()
-        self._outbox.put(protocol.Hello(protocol.PROTOCOL_VERSION, f"sketchbridge engine {_version('sketchbridge')}", describe_engine()))
+        self._outbox.put(messages.Hello(protocol.PROTOCOL_VERSION, f"sketchbridge engine {_version('sketchbridge')}", describe_engine()))
         threading.Thread(target=self._read_all, name="wire reader", daemon=True).start()
         while (submit := self._jobs.get()) is not None:
             self._run_job(submit)
             del submit
             release_memory()
-        self._outbox.put(protocol.Bye())
+        self._outbox.put(messages.Bye())
         self._outbox.close()
         writer.join(ABANDONED_SECONDS)
         return self._status
 
-    def _run_job(self, submit: protocol.Submit) -> None:
-        self._outbox.put(protocol.Accepted(submit.job))
+    def _run_job(self, submit: messages.Submit) -> None:
+        self._outbox.put(messages.Accepted(submit.job))
         reporter = WireReporter(submit.job, self._outbox.put, self._cancel, self._going)
         message, self._when_delivered = outcome(submit, self._job_name, reporter)
         self._outbox.put(message)
@@ -138,45 +139,45 @@ class _Server:
         try:
             while data := os.read(self._read, READ_BYTES):
                 with self._lock:
-                    messages = self._connection.receive(data)
-                if not all([self._hear(message) for message in messages]):
+                    heard = self._connection.receive(data)
+                if not all([self._hear(message) for message in heard]):
                     break
             else:
                 with self._lock:
                     self._connection.end()
-        except protocol.ProtocolError as error:
+        except messages.ProtocolError as error:
             self._status = 1
-            newer = isinstance(error, protocol.VersionMismatch)
-            self._outbox.put(protocol.Refused("wrong_version" if newer else "protocol", error.message, error.fix))
+            newer = isinstance(error, messages.VersionMismatch)
+            self._outbox.put(messages.Refused("wrong_version" if newer else "protocol", error.message, error.fix))
         except OSError as error:
             self._status = 1
             print(f"engine: reading from the host failed: {error}", file=sys.stderr)
         except Exception as error:  # broad on purpose: without its reader the engine would neither hear Cancel nor see its host leave
             self._status = 1
             traceback.print_exc()
-            self._outbox.put(protocol.Refused("internal", f"The engine's reader failed: {error!r}.", "This is a bug; please report it."))
+            self._outbox.put(messages.Refused("internal", f"The engine's reader failed: {error!r}.", "This is a bug; please report it."))
         finally:
             self._host_left()
 
     def _hear(self, message: Message) -> bool:
         """Act on a message of the host's; False once it says Bye."""
-        if isinstance(message, protocol.Submit | protocol.Bye):
+        if isinstance(message, messages.Submit | messages.Bye):
             self._delivered()
             self._delivered = _nothing
-        if isinstance(message, protocol.Submit):
+        if isinstance(message, messages.Submit):
             self._cancel.clear()
             self._going.set()
             self._current = message.job
             self._jobs.put(message)
-        elif isinstance(message, protocol.Cancel) and message.job == self._current:
+        elif isinstance(message, messages.Cancel) and message.job == self._current:
             self._cancel.set()
-        elif isinstance(message, protocol.Pause) and message.job == self._current:
+        elif isinstance(message, messages.Pause) and message.job == self._current:
             self._going.clear()
-        elif isinstance(message, protocol.Resume):
+        elif isinstance(message, messages.Resume):
             self._going.set()
-        elif isinstance(message, protocol.Ping):
-            self._outbox.put(protocol.Pong(message.token))
-        return not isinstance(message, protocol.Bye)
+        elif isinstance(message, messages.Ping):
+            self._outbox.put(messages.Pong(message.token))
+        return not isinstance(message, messages.Bye)
 
     def _host_left(self) -> None:
         self._cancel.set()
@@ -195,7 +196,7 @@ class _Server:
             while (message := self._outbox.take()) is not None:
                 with self._lock:
                     pieces = self._encode(message)
-                self._write_pieces(pieces, result=isinstance(message, protocol.Done))
+                self._write_pieces(pieces, result=isinstance(message, messages.Done))
         except OSError:  # nobody listens any more
             self._host_left()
 
@@ -214,13 +215,13 @@ class _Server:
     def _encode(self, message: Message) -> list[bytes | memoryview]:
         try:
             return self._connection.send(message)
-        except protocol.LocalProtocolError as error:
+        except messages.LocalProtocolError as error:
             if self._connection.state is protocol.State.CLOSED:
                 return []
             print(f"engine: {error}", file=sys.stderr)
-            if isinstance(message, protocol.Done):
+            if isinstance(message, messages.Done):
                 self._when_delivered = _nothing
-                return self._connection.send(protocol.Failed(message.job, "result_too_large", error.message, error.fix))
+                return self._connection.send(messages.Failed(message.job, "result_too_large", error.message, error.fix))
             return []
 
 

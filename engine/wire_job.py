@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import protocol
+from engine import messages
 from engine.errors import Cancelled, InputError, SketchbridgeError
 from engine.formats.map_files import encode_map, packed
 from engine.memory import out_of_memory
 from engine.mesh import Mask, Mesh, Paint, Parts
-from engine.protocol import Message
+from engine.messages import Message
 from engine.texture_sets import Piece, map_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PAUSE_LOOK_SECONDS = 0.2
 """How often a job that is paused looks whether it was cancelled."""
-_MINIMUM_SECONDS = {protocol.Progress: 0.1, protocol.Preview: 0.3, protocol.MeshUpdate: 0.4}
+_MINIMUM_SECONDS = {messages.Progress: 0.1, messages.Preview: 0.3, messages.MeshUpdate: 0.4}
 
 
 class WireReporter:
@@ -55,26 +55,26 @@ class WireReporter:
         """Sent at once for a new stage and for its last step, otherwise at most ten times a second."""
         urgent = stage != self._stage or step >= total
         self._stage = stage
-        if self._due(protocol.Progress) or urgent:
+        if self._due(messages.Progress) or urgent:
             finite = {name: float(value) for name, value in figures.items() if np.isfinite(value)}
             left = None if seconds_left is None or not np.isfinite(seconds_left) else float(seconds_left)
-            self._put(protocol.Progress(self._job, stage, int(step), int(total), left, finite))
+            self._put(messages.Progress(self._job, stage, int(step), int(total), left, finite))
 
     def preview(self, image: np.ndarray) -> None:
         """Sent at most about three times a second."""
-        if self._due(protocol.Preview):
-            self._put(protocol.Preview(self._job, np.array(image, dtype=np.uint8, order="C")))
+        if self._due(messages.Preview):
+            self._put(messages.Preview(self._job, np.array(image, dtype=np.uint8, order="C")))
 
     def mesh(self, mesh: Mesh) -> None:
         """Sent at most about twice a second."""
-        if self._due(protocol.MeshUpdate):
+        if self._due(messages.MeshUpdate):
             colours = None if mesh.colours is None else np.array(mesh.colours, dtype=np.float32, order="C")
             vertices, faces = np.array(mesh.vertices, dtype=np.float32, order="C"), np.array(mesh.faces, dtype=np.int32, order="C")
-            self._put(protocol.MeshUpdate(self._job, vertices, faces, colours))
+            self._put(messages.MeshUpdate(self._job, vertices, faces, colours))
 
     def note(self, text: str) -> None:
         """Always sent."""
-        self._put(protocol.Note(self._job, text))
+        self._put(messages.Note(self._job, text))
 
     def cancelled(self) -> bool:
         """True once the host sent Cancel or went away. During a pause it waits for that, or for the pause's end."""
@@ -90,7 +90,7 @@ class WireReporter:
         return True
 
 
-def outcome(submit: protocol.Submit, job_name: str, reporter: Reporter) -> tuple[Message, Callable[[], None]]:
+def outcome(submit: messages.Submit, job_name: str, reporter: Reporter) -> tuple[Message, Callable[[], None]]:
     """Run the job "module:function"; whatever happens is a message, and what to call once the host has it.
 
     Broad on purpose: nowhere later can a failure be told.
@@ -108,7 +108,7 @@ def _mean_colour(image: np.ndarray) -> list[float]:
     return [float(image[..., channel].mean(dtype=np.float64)) / most for channel in range(image.shape[2])]
 
 
-def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
+def _done(submit: messages.Submit, result: JobResult) -> messages.Done:
     sets = result.everything
     packing, kind = str(submit.settings.get("packing", "separate")), str(submit.settings.get("map_format", "png8"))
     images = {name: image for index, (_, one) in enumerate(sets) for name, image in _named(index, one, len(sets), packing)}
@@ -118,30 +118,30 @@ def _done(submit: protocol.Submit, result: JobResult) -> protocol.Done:
     report["images"] = [
         {"name": one.name, "pieces": list(one.pieces), "tiles": list(one.tiles), "variation": number} for number, one in sets
     ]
-    return protocol.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
+    return messages.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
 
 
 def _named(index: int, images: ImageSet, count: int, packing: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Every map of one of `count` texture sets by its name on the wire (engine.protocol.Done)."""
+    """Every map of one of `count` texture sets by its name on the wire (engine.messages.Done)."""
     for tile, maps in images.tiles.items():
         for kind, image in packed(maps, packing).items():
             yield map_name(index, tile, kind) if count > 1 or len(images.tiles) > 1 else kind, image
 
 
-def _failure(submit: protocol.Submit, error: Exception) -> Message:
+def _failure(submit: messages.Submit, error: Exception) -> Message:
     if isinstance(error, Cancelled):
-        return protocol.CancelledJob(submit.job)
+        return messages.CancelledJob(submit.job)
     told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
     if told is not error:
         traceback.print_exception(error)
     if told is not None:
-        return protocol.Failed(submit.job, told.code, told.message, told.fix, told.exit_code)
+        return messages.Failed(submit.job, told.code, told.message, told.fix, told.exit_code)
     where = os.environ.get("SKETCHBRIDGE_LOG") or "the engine's standard error"
-    return protocol.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
+    return messages.Failed(submit.job, "internal", f"The engine met an error of its own: {type(error).__name__}: {error}.",
                            f"This is a bug; please report it with the log in {where}.")  # fmt: skip
 
 
-def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResult:
+def _run(submit: messages.Submit, job_name: str, reporter: Reporter) -> JobResult:
     from engine.job_fields import JobSettings
 
     settings = JobSettings.from_dict(submit.settings)
@@ -150,7 +150,7 @@ def _run(submit: protocol.Submit, job_name: str, reporter: Reporter) -> JobResul
     return run_job(mesh_of(submit), settings, reporter)
 
 
-def mesh_of(submit: protocol.Submit) -> Mesh:
+def mesh_of(submit: messages.Submit) -> Mesh:
     """The sketch of a message. InputError where its parts do not fit together."""
     paint = None
     if submit.paint_points is not None and submit.paint_colours is not None:
@@ -160,7 +160,7 @@ def mesh_of(submit: protocol.Submit) -> Mesh:
     return Mesh(submit.vertices, submit.faces, submit.colours, submit.uvs, paint, parts, _look(submit, parts), mask)
 
 
-def _parts(submit: protocol.Submit) -> Parts | None:
+def _parts(submit: messages.Submit) -> Parts | None:
     """What the sketch is made of; None where the host did not say. InputError for a list that is none."""
     if submit.piece_of_face is None:
         return None
@@ -171,7 +171,7 @@ def _parts(submit: protocol.Submit) -> Parts | None:
     return Parts(submit.piece_of_face, pieces)
 
 
-def _look(submit: protocol.Submit, parts: Parts | None) -> Look | None:
+def _look(submit: messages.Submit, parts: Parts | None) -> Look | None:
     """What the pieces show, where a host says so. InputError where that does not fit together."""
     if submit.looks is None or submit.own_uvs is None or parts is None:
         return None

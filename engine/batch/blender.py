@@ -16,7 +16,8 @@ from engine import lifeline
 from engine.errors import Cancelled, InputError, JobError
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
-from engine.protocol import Decoder, Submit
+from engine.messages import Submit
+from engine.protocol import Decoder
 from engine.wire_job import mesh_of
 
 SECONDS = 600

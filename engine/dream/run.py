@@ -32,10 +32,10 @@ from engine.job import planned_seconds, run_job
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.pictures import to_bytes
-from engine.protocol import Stage
 from engine.render.base import select_rasterizer
 from engine.reporting import Reporter, StageTimer
 from engine.results import JobResult
+from engine.stages import Stage
 from engine.view_batch import sample_view_batch
 
 NOTHING = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))

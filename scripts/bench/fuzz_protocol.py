@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from engine import protocol
-from engine.protocol import Connection, Message, RemoteProtocolError, Role
+from engine import messages, protocol
+from engine.messages import Message, RemoteProtocolError
+from engine.protocol import Connection, Role
 
 SLOW_SECONDS = 0.25
 GROWTH_KB = 64 * 1024
@@ -33,22 +34,22 @@ FACES = np.arange(24, dtype=np.int32).reshape(8, 3) % 10
 IMAGE = np.zeros((6, 8, 3), np.uint8)
 
 FROM_ENGINE: list[Message] = [
-    protocol.Accepted("a"),
-    protocol.Progress("a", "fit", 3, 10, 12.5, {"loss": 0.25}),
-    protocol.Preview("a", IMAGE),
-    protocol.MeshUpdate("a", VERTICES, FACES, VERTICES / 30),
-    protocol.Note("a", "smoothed"),
-    protocol.Pong(3),
-    protocol.Done("a", {"seed": 1}, VERTICES, FACES, None, {"albedo": IMAGE.tobytes()}),
+    messages.Accepted("a"),
+    messages.Progress("a", "fit", 3, 10, 12.5, {"loss": 0.25}),
+    messages.Preview("a", IMAGE),
+    messages.MeshUpdate("a", VERTICES, FACES, VERTICES / 30),
+    messages.Note("a", "smoothed"),
+    messages.Pong(3),
+    messages.Done("a", {"seed": 1}, VERTICES, FACES, None, {"albedo": IMAGE.tobytes()}),
 ]
 FROM_HOST: list[Message] = [
-    protocol.Hello(protocol.PROTOCOL_VERSION, "host"),
-    protocol.Submit("a", {"prompt": "a flower"}, VERTICES, FACES, VERTICES / 30),
-    protocol.Ping(3),
-    protocol.Cancel("a"),
-    protocol.Pause("a"),
-    protocol.Resume("a"),
-    protocol.Bye(),
+    messages.Hello(protocol.PROTOCOL_VERSION, "host"),
+    messages.Submit("a", {"prompt": "a flower"}, VERTICES, FACES, VERTICES / 30),
+    messages.Ping(3),
+    messages.Cancel("a"),
+    messages.Pause("a"),
+    messages.Resume("a"),
+    messages.Bye(),
 ]
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31 - 1, 2**31, 2**63, 10**400, -(10**400), 0.5, 1e308, "", "x" * 300, "\ud800", "a\x1b[2J", [], {}, [[]], [0],
@@ -105,7 +106,7 @@ def listen(role: Role, data: bytes, generator: np.random.Generator) -> str:
 
 def look_at(message: Message) -> None:
     """What a host or an engine does with numbers first: OverflowError or ValueError where one is none."""
-    if isinstance(message, protocol.Progress) and message.seconds_left is not None:
+    if isinstance(message, messages.Progress) and message.seconds_left is not None:
         round(message.seconds_left + 0.5)
     for value in vars(message).values():
         if isinstance(value, int | float):
@@ -116,11 +117,11 @@ def opened(role: Role) -> Connection:
     """A connection in the middle of what the conversations go on from."""
     connection = Connection(role)
     if role is Role.ENGINE:
-        connection.send(protocol.Hello(protocol.PROTOCOL_VERSION, "engine"))
+        connection.send(messages.Hello(protocol.PROTOCOL_VERSION, "engine"))
     else:
-        connection.receive(b"".join(protocol.encode(protocol.Hello(protocol.PROTOCOL_VERSION, "engine"))))
-        connection.send(protocol.Hello(protocol.PROTOCOL_VERSION, "host"))
-        connection.send(protocol.Submit("a", {}, VERTICES, FACES))
+        connection.receive(b"".join(protocol.encode(messages.Hello(protocol.PROTOCOL_VERSION, "engine"))))
+        connection.send(messages.Hello(protocol.PROTOCOL_VERSION, "host"))
+        connection.send(messages.Submit("a", {}, VERTICES, FACES))
     return connection
 
 

@@ -19,8 +19,8 @@ from engine.conventions import SceneNormalization
 from engine.job import run_job
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
-from engine.protocol import Stage
 from engine.reporting import QuietReporter
+from engine.stages import Stage
 from scripts.bench.surface import EXAMPLES, sketch
 from scripts.bench.surface_pictures import write_pictures
 from scripts.bench.surface_truth import GENUS

@@ -33,7 +33,7 @@ def test_the_manifest_and_the_zip_are_valid_by_blenders_own_tool(archive: Path) 
 
 def test_the_zip_holds_what_both_sides_share_as_real_files_and_the_same_bytes_every_time(archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
-        for name in ("protocol.py", "errors.py", "fields.py", "job_fields.py", "words.py"):
+        for name in ("protocol.py", "messages.py", "stages.py", "errors.py", "fields.py", "job_fields.py", "words.py"):
             assert opened.read(name) == (ROOT / "engine" / name).read_bytes()
             assert not stat.S_ISLNK(opened.getinfo(name).external_attr >> 16)
         assert {"blender_manifest.toml", "__init__.py", "LICENSE"} <= set(opened.namelist())

@@ -14,7 +14,7 @@ import pytest
 
 from engine.cli import InterruptibleReporter
 from engine.errors import Cancelled
-from engine.protocol import Stage
+from engine.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = ROOT / "examples" / "flower.glb"

@@ -25,10 +25,10 @@ from engine.dream.shape import mesh_of
 from engine.dream_fields import DreamNumbers
 from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.pictures import write_image
-from engine.protocol import Stage
 from engine.render.base import select_rasterizer
 from engine.reporting import QuietReporter, StageTimer
 from engine.sketch.deviation import deviation
+from engine.stages import Stage
 from engine.view_batch import ViewBatch
 from tests.engine import test_loop_oracle as oracle
 

@@ -14,8 +14,8 @@ from engine.export import creased, finish, ironed, planned_seconds, remove_loose
 from engine.formats.meshio import load_mesh, save_glb
 from engine.formats.textures import sample_image
 from engine.mesh import Mesh, Painted
-from engine.protocol import Stage
 from engine.reporting import QuietReporter, StageTimer
+from engine.stages import Stage
 from engine.texture.atlas import grid_layout, is_closed, unwrap
 from engine.texture.bake import signed_areas
 from engine.texture.field import ColourField

@@ -8,8 +8,8 @@ import pytest
 
 import engine.reporting as reporting
 from engine.errors import Cancelled
-from engine.protocol import Stage, stage_label
 from engine.reporting import QuietReporter, StageTimer
+from engine.stages import Stage, stage_label
 
 PLAN = {Stage.CHECK: 1.0, Stage.FIT: 10.0, Stage.STAGE1: 40.0, Stage.EXPORT: 15.0}
 

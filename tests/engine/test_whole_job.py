@@ -17,8 +17,8 @@ from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.formats.meshio import load_mesh
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
-from engine.protocol import Stage
 from engine.reporting import QuietReporter
+from engine.stages import Stage
 from engine.subject import max_offset
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -11,8 +11,9 @@ import sys
 import numpy as np
 import pytest
 
-from engine import protocol
-from engine.protocol import Connection, Decoder, LocalProtocolError, RemoteProtocolError, Role, State
+from engine import messages, protocol
+from engine.messages import LocalProtocolError, RemoteProtocolError
+from engine.protocol import Connection, Decoder, Role, State
 
 VERTICES = np.arange(12, dtype=np.float32).reshape(4, 3)
 FACES = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
@@ -20,17 +21,17 @@ UVS = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 3, 2)
 IMAGE = np.arange(30, dtype=np.uint8).reshape(2, 5, 3)
 
 EVERY_MESSAGE = [
-    protocol.Hello(1, "test", {"torch": "2.13", "cores": 2}),
-    protocol.Submit("a", {"prompt": "Blüte"}, VERTICES, FACES, VERTICES / 12, UVS),
-    protocol.Submit("b", {}, VERTICES, FACES),
-    protocol.Accepted("a"),
-    protocol.Progress("a", "stage 1", 3, 10, 12.5, {"loss": 0.25}),
-    protocol.Progress("a", "stage 1", 3, 10, None, {}),
-    protocol.Preview("a", IMAGE),
-    protocol.MeshUpdate("a", VERTICES, FACES, VERTICES / 12),
-    protocol.MeshUpdate("a", VERTICES[:0], FACES[:0]),
-    protocol.Note("a", "two\nlines"),
-    protocol.Done(
+    messages.Hello(1, "test", {"torch": "2.13", "cores": 2}),
+    messages.Submit("a", {"prompt": "Blüte"}, VERTICES, FACES, VERTICES / 12, UVS),
+    messages.Submit("b", {}, VERTICES, FACES),
+    messages.Accepted("a"),
+    messages.Progress("a", "stage 1", 3, 10, 12.5, {"loss": 0.25}),
+    messages.Progress("a", "stage 1", 3, 10, None, {}),
+    messages.Preview("a", IMAGE),
+    messages.MeshUpdate("a", VERTICES, FACES, VERTICES / 12),
+    messages.MeshUpdate("a", VERTICES[:0], FACES[:0]),
+    messages.Note("a", "two\nlines"),
+    messages.Done(
         "a",
         {"seed": 2**62, "nested": [1, {"x": None}]},
         VERTICES,
@@ -38,19 +39,19 @@ EVERY_MESSAGE = [
         UVS,
         {"albedo": IMAGE.tobytes(), "roughness": b"\x89PNG"},
     ),
-    protocol.Failed("a", "code", "what", "fix", 2),
-    protocol.Cancel("a"),
-    protocol.Pause("a"),
-    protocol.Resume("a"),
-    protocol.CancelledJob("a"),
-    protocol.Ping(7),
-    protocol.Pong(7),
-    protocol.Refused("wrong_version", "what", "fix"),
-    protocol.Bye(),
+    messages.Failed("a", "code", "what", "fix", 2),
+    messages.Cancel("a"),
+    messages.Pause("a"),
+    messages.Resume("a"),
+    messages.CancelledJob("a"),
+    messages.Ping(7),
+    messages.Pong(7),
+    messages.Refused("wrong_version", "what", "fix"),
+    messages.Bye(),
 ]
 
 
-def whole(message: protocol.Message) -> bytes:
+def whole(message: messages.Message) -> bytes:
     return b"".join(protocol.encode(message))
 
 
@@ -70,7 +71,7 @@ def frame(header: object, payload: bytes = b"", magic: bytes = b"SKBR") -> bytes
 
 
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: type(message).__name__)
-def test_every_message_survives_whole_and_byte_by_byte(message: protocol.Message) -> None:
+def test_every_message_survives_whole_and_byte_by_byte(message: messages.Message) -> None:
     data = whole(message)
     assert same(Decoder().feed(data)[0], message)
     decoder = Decoder()
@@ -83,8 +84,8 @@ def test_every_message_survives_whole_and_byte_by_byte(message: protocol.Message
 def test_messages_in_one_piece_and_the_start_of_the_next() -> None:
     first, second, third = (whole(EVERY_MESSAGE[index]) for index in (1, 4, 10))
     decoder = Decoder()
-    messages = decoder.feed(first + second + third[:-1])
-    assert [type(message) for message in messages] == [protocol.Submit, protocol.Progress]
+    heard = decoder.feed(first + second + third[:-1])
+    assert [type(message) for message in heard] == [messages.Submit, messages.Progress]
     with pytest.raises(RemoteProtocolError, match="inside a message"):
         decoder.end()
     assert same(decoder.feed(third[-1:])[0], EVERY_MESSAGE[10])
@@ -92,15 +93,15 @@ def test_messages_in_one_piece_and_the_start_of_the_next() -> None:
 
 def test_arrays_are_views_that_cannot_be_written() -> None:
     message = Decoder().feed(whole(EVERY_MESSAGE[1]))[0]
-    assert isinstance(message, protocol.Submit)
+    assert isinstance(message, messages.Submit)
     with pytest.raises(ValueError, match="read-only"):
         message.vertices[0] = 1
 
 
 def test_strided_arrays_are_written_in_order() -> None:
     wide = np.arange(24, dtype=np.float32).reshape(4, 6)[:, ::2]
-    message = Decoder().feed(whole(protocol.MeshUpdate("a", wide, FACES)))[0]
-    assert isinstance(message, protocol.MeshUpdate)
+    message = Decoder().feed(whole(messages.MeshUpdate("a", wide, FACES)))[0]
+    assert isinstance(message, messages.MeshUpdate)
     np.testing.assert_array_equal(message.vertices, wide)
 
 
@@ -113,7 +114,7 @@ BODY = VERTICES.tobytes() + FACES.tobytes()
 
 
 def test_the_hand_made_frame_of_the_next_test_is_right_when_nothing_is_wrong_with_it() -> None:
-    assert same(Decoder().feed(frame(array_header(), BODY))[0], protocol.MeshUpdate("a", VERTICES, FACES))
+    assert same(Decoder().feed(frame(array_header(), BODY))[0], messages.MeshUpdate("a", VERTICES, FACES))
 
 
 @pytest.mark.parametrize(
@@ -178,63 +179,63 @@ def test_random_damage_never_escapes_as_another_error() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        protocol.Preview("a", VERTICES),
-        protocol.MeshUpdate("a", VERTICES.astype(np.float64), FACES),
-        protocol.MeshUpdate("a", VERTICES.astype(">f4"), FACES),
-        protocol.MeshUpdate("a", VERTICES, FACES.astype(np.int64)),
-        protocol.Progress("a", "s", 1, 2, float("nan"), {}),
-        protocol.Progress("a", "s", 1, 2, None, {"loss": float("inf")}),
-        protocol.Progress("a", "s", 1.5, 2, None, {}),  # type: ignore[arg-type]
-        protocol.Done("a", {"path": object()}, VERTICES, FACES),
-        protocol.Done("a", {}, VERTICES, FACES, None, {"albedo": "text"}),
-        protocol.Note("a", "x" * (protocol.MAX_HEADER_BYTES + 1)),
+        messages.Preview("a", VERTICES),
+        messages.MeshUpdate("a", VERTICES.astype(np.float64), FACES),
+        messages.MeshUpdate("a", VERTICES.astype(">f4"), FACES),
+        messages.MeshUpdate("a", VERTICES, FACES.astype(np.int64)),
+        messages.Progress("a", "s", 1, 2, float("nan"), {}),
+        messages.Progress("a", "s", 1, 2, None, {"loss": float("inf")}),
+        messages.Progress("a", "s", 1.5, 2, None, {}),  # type: ignore[arg-type]
+        messages.Done("a", {"path": object()}, VERTICES, FACES),
+        messages.Done("a", {}, VERTICES, FACES, None, {"albedo": "text"}),
+        messages.Note("a", "x" * (protocol.MAX_HEADER_BYTES + 1)),
     ],
 )
-def test_nothing_illegal_is_sent(message: protocol.Message) -> None:
+def test_nothing_illegal_is_sent(message: messages.Message) -> None:
     with pytest.raises(LocalProtocolError):
         protocol.encode(message)
 
 
 def open_pair() -> tuple[Connection, Connection]:
     host, engine = Connection(Role.HOST), Connection(Role.ENGINE)
-    pass_on(engine, host, protocol.Hello(protocol.PROTOCOL_VERSION, "engine"))
-    pass_on(host, engine, protocol.Hello(protocol.PROTOCOL_VERSION, "host"))
+    pass_on(engine, host, messages.Hello(protocol.PROTOCOL_VERSION, "engine"))
+    pass_on(host, engine, messages.Hello(protocol.PROTOCOL_VERSION, "host"))
     return host, engine
 
 
-def pass_on(speaker: Connection, listener: Connection, message: protocol.Message) -> list[protocol.Message]:
+def pass_on(speaker: Connection, listener: Connection, message: messages.Message) -> list[messages.Message]:
     return listener.receive(b"".join(speaker.send(message)))
 
 
 def test_two_jobs_one_after_the_other() -> None:
     host, engine = open_pair()
     for job in ("first", "second"):
-        pass_on(host, engine, protocol.Submit(job, {}, VERTICES, FACES))
-        pass_on(engine, host, protocol.Accepted(job))
-        pass_on(engine, host, protocol.Progress(job, "fit", 1, 2, None, {}))
-        pass_on(host, engine, protocol.Ping(1))
-        pass_on(engine, host, protocol.Pong(1))
-        pass_on(engine, host, protocol.Done(job, {}, VERTICES, FACES))
+        pass_on(host, engine, messages.Submit(job, {}, VERTICES, FACES))
+        pass_on(engine, host, messages.Accepted(job))
+        pass_on(engine, host, messages.Progress(job, "fit", 1, 2, None, {}))
+        pass_on(host, engine, messages.Ping(1))
+        pass_on(engine, host, messages.Pong(1))
+        pass_on(engine, host, messages.Done(job, {}, VERTICES, FACES))
         assert host.state is engine.state is State.IDLE
-    assert pass_on(host, engine, protocol.Bye())
+    assert pass_on(host, engine, messages.Bye())
     assert engine.state is State.CLOSED and engine.receive(b"anything") == []
 
 
 def test_cancel_that_crosses_the_end_of_its_job_is_legal() -> None:
     host, engine = open_pair()
-    pass_on(host, engine, protocol.Submit("a", {}, VERTICES, FACES))
-    pass_on(engine, host, protocol.Accepted("a"))
-    done = b"".join(engine.send(protocol.Done("a", {}, VERTICES, FACES)))
-    assert pass_on(host, engine, protocol.Cancel("a"))
+    pass_on(host, engine, messages.Submit("a", {}, VERTICES, FACES))
+    pass_on(engine, host, messages.Accepted("a"))
+    done = b"".join(engine.send(messages.Done("a", {}, VERTICES, FACES)))
+    assert pass_on(host, engine, messages.Cancel("a"))
     assert host.receive(done) and host.state is engine.state is State.IDLE
 
 
 @pytest.mark.parametrize(
     "message",
-    [protocol.Submit("a", {}, VERTICES, FACES), protocol.Accepted("a"), protocol.Ping(1), protocol.Hello(1, "")],
+    [messages.Submit("a", {}, VERTICES, FACES), messages.Accepted("a"), messages.Ping(1), messages.Hello(1, "")],
     ids=lambda message: type(message).__name__,
 )
-def test_the_host_waits_for_the_engine_to_greet(message: protocol.Message) -> None:
+def test_the_host_waits_for_the_engine_to_greet(message: messages.Message) -> None:
     with pytest.raises(LocalProtocolError, match="opening"):
         Connection(Role.HOST).send(message)
     with pytest.raises(RemoteProtocolError, match="opening"):
@@ -244,21 +245,21 @@ def test_the_host_waits_for_the_engine_to_greet(message: protocol.Message) -> No
 def test_what_may_not_be_said_is_refused_on_both_sides() -> None:
     host, engine = open_pair()
     with pytest.raises(LocalProtocolError, match="host may not say 'done' while the connection is idle"):
-        host.send(protocol.Done("a", {}, VERTICES, FACES))
+        host.send(messages.Done("a", {}, VERTICES, FACES))
     with pytest.raises(RemoteProtocolError, match="engine said 'progress' while the connection is idle"):
-        host.receive(whole(protocol.Progress("a", "fit", 1, 2, None, {})))
-    pass_on(host, engine, protocol.Submit("a", {}, VERTICES, FACES))
-    pass_on(engine, host, protocol.Accepted("a"))
+        host.receive(whole(messages.Progress("a", "fit", 1, 2, None, {})))
+    pass_on(host, engine, messages.Submit("a", {}, VERTICES, FACES))
+    pass_on(engine, host, messages.Accepted("a"))
     with pytest.raises(LocalProtocolError, match="busy"):
-        host.send(protocol.Submit("b", {}, VERTICES, FACES))
+        host.send(messages.Submit("b", {}, VERTICES, FACES))
     with pytest.raises(RemoteProtocolError, match="job 'b', expected 'a'"):
-        host.receive(whole(protocol.Note("b", "")))
+        host.receive(whole(messages.Note("b", "")))
     assert host.state is engine.state is State.BUSY  # the refused messages changed nothing
 
 
 def test_another_version_is_refused_with_the_fix() -> None:
-    with pytest.raises(protocol.VersionMismatch, match=rf"version 99 .*speaks {protocol.PROTOCOL_VERSION}") as caught:
-        Connection(Role.HOST).receive(whole(protocol.Hello(99, "engine of tomorrow")))
+    with pytest.raises(messages.VersionMismatch, match=rf"version 99 .*speaks {protocol.PROTOCOL_VERSION}") as caught:
+        Connection(Role.HOST).receive(whole(messages.Hello(99, "engine of tomorrow")))
     assert "same release" in caught.value.fix
 
 
@@ -267,7 +268,7 @@ def test_an_end_between_messages_is_an_end_and_inside_one_an_error() -> None:
     host.end()
     assert host.state is State.CLOSED
     host, engine = open_pair()
-    host.receive(b"".join(engine.send(protocol.Ping(1)))[:-1])
+    host.receive(b"".join(engine.send(messages.Ping(1)))[:-1])
     with pytest.raises(RemoteProtocolError, match="inside a message"):
         host.end()
 

@@ -17,9 +17,10 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from engine import protocol
+from engine import messages, protocol
 from engine.mesh import Mesh
-from engine.protocol import Connection, Message, Role
+from engine.messages import Message
+from engine.protocol import Connection, Role
 from engine.server import _Outbox
 from engine.wire_job import WireReporter
 from tests.processes import alive
@@ -40,15 +41,15 @@ class Host:
         self.connection = Connection(Role.HOST)
         self.waiting: list[Message] = []
         if greet:
-            self.hello = self.until(protocol.Hello)
-            self.say(protocol.Hello(protocol.PROTOCOL_VERSION, "test"))
+            self.hello = self.until(messages.Hello)
+            self.say(messages.Hello(protocol.PROTOCOL_VERSION, "test"))
 
     def say(self, message: Message) -> None:
         for piece in self.connection.send(message):
             self.child.stdin.write(piece)
 
     def submit(self, prompt: str, job: str = "a", **settings: object) -> None:
-        self.say(protocol.Submit(job, {"prompt": prompt, **settings}, VERTICES, FACES))
+        self.say(messages.Submit(job, {"prompt": prompt, **settings}, VERTICES, FACES))
 
     def next(self, seconds: float = 20.0) -> Message | None:
         """The next message, None at the end of the stream."""
@@ -95,28 +96,28 @@ def host(hosts: list[Host]) -> Host:
 def test_a_job_tells_its_progress_and_ends_with_the_result(host: Host) -> None:
     assert host.hello.info["torch"] and host.hello.software.startswith("sketchbridge engine")
     host.submit("a flower", seed=5)
-    assert isinstance(host.next(), protocol.Accepted)
+    assert isinstance(host.next(), messages.Accepted)
     kinds, message = [], host.next()
-    while not isinstance(message, protocol.Done):
+    while not isinstance(message, messages.Done):
         kinds.append(type(message))
         message = host.next()
-    assert {protocol.Progress, protocol.Note} <= set(kinds)
+    assert {messages.Progress, messages.Note} <= set(kinds)
     assert message.report["seed"] == 5
     assert message.report["deviation_mean_percent"] == 1.5 and message.report["deviation_of_nothing"] is None
     assert message.report["torch"] is False  # a job that does not need torch does not load it
     assert message.vertices.shape == (4, 3) and message.report["mean_colours"]["roughness"] == [128 / 255]
     np.testing.assert_allclose(message.vertices.mean(axis=0), VERTICES.mean(axis=0), atol=1e-6)
-    host.say(protocol.Bye())
+    host.say(messages.Bye())
     assert host.ended_within(5) == 0
 
 
 def test_several_jobs_in_one_process_also_after_failures(host: Host) -> None:
     host.submit("first", "a")
-    first = host.until(protocol.Done)
+    first = host.until(messages.Done)
     host.submit("crash", "b")
-    assert host.until(protocol.Failed).code == "internal"
+    assert host.until(messages.Failed).code == "internal"
     host.submit("third", "c")
-    third = host.until(protocol.Done)
+    third = host.until(messages.Done)
     assert first.report["pid"] == third.report["pid"] == host.child.pid
     assert first.vertices.tobytes() == third.vertices.tobytes()
 
@@ -133,7 +134,7 @@ def test_several_jobs_in_one_process_also_after_failures(host: Host) -> None:
 )
 def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: dict[str, object], code: str, words: str) -> None:
     host.submit(prompt, **settings)
-    failed = host.until(protocol.Failed)
+    failed = host.until(messages.Failed)
     assert failed.code == code and words in failed.message and failed.fix
     assert failed.exit_code == (1 if code in ("internal", "out_of_memory") else 2)
 
@@ -150,16 +151,16 @@ def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: 
 def test_a_broken_mesh_is_refused_and_the_engine_lives_on(
     host: Host, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None, words: str
 ) -> None:
-    host.say(protocol.Submit("a", {"prompt": "x"}, vertices, faces, colours))
-    assert words in host.until(protocol.Failed).message
+    host.say(messages.Submit("a", {"prompt": "x"}, vertices, faces, colours))
+    assert words in host.until(messages.Failed).message
     host.submit("x", "b")
-    host.until(protocol.Done)
+    host.until(messages.Done)
 
 
 def test_what_is_printed_by_python_or_past_it_stays_off_the_wire(host: Host) -> None:
     host.submit("shout")
-    host.until(protocol.Done)
-    host.say(protocol.Bye())
+    host.until(messages.Done)
+    host.say(messages.Bye())
     host.ended_within(5)
     log = host.child.stderr.read().decode()
     assert "would break the wire" in log and log.count("shouted past Python") == 5
@@ -172,10 +173,10 @@ def test_a_result_counts_as_delivered_once_the_host_speaks_again(polite: bool, h
     host = Host()
     hosts.append(host)
     host.submit("x")
-    host.until(protocol.Done)
+    host.until(messages.Done)
     assert not (tmp_path / "word").exists()
     if polite:
-        host.say(protocol.Bye())
+        host.say(messages.Bye())
     else:
         host.child.stdin.close()
     host.ended_within(60)
@@ -192,8 +193,8 @@ def test_an_answer_that_comes_before_the_writer_runs_again_counts(hosts: list[Ho
     )
     hosts.append(host := Host("-c", late))
     host.submit("x")
-    host.until(protocol.Done)
-    host.say(protocol.Bye())
+    host.until(messages.Done)
+    host.say(messages.Bye())
     host.ended_within(60)
     assert (tmp_path / "word").exists()
 
@@ -201,7 +202,7 @@ def test_an_answer_that_comes_before_the_writer_runs_again_counts(hosts: list[Ho
 def test_a_log_that_nobody_reads_does_not_keep_the_engine_alive(host: Host) -> None:
     """The last words of an engine whose host has left would wait for ever in a full pipe."""
     host.submit("steps 50 chatter")
-    host.until(protocol.Progress)
+    host.until(messages.Progress)
     time.sleep(0.5)
     host.child.stdin.close()
     host.ended_within(2.5)
@@ -209,53 +210,53 @@ def test_a_log_that_nobody_reads_does_not_keep_the_engine_alive(host: Host) -> N
 
 def test_cancel_ends_the_job_and_the_next_one_runs(host: Host) -> None:
     host.submit("steps 5000")
-    host.until(protocol.Progress)
-    host.say(protocol.Cancel("a"))
-    assert host.until(protocol.CancelledJob).job == "a"
+    host.until(messages.Progress)
+    host.say(messages.Cancel("a"))
+    assert host.until(messages.CancelledJob).job == "a"
     host.submit("next", "b")
-    host.until(protocol.Done)
+    host.until(messages.Done)
 
 
 def test_a_paused_job_stands_still_and_goes_on_or_ends_where_it_is_told_to(host: Host) -> None:
     host.submit("steps 5000")
-    host.until(protocol.Progress)
-    host.say(protocol.Pause("a"))
+    host.until(messages.Progress)
+    host.say(messages.Pause("a"))
     time.sleep(0.5)
-    host.say(protocol.Ping(1))
-    host.until(protocol.Pong)
+    host.say(messages.Ping(1))
+    host.until(messages.Pong)
     time.sleep(0.5)
-    host.say(protocol.Ping(2))
-    assert isinstance(host.next(), protocol.Pong), "nothing but the answer is said meanwhile"
-    host.say(protocol.Resume("a"))
-    host.until(protocol.Progress)
-    host.say(protocol.Pause("a"))
-    host.say(protocol.Cancel("a"))
-    assert host.until(protocol.CancelledJob).job == "a"
+    host.say(messages.Ping(2))
+    assert isinstance(host.next(), messages.Pong), "nothing but the answer is said meanwhile"
+    host.say(messages.Resume("a"))
+    host.until(messages.Progress)
+    host.say(messages.Pause("a"))
+    host.say(messages.Cancel("a"))
+    assert host.until(messages.CancelledJob).job == "a"
 
 
 def test_cancel_of_another_job_is_ignored(host: Host) -> None:
     host.submit("steps 20")
-    host.say(protocol.Cancel("long gone"))
-    host.until(protocol.Done)
+    host.say(messages.Cancel("long gone"))
+    host.until(messages.Done)
 
 
 def test_cancel_before_the_job_began(host: Host) -> None:
     host.submit("steps 5000")
-    host.say(protocol.Cancel("a"))
-    host.until(protocol.CancelledJob)
+    host.say(messages.Cancel("a"))
+    host.until(messages.CancelledJob)
 
 
 def test_ping_is_answered_while_a_job_runs(host: Host) -> None:
     host.submit("steps 5000")
-    host.until(protocol.Progress)
-    host.say(protocol.Ping(42))
-    assert host.until(protocol.Pong).token == 42
+    host.until(messages.Progress)
+    host.say(messages.Ping(42))
+    assert host.until(messages.Pong).token == 42
 
 
 @pytest.mark.parametrize("prompt", ["steps 5000", "deaf"])
 def test_the_engine_ends_within_two_seconds_of_its_host(host: Host, prompt: str) -> None:
     host.submit(prompt)
-    host.until(protocol.Progress)
+    host.until(messages.Progress)
     started = time.monotonic()
     host.child.stdin.close()
     host.ended_within(2.0)
@@ -267,8 +268,8 @@ def test_the_engine_ends_when_its_host_is_killed(prompt: str) -> None:
     """The host is a process of its own here and gets SIGKILL in the middle of a job, as a crashing Blender would; "hold" is a job
     whose native code does not let go of the interpreter, so that no Python of the engine's runs any more."""
     script = (
-        "import sys, time; sys.path.insert(0, '.'); from tests.protocol.test_server import Host, protocol\n"
-        f"host = Host(); host.submit({prompt!r}); host.until(protocol.Progress); time.sleep(0.5)\n"
+        "import sys, time; sys.path.insert(0, '.'); from tests.protocol.test_server import Host, messages\n"
+        f"host = Host(); host.submit({prompt!r}); host.until(messages.Progress); time.sleep(0.5)\n"
         "print(host.child.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -318,19 +319,19 @@ def gone_within(seconds: float, process: int) -> bool:
 def test_a_host_that_reads_nothing_does_not_stop_the_job(host: Host) -> None:
     """Many times the pipe's capacity is produced while the host sleeps; afterwards the result is there and little else."""
     big = np.random.default_rng(0).random((20_000, 3), dtype=np.float32)
-    host.say(protocol.Submit("a", {"prompt": "steps 100"}, big, FACES))
+    host.say(messages.Submit("a", {"prompt": "steps 100"}, big, FACES))
     time.sleep(4.0)
-    messages = []
-    while not isinstance(message := host.next(), protocol.Done):
-        messages.append(message)
-    assert sum(isinstance(message, protocol.MeshUpdate) for message in messages) <= 3
+    heard = []
+    while not isinstance(message := host.next(), messages.Done):
+        heard.append(message)
+    assert sum(isinstance(message, messages.MeshUpdate) for message in heard) <= 3
 
 
 def test_nonsense_on_the_wire_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
     host = Host()
     hosts.append(host)
     host.child.stdin.write(b"GET / HTTP/1.1\r\n\r\n")
-    failed = host.until(protocol.Refused)
+    failed = host.until(messages.Refused)
     assert failed.code == "protocol" and "GET /" in failed.message
     assert host.ended_within(3) != 0
 
@@ -342,7 +343,7 @@ def test_an_absurd_shape_is_answered_and_ends_the_engine(hosts: list[Host]) -> N
     arrays = [{"name": "vertices", "dtype": "<f4", "shape": shape}, {"name": "faces", "dtype": "<i4", "shape": [0, 3]}]
     header = json.dumps({"type": "submit", "fields": {"job": "a", "settings": {}}, "arrays": arrays}).encode()
     host.child.stdin.write(struct.pack("<4sIQ", b"SKBR", len(header), 0) + header)
-    assert "no valid shape" in host.until(protocol.Refused).message
+    assert "no valid shape" in host.until(messages.Refused).message
     assert host.ended_within(3) == 1
 
 
@@ -352,9 +353,9 @@ def test_a_reader_that_fails_tells_it_and_ends_the_engine(hosts: list[Host]) -> 
     )
     host = Host("-c", spoilt, greet=False)
     hosts.append(host)
-    host.until(protocol.Hello)
-    host.say(protocol.Hello(protocol.PROTOCOL_VERSION, "test"))
-    failed = host.until(protocol.Refused)
+    host.until(messages.Hello)
+    host.say(messages.Hello(protocol.PROTOCOL_VERSION, "test"))
+    failed = host.until(messages.Refused)
     assert failed.code == "internal" and "ZeroDivisionError" in failed.message
     assert host.ended_within(3) == 1
 
@@ -362,17 +363,17 @@ def test_a_reader_that_fails_tells_it_and_ends_the_engine(hosts: list[Host]) -> 
 def test_pings_that_nobody_answers_for_cost_no_memory() -> None:
     outbox = _Outbox()
     for token in range(10_000):
-        outbox.put(protocol.Pong(token))
-    assert len(outbox._messages) == 1 and outbox.take() == protocol.Pong(9_999)
+        outbox.put(messages.Pong(token))
+    assert len(outbox._messages) == 1 and outbox.take() == messages.Pong(9_999)
 
 
 def test_another_version_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
     host = Host(greet=False)
     hosts.append(host)
-    host.until(protocol.Hello)
-    for piece in protocol.encode(protocol.Hello(99, "a host of tomorrow")):
+    host.until(messages.Hello)
+    for piece in protocol.encode(messages.Hello(99, "a host of tomorrow")):
         host.child.stdin.write(piece)
-    failed = host.until(protocol.Refused)
+    failed = host.until(messages.Refused)
     assert failed.code == "wrong_version" and "same release" in failed.fix
     assert host.ended_within(3) != 0
 
@@ -386,14 +387,14 @@ def test_a_job_that_cannot_be_imported_is_told(hosts: list[Host]) -> None:
     host = Host("--job", "no.such.module:run")
     hosts.append(host)
     host.submit("x")
-    assert "ModuleNotFoundError" in host.until(protocol.Failed).message
+    assert "ModuleNotFoundError" in host.until(messages.Failed).message
 
 
 def test_an_interrupt_from_the_keyboard_ends_the_engine(host: Host) -> None:
     host.submit("steps 5000")
-    host.until(protocol.Progress)
+    host.until(messages.Progress)
     host.child.send_signal(signal.SIGINT)
-    host.until(protocol.CancelledJob)
+    host.until(messages.CancelledJob)
     assert host.ended_within(3) == 130
 
 
@@ -409,19 +410,19 @@ def test_reports_are_throttled_on_the_jobs_own_clock() -> None:
         reporter.mesh(mesh)
         reporter.preview(image)
     count = {
-        kind: sum(isinstance(message, kind) for message in sent) for kind in (protocol.Progress, protocol.MeshUpdate, protocol.Preview)
+        kind: sum(isinstance(message, kind) for message in sent) for kind in (messages.Progress, messages.MeshUpdate, messages.Preview)
     }
-    assert 90 <= count[protocol.Progress] <= 102
-    assert 20 <= count[protocol.MeshUpdate] <= 26 and 25 <= count[protocol.Preview] <= 35
-    assert sent[-1].step == 1000 or any(isinstance(message, protocol.Progress) and message.step == 1000 for message in sent)
+    assert 90 <= count[messages.Progress] <= 102
+    assert 20 <= count[messages.MeshUpdate] <= 26 and 25 <= count[messages.Preview] <= 35
+    assert sent[-1].step == 1000 or any(isinstance(message, messages.Progress) and message.step == 1000 for message in sent)
 
 
 def test_the_outbox_keeps_the_newest_picture_and_every_word() -> None:
     outbox = _Outbox()
     for step in range(5):
-        outbox.put(protocol.Progress("a", "fit", step, 5, None, {}))
-        outbox.put(protocol.Note("a", str(step)))
+        outbox.put(messages.Progress("a", "fit", step, 5, None, {}))
+        outbox.put(messages.Note("a", str(step)))
     outbox.close()
     taken = list(iter(outbox.take, None))
-    assert [message.text for message in taken if isinstance(message, protocol.Note)] == list("01234")
-    assert [message.step for message in taken if isinstance(message, protocol.Progress)] == [4]
+    assert [message.text for message in taken if isinstance(message, messages.Note)] == list("01234")
+    assert [message.step for message in taken if isinstance(message, messages.Progress)] == [4]

@@ -17,7 +17,7 @@ import pytest
 from addon import engine_process, job_object
 from addon.checks import ConnectionCheck, DoctorCheck, Report
 from addon.engine_process import EngineError, EngineProcess, find_command
-from addon.protocol import Progress, Submit
+from addon.messages import Progress, Submit
 from addon.session import CANCEL_SECONDS, Phase, Session
 from addon.words import duration
 

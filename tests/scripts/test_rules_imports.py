@@ -173,10 +173,10 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
 
 
 SHARED = [
-    "errors.py", "fields.py", "files.py", "job_fields.py", "protocol.py", "setup_commands.py", "setup_environment.py", "setup_pythons.py",
-    "surface_samples.py", "texture_sets.py", "vocabulary.py", "words.py",
+    "errors.py", "fields.py", "files.py", "job_fields.py", "messages.py", "protocol.py", "setup_commands.py", "setup_environment.py",
+    "setup_pythons.py", "stages.py", "surface_samples.py", "texture_sets.py", "vocabulary.py", "words.py",
 ]  # fmt: skip
-OF_ARRAYS = ("protocol.py", "surface_samples.py", "texture_sets.py")
+OF_ARRAYS = ("messages.py", "protocol.py", "surface_samples.py", "texture_sets.py")
 """What both sides use: files of the engine that are links in the add-on."""
 
 

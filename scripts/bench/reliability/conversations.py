@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import protocol
+from engine import messages, protocol
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Role
@@ -83,6 +83,6 @@ def _understood(answer: bytes) -> tuple[list[str], str | None]:
     try:
         said = [type(message).__name__ for message in decoder.feed(answer)]
         decoder.end()
-    except protocol.ProtocolError as error:
+    except messages.ProtocolError as error:
         return said, f"its own output is spoilt: {error.message}"
     return said, None if said[:1] in ([], ["Hello"]) else f"it did not greet but said {said[:3]}"

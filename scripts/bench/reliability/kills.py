@@ -25,7 +25,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from engine import checkpoint, job, lifeline, protocol, server
+from engine import checkpoint, job, lifeline, messages, protocol, server
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.protocol import Connection, Role
@@ -96,7 +96,7 @@ def converse(model: Path, mode: str, start: Callable[[], Ends], tell: Callable[[
     tell(str(engine))
     connection, sketch = Connection(Role.HOST), box(layout=mode == "texture")
 
-    def say(message: protocol.Message) -> None:
+    def say(message: messages.Message) -> None:
         for piece in connection.send(message):
             view = memoryview(piece)
             while len(view):
@@ -104,15 +104,15 @@ def converse(model: Path, mode: str, start: Callable[[], Ends], tell: Callable[[
 
     while data := os.read(read, 1 << 20):
         for message in connection.receive(data):
-            if isinstance(message, protocol.Hello):
-                say(protocol.Hello(protocol.PROTOCOL_VERSION, "host"))
-                say(protocol.Submit("a", plain(settings(model, mode)), sketch.vertices, sketch.faces, uvs=sketch.uvs))
-            elif isinstance(message, protocol.Note) and "esume" in message.text:
+            if isinstance(message, messages.Hello):
+                say(messages.Hello(protocol.PROTOCOL_VERSION, "host"))
+                say(messages.Submit("a", plain(settings(model, mode)), sketch.vertices, sketch.faces, uvs=sketch.uvs))
+            elif isinstance(message, messages.Note) and "esume" in message.text:
                 tell("resumed")
-            elif isinstance(message, protocol.Done):
-                say(protocol.Bye())
+            elif isinstance(message, messages.Done):
+                say(messages.Bye())
                 tell(f"done {digest(Mesh(message.vertices, message.faces, uvs=message.uvs), dict(message.maps))}")
-            elif isinstance(message, protocol.Failed | protocol.Refused):
+            elif isinstance(message, messages.Failed | messages.Refused):
                 tell(f"failed {message.code} {message.message}")
 
 
