@@ -24,12 +24,13 @@ def test_the_addons_tests_pass_inside_the_executable(tmp_path: Path) -> None:
     if not PYTEST_BLENDER.python.exists():
         pytest.skip("the environment pytest-blender is not set up: python3 scripts/test.py --window makes it")
     blender = tmp_path / "blender"
-    blender.write_text(f'#!/bin/sh\nexec {BLENDER} "$@"\n')
+    blender.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {BLENDER} "$@"\n')
     blender.chmod(0o755)
     engine = shlex.join([sys.executable, "-m", "engine"])
     environment = surroundings(tmp_path, SKETCHBRIDGE_ENGINE=engine)
     command = [str(PYTEST_BLENDER.python), "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "--blender-executable"]
-    tests = [str(ROOT / "tests" / "addon" / name) for name in TESTS]
-    done = subprocess.run([*command, str(blender), *tests], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+    tests = [f"tests/addon/{name}" for name in TESTS]  # from where they are not: the pytest outside would load their conftest.py
+    done = subprocess.run([*command, str(blender), *tests], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert " passed" in done.stdout
+    print(done.stdout.strip().splitlines()[-1])
