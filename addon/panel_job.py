@@ -75,7 +75,7 @@ def draw_left(layout: bpy.types.UILayout, width: int) -> None:
 
 
 def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width: int) -> None:
-    """How the last job ended, with the fix where it failed."""
+    """How the last job ended, with the fix where it failed and what was noticed until then; of a result that is told below it."""
     if outcome is None:
         return
     box = layout.box()
@@ -83,8 +83,9 @@ def draw_outcome(layout: bpy.types.UILayout, outcome: jobs.Outcome | None, width
     paragraph(box, outcome.text, icon, width)
     if outcome.fix:
         paragraph(box, outcome.fix, "TOOL_SETTINGS", width)
-    for note in outcome.notes[-3:]:
-        paragraph(box, note, "INFO", width)
+    if outcome.phase is not Phase.DONE:
+        for note in outcome.notes[-3:]:
+            paragraph(box, note, "INFO", width)
 
 
 def step_text(session: Session) -> str:

@@ -10,6 +10,7 @@ import bpy
 from . import jobs, scene_show, scene_thumbnail, variant_operators
 from .report import columns, paragraph
 from .scene_show import MARK
+from .session import Phase
 from .words import duration
 
 PICTURE_SHARE = 0.3
@@ -86,6 +87,27 @@ class SKETCHBRIDGE_PT_variants(bpy.types.Panel):
         grid.operator("sketchbridge.delete_variant", icon="TRASH")
 
 
+class SKETCHBRIDGE_PT_notes(bpy.types.Panel):
+    """What the last job noticed on its way to its result."""
+
+    bl_idname = "SKETCHBRIDGE_PT_notes"
+    bl_label = "Notes"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Sketchbridge"
+    bl_parent_id = "SKETCHBRIDGE_PT_main"
+    layout: bpy.types.UILayout
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return jobs.last is not None and jobs.last.phase is Phase.DONE and bool(jobs.last.notes)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        assert jobs.last is not None
+        for note in jobs.last.notes:
+            paragraph(self.layout, note, "INFO", columns(context))
+
+
 class SKETCHBRIDGE_PT_comparison(bpy.types.Panel):
     """The way back from a comparison, whatever is selected."""
 
@@ -138,4 +160,4 @@ def facts(result: Mapping[str, Any]) -> list[str]:
     return [text.format(*(own[name] for name in names)) for names, text in lines if all(name in own for name in names)]
 
 
-CLASSES = (SKETCHBRIDGE_UL_variants, SKETCHBRIDGE_PT_variants, SKETCHBRIDGE_PT_comparison)
+CLASSES = (SKETCHBRIDGE_UL_variants, SKETCHBRIDGE_PT_variants, SKETCHBRIDGE_PT_notes, SKETCHBRIDGE_PT_comparison)

@@ -242,13 +242,13 @@ def pictures() -> Scenario:
     screenshot("window_running")
     yield lambda: jobs.running is None
     settings.variations = 1
-    yield 4.0
+    yield 10.0
     found["outcome"] = jobs.last.text
     screenshot("window_result")
     with inside():
         bpy.ops.sketchbridge.compare()
         bpy.ops.view3d.view_all()
-    yield 3.0
+    yield 10.0
     screenshot("window_side_by_side")
 
 
