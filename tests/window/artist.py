@@ -9,6 +9,7 @@ from stage import (
     Scenario,
     click,
     clicks,
+    close_other_windows,
     find,
     found,
     fresh,
@@ -133,9 +134,7 @@ def without_an_engine() -> Scenario:
     yield 0.5
     held.engine_command = ENGINE
     bpy.ops.preferences.addon_show(module=PACKAGE)
-    for other in list(bpy.context.window_manager.windows)[1:]:
-        with bpy.context.temp_override(window=other):
-            bpy.ops.wm.window_close()
+    close_other_windows()
     area = view()
     area.ui_type = "PREFERENCES"
     with bpy.context.temp_override(window=window(), area=area, region=next(region for region in area.regions if region.type == "WINDOW")):

@@ -29,6 +29,7 @@ from stage import (
     STEP_SECONDS,
     WANTED,
     Scenario,
+    close_other_windows,
     found,
     fresh,
     inside,
@@ -148,6 +149,7 @@ def a_result_in_the_middle_of_a_render() -> Scenario:
     yield lambda: not part("busy").renders()
     yield lambda: jobs.running is None
     found["outcome"] = jobs.last.phase.value
+    close_other_windows()
 
 
 def drawings_without_news() -> Scenario:

@@ -34,6 +34,13 @@ def window() -> bpy.types.Window:
     return bpy.context.window_manager.windows[0]
 
 
+def close_other_windows() -> None:
+    """Those that Blender has opened for a picture or the preferences: nothing else would keep them from covering the first."""
+    for other in list(bpy.context.window_manager.windows)[1:]:
+        with bpy.context.temp_override(window=other):
+            bpy.ops.wm.window_close()
+
+
 def view() -> bpy.types.Area:
     return next(area for area in window().screen.areas if area.type == "VIEW_3D")
 
