@@ -12,7 +12,7 @@ from types import FrameType
 
 from engine import dream_fields
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError, tell_any_letter
-from engine.fields import Door, add_options, shown, values_from
+from engine.fields import Door, add_options, shown, table, values_from
 from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
 from engine.memory import out_of_memory
@@ -90,6 +90,9 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     return EXIT_DONE
 
 
+DOCTOR_OPTIONS = [table(JobSettings)[name] for name in ("model", "control", "lora")]
+"""What the doctor examines beside this machine: a model, and what is put beside it."""
+
 DREAM_NUMBERS = shown(dream_fields.DreamNumbers, Door.ENGINE)
 DREAM_OPTIONS = [field for field in OPTIONS if field.name in dream_fields.JOB_OPTIONS]
 DREAM = "dream"
@@ -134,7 +137,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     """`sketchbridge doctor`: what works here, what does not, and the fix."""
     from engine.doctor import examine, print_findings
 
-    findings = examine(arguments.model)
+    findings = examine(**values_from(arguments, DOCTOR_OPTIONS))
     print_findings(findings)
     return EXIT_FAILED if any(finding.state == "fails" for finding in findings) else EXIT_DONE
 
@@ -163,7 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_command(commands)
     commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)
     doctor = commands.add_parser("doctor", help="what works here, what does not, and the fix")
-    doctor.add_argument("--model", default="embedded", help="also examine this model")
+    add_options(doctor, DOCTOR_OPTIONS)
     doctor.set_defaults(run=run_doctor)
     return parser
 

@@ -28,20 +28,21 @@ class Finding:
     fix: str = ""
 
 
-def examine(model: str = "embedded") -> list[Finding]:
-    """Examine everything that a job needs, with `model` as its prior. Takes some seconds: it really loads and tries the parts."""
-    parts: list[Callable[[], Finding]] = [
-        _python,
-        _torch,
-        _device,
-        _rasterizer,
-        _nvdiffrast,
-        _kaolin,
-        _memory,
-        _disk,
-        lambda: _model(model),
-    ]
-    return [_guarded(part) for part in parts]
+def examine(model: str = "embedded", control: str | None = None, lora: str | None = None) -> list[Finding]:
+    """Examine everything that a job needs, with `model` and what settings put beside it as its prior. Takes some seconds: it really
+    loads and tries the parts."""
+    parts: dict[str, Callable[[], Finding]] = {
+        "python": _python,
+        "torch": _torch,
+        "device": _device,
+        "rasterizer": _rasterizer,
+        "nvdiffrast": _nvdiffrast,
+        "kaolin": _kaolin,
+        "memory": _memory,
+        "disk": _disk,
+        "model": lambda: _model(model, control, lora),
+    }
+    return [_guarded(name, part) for name, part in parts.items()]
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -52,15 +53,13 @@ def print_findings(findings: list[Finding]) -> None:
             print(f"           fix: {finding.fix}")
 
 
-def _guarded(part: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, part: Callable[[], Finding]) -> Finding:
     try:
         return part()
     except SketchbridgeError as error:
-        return Finding(part.__name__.strip("_<>"), "fails", error.message, error.fix)
+        return Finding(name, "fails", error.message, error.fix)
     except (ImportError, OSError, RuntimeError) as error:
-        return Finding(
-            part.__name__.strip("_<>"), "fails", f"{type(error).__name__}: {error}", "Reinstall the engine into a fresh environment."
-        )
+        return Finding(name, "fails", f"{type(error).__name__}: {error}", "Reinstall the engine into a fresh environment.")
 
 
 def _python() -> Finding:
@@ -155,23 +154,23 @@ def _disk() -> Finding:
     return Finding("disk", "works", f"{free / GIB:.1f} GiB free in {folder}")
 
 
-def _model(name: str) -> Finding:
+def _model(name: str, control: str | None, lora: str | None) -> Finding:
     """One picture encoded, one noise estimate asked, on the device that a job would take."""
     import torch
 
     from engine.device import select_device
-    from engine.diffusion.load import load_prior
+    from engine.diffusion.load import ModelChoice
     from engine.diffusion.prior import ControlledPrior, remarks_on
 
     device = select_device("auto")
-    prior = load_prior(name, device, surface=True)
+    prior = ModelChoice.named(name, control, lora).load(device, surface=True)
     size = prior.image_size
     started = time.perf_counter()
     with torch.no_grad():
         latents = prior.encode(torch.linspace(0, 1, 3 * size * size, device=device).view(1, 3, size, size))
         t = torch.tensor([len(prior.schedule) // 2], device=device)
-        control = torch.zeros(1, prior.control_channels, size, size, device=device) if isinstance(prior, ControlledPrior) else None
-        estimate = prior.predict_noise(latents, t, prior.embed([""]).under(control))
+        shown = torch.zeros(1, prior.control_channels, size, size, device=device) if isinstance(prior, ControlledPrior) else None
+        estimate = prior.predict_noise(latents, t, prior.embed([""]).under(shown))
         finite = bool(torch.isfinite(latents).all()) and bool(torch.isfinite(estimate).all())
     seconds = time.perf_counter() - started
     if not finite:

@@ -24,8 +24,7 @@ from engine.device import select_device
 from engine.diffusion.control_nets import control_entries
 from engine.diffusion.diffusers_prior import fast_dtype
 from engine.diffusion.footprint import model_bytes
-from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, load_prior
-from engine.diffusion.lora import lora_entries
+from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, ModelChoice, load_prior
 from engine.diffusion.prior import Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
@@ -142,7 +141,7 @@ def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str, load: Callable[..., Prior]) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
-    controls, loras = control_entries(settings.control), lora_entries(settings.lora)
+    model = ModelChoice.named(settings.model, settings.control, settings.lora)
     part_prompts(sketch.checked(), settings)  # an unknown part is told before anything heavy is loaded
     sets = planned_sets(sketch, settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch, sets))
@@ -156,7 +155,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         device = select_device(settings.device)
         reporter.note(_memory_expected(settings, mesh, device, images_of(sets)))
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)
-        prior = load(settings.model, device, surface=True, controls=controls, **({"loras": loras} if loras else {}))
+        prior = model.load(device, surface=True, load=load)
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
         normalization = SceneNormalization.of_bounds(mesh.vertices)

@@ -296,7 +296,7 @@ def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, lis
 
 @functools.lru_cache(maxsize=1)
 def _kept_prior(
-    name: str, device: torch.device, *, surface: bool, controls: tuple[ControlEntry, ...] = (), loras: tuple[LoraEntry, ...] = ()
+    name: str, device: torch.device, *, surface: bool = False, controls: tuple[ControlEntry, ...] = (), loras: tuple[LoraEntry, ...] = ()
 ) -> Prior:
     """The model of the last item, or another: a worker loads it once."""
     from engine.diffusion.load import load_prior

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from engine.diffusion.control_nets import ControlEntry
+from engine.diffusion.control_nets import ControlEntry, control_entries
 from engine.diffusion.hub import download
-from engine.diffusion.lora import LoraEntry
+from engine.diffusion.lora import LoraEntry, lora_entries
 from engine.diffusion.prior import Prior
+from engine.diffusion.single_file import refused
 from engine.errors import ModelError
 from engine.pictures import pictures_in
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 SURFACE_FOLDER = EMBEDDED_FOLDER / "surface"
-CONVERT = "python -c \"from diffusers import StableDiffusionPipeline as P; P.from_single_file('{file}').save_pretrained('{folder}')\""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -52,15 +53,29 @@ def load_prior(
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name, controls, loras)
     if folder.exists():
-        raise ModelError(
-            "model_missing",
-            f"The model '{name}' is a file; expected a folder.",
-            "Give the folder that holds model_index.json, or a folder of images. A single-file checkpoint is converted once, with a "
-            f"connection: {CONVERT.format(file=name, folder=folder.with_suffix(''))}",
-        )
+        raise refused(folder)
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
     return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, controls, loras)
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model with what is put beside it, as the settings of every command name them. See `load_prior`."""
+
+    model: str
+    controls: tuple[ControlEntry, ...] = ()
+    loras: tuple[LoraEntry, ...] = ()
+
+    @classmethod
+    def named(cls, model: str, control: str | None = None, lora: str | None = None) -> ModelChoice:
+        """By the settings `model`, `control` and `lora`; InputError for one that cannot be read."""
+        return cls(model, control_entries(control), lora_entries(lora))
+
+    def load(self, device: torch.device, *, surface: bool = False, load: Callable[..., Prior] = load_prior) -> Prior:
+        """The prior, by `load_prior` or a function that is called like it."""
+        beside = {"surface": surface, "controls": self.controls, "loras": self.loras}
+        return load(self.model, device, **{name: value for name, value in beside.items() if value})
 
 
 def _load_folder(

@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.camera import fixed_ring
 from engine.checkpoint import Checkpoint, fingerprint
 from engine.device import select_device
-from engine.diffusion.load import load_prior
+from engine.diffusion.load import ModelChoice, load_prior
 from engine.diffusion.prior import ControlledPrior, Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import PromptPair
@@ -30,6 +30,7 @@ from engine.dream_fields import REFINEMENT, DreamNumbers
 from engine.errors import JobError, ModelError
 from engine.job import planned_seconds, run_job
 from engine.job_fields import JobSettings
+from engine.large_models import embed_ahead
 from engine.mesh import Mesh
 from engine.pictures import to_bytes
 from engine.render.base import select_rasterizer
@@ -101,12 +102,13 @@ def _surface_of_a_dream(
     """The mesh (engine space) of what was dreamt, the cloud from all sides, and what the report tells of it."""
     timer.start(Stage.LOAD)
     device = select_device(settings.device)
-    prior = load(settings.model, device)
+    prior = ModelChoice.named(settings.model, lora=settings.lora).load(device, load=load)  # a ControlNet has no surface to look at yet
     refuse_control(prior)
     hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views)
     prompts = PromptPair(settings.prompt, settings.source, hyper.stage2_method, settings.descriptors or DESCRIPTORS)
     for note in (*remarks_on(prior), *prompts.notes(prior)):
         reporter.note(note)
+    embed_ahead(prior, prompts)
     sampler = sample_views or (lambda generator: sample_view_batch(hyper, generator, device))
 
     def begin(attempt: int) -> Dream:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EXIT_DONE, InputError, ModelError
-from engine.fields import add_options, check_value, table
+from engine.fields import add_options, check_value, table, values_from
 from engine.guidance.methods import method_named, methods_for
 from engine.job_fields import JobSettings
 from engine.lab.control import read_control, sort_controls
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 256
 """Pictures of a small prior are enlarged by a whole factor to at least this side."""
 
-SHARED = [table(JobSettings)[name] for name in ("model", "seed", "device")]
+SHARED = [table(JobSettings)[name] for name in ("model", "lora", "seed", "device")]
 """Settings that mean the same as in a job."""
 
 NETWORK_RATE = 1e-3
@@ -214,15 +214,17 @@ def run_illusion(arguments: argparse.Namespace) -> int:
 
 def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None = None) -> tuple[Prior, torch.Generator, PreviewReporter]:
     """The model, chance and who watches. `controls` None: of a command that has no picture to control. ModelError where it needs one."""
+    given = values_from(arguments, SHARED)
     for field in SHARED:
-        check_value(field, getattr(arguments, field.name))
+        check_value(field, given.get(field.name, field.default))
     import torch
 
     from engine.device import select_device
-    from engine.diffusion.load import load_prior
+    from engine.diffusion.load import ModelChoice
     from engine.diffusion.prior import ControlledPrior, remarks_on
 
-    prior = load_prior(arguments.model, select_device(arguments.device), controls=controls or ())
+    choice = replace(ModelChoice.named(arguments.model, lora=given.get("lora")), controls=tuple(controls or ()))
+    prior = choice.load(select_device(arguments.device))
     if isinstance(prior, ControlledPrior) and (controls is None or not prior.control_pictures):
         raise ModelError(
             "model_control",

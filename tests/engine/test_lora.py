@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 from tiny_model import make_tiny_flow, make_tiny_model, make_tiny_xl
 
+from engine.cli import main
 from engine.diffusion.diffusers_prior import DiffusersPrior
 from engine.diffusion.load import load_prior
 from engine.diffusion.lora import LoraEntry, lora_entries
-from engine.errors import InputError, ModelError
+from engine.doctor import examine
+from engine.errors import EXIT_DONE, InputError, ModelError
 
 LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "encoder.layers.0.mlp.fc1"
@@ -150,3 +152,23 @@ def test_what_cannot_be_read_is_told(tmp_path, text, words):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputError, match=words):
         lora_entries(text.format(tmp_path))
+
+
+def test_every_command_that_loads_a_model_takes_them(folder, tmp_path, capsys):
+    """image and illusion, the doctor and a dream as well as jobs; what does not fit is told before any work."""
+    shape = weight_of(prior_of(folder)).shape
+    fits = written(tmp_path / "style.safetensors", dict(zip(FORMS["peft"], pair(*shape), strict=True))).file
+    foreign = written(tmp_path / "foreign.safetensors", dict(zip(FORMS["peft"], pair(99, 99), strict=True))).file
+    words = ["image", "--model", str(folder), "--prompt", "a cup", "--steps", "2", "--device", "cpu"]
+    for name, more in (("plain", []), ("styled", ["--lora", f"{fits}:2"])):
+        assert main([*words, "--out", str(tmp_path / f"{name}.png"), *more]) == EXIT_DONE
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "styled.png").read_bytes()
+    assert main([*words, "--out", str(tmp_path / "no.png"), "--lora", str(foreign)]) == ModelError.exit_code
+    assert "another width" in capsys.readouterr().err and not (tmp_path / "no.png").exists()
+    for lora, state in ((fits, "works"), (foreign, "fails")):
+        (found,) = [finding for finding in examine(str(folder), lora=str(lora)) if finding.name == "model"]
+        assert found.state == state, found
+    for command in ("illusion", "dream", "refine", "texture", "doctor"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--lora" in capsys.readouterr().out

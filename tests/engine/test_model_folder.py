@@ -309,10 +309,3 @@ def test_doctor_asks_the_model_for_an_estimate(tiny, folder):
     save_file({name: tensor * torch.nan for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
     broken = finding(str(folder))
     assert broken.state == "fails" and "not finite" in broken.detail and broken.fix
-
-
-def test_a_single_file_is_told_how_to_become_a_folder(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(ModelError) as caught:
-        load_prior(str(tmp_path / "model.safetensors"))
-    assert "from_single_file" in caught.value.fix and str(tmp_path / "model") in caught.value.fix
