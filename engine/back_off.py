@@ -11,6 +11,7 @@ import torch
 
 from engine.distillation import Distillation, Step
 from engine.memory import out_of_memory
+from engine.room import smaller
 
 
 class BackOff:
@@ -59,7 +60,7 @@ def _measures(distillation: Distillation) -> Iterator[str]:
             yield f"The model now looks at {items} item{'s' * (items > 1)} at a time: slower, with the same result."
     vae: Any = getattr(prior, "vae", None)
     if getattr(vae, "_supports_gradient_checkpointing", False) and not vae.is_gradient_checkpointing:
-        vae.enable_gradient_checkpointing()
+        prior.compute_twice(True)
         yield "The encoder now keeps less and computes it twice: slower, with the same result."
     if prior.device.type == "cuda" and prior.dtype == torch.float32 and hasattr(prior, "unet"):
         prior.unet.to(torch.float16)
@@ -71,3 +72,6 @@ def _measures(distillation: Distillation) -> Iterator[str]:
         views = distillation.hyperparameters.views // 2
         distillation.hyperparameters = replace(distillation.hyperparameters, views=views)
         yield f"Each step now looks at {views} view{'s' * (views > 1)}: results are less even from all sides."
+    while hasattr(prior, "look_at") and (less := smaller(prior.image_size, prior.own_size)) < prior.image_size:
+        prior.look_at(less)
+        yield f"The model now sees pictures of {prior.image_size} pixels: coarser detail."

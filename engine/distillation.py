@@ -137,7 +137,6 @@ class Distillation:
         self._descended: Step | None = None  # a step of which the projection is to come
         self._schedule = schedule(hyperparameters)
         self.colour_weight = colour_weight(adherence)
-        self._per_area = (prior.image_size / USUAL_SIZE) ** 2  # a place's guidance is a sum over its pixels, its membrane's energy is not
         self._sample_views = sample_views or (lambda numbers, drawn, _: sample_view_batch(numbers, drawn, torch.device(device)))
         self._seen: tuple[Tensor, Tensor] | None = None  # the surface as the last step saw it
         self._unseen = 0
@@ -197,7 +196,10 @@ class Distillation:
         pixels = self.hyperparameters.supersample**2 * self.hyperparameters.views
         loss = loss + self.colour_weight * colours.colour_loss() / pixels
         if moves:
-            loss = loss + self._per_area * self.subject.regularization(self.hyperparameters)
+            per_area = (
+                self.prior.image_size / USUAL_SIZE
+            ) ** 2  # a place's guidance is a sum over its pixels, its membrane's energy is not
+            loss = loss + per_area * self.subject.regularization(self.hyperparameters)
         finite = self.backward(loss)
         seen = vertices.detach()
         taken = Step(stage, *self._progress(stage), seen, faces, views.rgb.detach(), figures, not finite, self._unseen)

@@ -21,10 +21,7 @@ from engine.bridge import SurfaceBridge, phases, planned_steps
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
-from engine.diffusion.control_nets import control_entries
-from engine.diffusion.diffusers_prior import fast_dtype
-from engine.diffusion.footprint import model_bytes
-from engine.diffusion.load import EMBEDDED, SURFACE_FOLDER, ModelChoice, load_prior
+from engine.diffusion.load import ModelChoice, load_prior
 from engine.diffusion.prior import Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
@@ -40,11 +37,11 @@ from engine.isosurface.sparse import Fineness, around_sketch, shell_thickness
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead, for_its_model
-from engine.memory import WEIGHTS_SHARE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, weights_bytes
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.reporting import OnStep, Reporter, StageTimer, unwatched
 from engine.results import ImageSet, JobResult, versions
+from engine.room import room_for
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
 from engine.sketch.soundness import Soundness
@@ -57,7 +54,7 @@ from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 from engine.texture.finish import finish_texture, parts_of, planned_sets, told
 from engine.texture.job_views import TextureViews
-from engine.texture.maps import KINDS, MapWishes, texel_bytes
+from engine.texture.maps import KINDS, MapWishes
 from engine.texture.masks import Feather, MaskedColours, requested
 from engine.texture.material_words import MaterialsOfParts
 from engine.texture.start import with_start
@@ -115,7 +112,7 @@ def _each(sketch: Mesh, settings: JobSettings, reporter: Reporter, run: Run) -> 
     if settings.variations == 1 or settings.mode != "texture":
         return run(sketch, dataclasses.replace(settings, variations=1), reporter, 0)
     images = settings.variations * images_of(planned_sets(sketch, settings.texture_sets, settings.uv_layout))
-    _memory_expected(settings, sketch, select_device(settings.device), images)  # all are held to the end
+    room_for(settings, sketch, select_device(settings.device), images)  # all are held to the end
     return run_variations(sketch, settings, reporter, run)
 
 
@@ -153,9 +150,11 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
-        reporter.note(_memory_expected(settings, mesh, device, images_of(sets)))
+        room = room_for(settings, mesh, device, images_of(sets))
+        reporter.note(room.told)
+        numbers = room.numbers
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)
-        prior = model.load(device, surface=True, load=load)
+        prior = room.settled(model.load(device, surface=True, load=load))
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
@@ -299,22 +298,6 @@ def materials_of(sketch: Mesh, settings: JobSettings) -> MaterialsOfParts:
 def images_of(sets: Sequence[TextureSet]) -> int:
     """Of a job with these texture sets; a refined mesh, which has none, has one."""
     return sum(len(one.tiles) for one in sets) or 1
-
-
-def _memory_expected(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> str:
-    """What the job will take, in words. JobError where it cannot fit."""
-    folder = SURFACE_FOLDER if settings.model == EMBEDDED else Path(settings.model).expanduser()
-    numbers, cuda = settings.resolve(), device.type == "cuda"
-    half = fast_dtype(device) == torch.float16
-    own = model_bytes(folder, half, numbers.views)
-    weights = weights_bytes(folder) if own is None else round(own / WEIGHTS_SHARE)
-    weights += sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
-    free = torch.cuda.mem_get_info(device)[0] if cuda else free_bytes()
-    maps = texel_bytes(KINDS[settings.maps], DTYPES[settings.map_format], refined=settings.mode == "refine")
-    needed = needed_bytes(settings.mode, numbers, len(mesh.faces), weights, images, maps)
-    texture = largest_texture(settings.mode, numbers, len(mesh.faces), weights, images, free, maps)
-    grid = largest_grid(numbers, len(mesh.faces), weights, free) if settings.mode == "refine" else None
-    return expect(needed, free, "the GPU" if cuda else "the machine", grid, texture)
 
 
 def sketch_surface(

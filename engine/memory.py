@@ -58,7 +58,8 @@ QUARTERS_A_TRIANGLE = 10
 COLOUR_BYTES = 90
 """A vertex of the finest colour grid: the field's levels, gradients, Adam's two moments, the artist's copy."""
 VIEW_BYTES = 1e6
-"""A view of a step at supersampling 1."""
+"""A view of USUAL_SIZE pixels a side in a step at supersampling 1."""
+USUAL_SIZE = 64
 TEXEL_BYTES = 60
 """A texel of the image that is being baked, beside its maps."""
 WITH_FILE = 1.5
@@ -71,8 +72,11 @@ SURE = 0.7
 """Share of an estimate that a job takes for certain."""
 
 
-def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int = 1, maps: int = 3) -> int:
-    """About what a job takes at its peak: sketch with so many faces, model with so many bytes of weights. Measured, see docs/benchmarks.md.
+def needed_bytes(
+    mode: str, numbers: Hyperparameters, faces: int, weights: int, images: int = 1, maps: int = 3, pixels: int = USUAL_SIZE
+) -> int:
+    """About what a job takes at its peak: sketch with so many faces, model with so many bytes of weights that looks at pictures of so many
+    pixels a side. Measured, see docs/benchmarks.md.
 
     The grid counts where the surface moves; the colours with gradients, Adam's moments and the artist's copy; a step's pictures by
     their pixels; the texture by its texels: so many images, each with `maps` bytes a texel in all of its maps together.
@@ -81,7 +85,7 @@ def needed_bytes(mode: str, numbers: Hyperparameters, faces: int, weights: int, 
     quarters = min(numbers.grid**3 * share, QUARTERS_A_TRIANGLE * numbers.grid_faces or math.inf)
     grid = quarters * GRID_BYTES if mode == "refine" else 0
     colours = numbers.colour_grid**3 * COLOUR_BYTES
-    step = numbers.views * numbers.supersample**2 * VIEW_BYTES
+    step = numbers.views * (numbers.supersample * pixels / USUAL_SIZE) ** 2 * VIEW_BYTES
     export = numbers.texture_size**2 * (TEXEL_BYTES + images * maps * WITH_FILE)
     return int(LIBRARIES + WEIGHTS_SHARE * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
 
@@ -124,12 +128,12 @@ def largest_texture(
 LEAST_TEXTURE = 256
 
 
-def expect(needed: int, free: int | None, whose: str, grid: int | None = None, texture: int | None = None) -> str:
+def expect(needed: int, free: int | None, whose: str, grid: int | None = None, texture: int | None = None, sure: float = SURE) -> str:
     """What to tell the user before a job starts. JobError where it cannot fit; `whose` memory: "the machine", "the GPU"; grid and texture
-    size: ones that would fit (`largest_grid`, `largest_texture`)."""
+    size: ones that would fit (`largest_grid`, `largest_texture`); sure: the share of the estimate that is certain."""
     if free is None:
         return f"About {_shown(needed)} of memory will be needed."
-    if SURE * needed > free:
+    if sure * needed > free:
         raise JobError(
             "needs_memory",
             f"The job needs about {_shown(needed)} of memory; {_shown(free)} of {whose}'s are free.",

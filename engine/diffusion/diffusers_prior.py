@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.diffusion.encoding import encode_views, half_safe
 from engine.diffusion.gain import encoder_gain
 from engine.diffusion.lora import LoraEntry, merge_loras
-from engine.diffusion.model_fit import remarks, sample_size
+from engine.diffusion.model_fit import encodes_in_half, remarks, sample_size
 from engine.diffusion.model_folder import ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompt_encoder import PromptEncoder
@@ -21,9 +21,14 @@ from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, 
 from engine.diffusion.text_states import unpacked
 
 
+TEXT_ROOM = 0.8
+"""Share of a GPU's free memory that a text encoder may take."""
+
+
 class DiffusersPrior:
     """A latent diffusion model of the classes Stable Diffusion 1.x, 2.x, XL or 3. See `from_folder`.
 
+    own_size  pixels along a side of the pictures that it was taught; image_size: of those that it is asked for
     at_once  how many items the denoiser looks at in one call, 0 = all; fewer take less memory and give the same
     """
 
@@ -49,12 +54,12 @@ class DiffusersPrior:
         texts = {part: loaded for part, loaded in parts.items() if part.startswith(("text_encoder", "tokenizer", "transformer"))}
         encoders = [part for part in texts if part.startswith("text_encoder")]
         reload = (lambda: {part: again(part) for part in encoders}) if again else None
-        self.text = PromptEncoder(texts, known, reload, zero_empty)
+        self.text = PromptEncoder(texts, known, reload, zero_empty, self.device)
         self.name, self.remarks = name, remarks
         self.prediction: Prediction
         self.schedule, self.prediction = levels_of(parts["scheduler"], self.device)
         self.kinds = self.text.kinds
-        self.image_size = int(latents or self.unet.config.sample_size) * downscaling(self.vae)
+        self.image_size = self.own_size = int(latents or self.unet.config.sample_size) * downscaling(self.vae)
         self.at_once = 0
         self._linear = self.vae if isinstance(self.vae, PatchAutoencoder) else None
         self._has_posterior = not isinstance(self.vae, AutoencoderTiny)
@@ -92,6 +97,17 @@ class DiffusersPrior:
     def dtype(self) -> torch.dtype:
         """What the denoising network computes in."""
         return next(self.unet.parameters()).dtype
+
+    def look_at(self, pixels: int) -> None:
+        """From now on pictures of so many pixels along a side, a multiple of 64 or its own."""
+        if pixels != self.image_size:
+            self.image_size = pixels
+            self.__dict__.pop("gain", None)
+
+    def compute_twice(self, twice: bool) -> None:
+        """Whether the encoder keeps little for its backward pass and computes twice, where it can."""
+        if getattr(self.vae, "_supports_gradient_checkpointing", False):
+            (self.vae.enable_gradient_checkpointing if twice else self.vae.disable_gradient_checkpointing)()
 
     def encode(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images [B, 3, H, W] in 0..1 -> scaled latents, differentiable: a posterior sample with a generator, else its mode.
@@ -198,17 +214,24 @@ def read_parts(model: ModelFolder, device: torch.device, dtype: torch.dtype | No
             if part.weights:
                 if part.folder == "vae" and reads_again(model):
                     forget_decoder(parts["vae"])
-                parts[part.folder] = parts[part.folder].to(device)
+                parts[part.folder] = placed(parts[part.folder], part.folder, device)
     return parts
+
+
+def placed(part: Any, folder: str, device: torch.device) -> Any:
+    """A network on its device; a text encoder that does not fit beside what is there already stays with the CPU, in a type that it has."""
+    if device.type == "cuda" and folder.startswith("text_encoder"):
+        size = sum(parameter.numel() * parameter.element_size() for parameter in part.parameters())
+        if size > TEXT_ROOM * torch.cuda.mem_get_info(device)[0]:
+            return part.to(torch.bfloat16) if part.dtype == torch.float16 else part
+    return part.to(device)
 
 
 def _read(model: ModelFolder, folder: str, device: torch.device, dtype: torch.dtype | None, loras: Sequence[LoraEntry] = ()) -> Any:
     (part,) = (part for part in model.parts if part.folder == folder)
     fast = dtype or fast_dtype(device)
     if folder == "vae":
-        # of the classes' own pipelines XL's alone heeds force_upcast; the class writes it into every folder that it saves
-        careful = "text_encoder_2" in model.configs and "unet" in model.configs and model.configs["vae"].get("force_upcast", True)
-        kind = torch.float16 if fast == torch.float16 and not careful else torch.float32
+        kind = torch.float16 if fast == torch.float16 and encodes_in_half(model.configs) else torch.float32
     else:
         kind = torch.float32 if folder in ("text_encoder", "text_encoder_2") else fast
     loaded = model.load(part, **({"torch_dtype": kind} if part.weights else {}))
@@ -219,7 +242,7 @@ def described(model: ModelFolder, device: torch.device, dtype: torch.dtype | Non
     """What a prior is told of a folder beside its parts."""
 
     def again(folder: str) -> Any:
-        return _read(model, folder, device, dtype, loras).to(device)
+        return placed(_read(model, folder, device, dtype, loras), folder, device)
 
     return {
         "known": model.known,

@@ -8,33 +8,87 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from engine.diffusion.model_fit import encodes_in_half, sample_size
 
 ENCODER_SHARE = 0.41
 """Of an autoencoder's weights."""
 KEPT = 12_300
 """Bytes of float32 that an encoder of 128 channels at the picture's size keeps a pixel until its backward pass."""
-LIVE = 24
-"""Values alive at once in a denoiser without gradients, for each channel of a latent at its full size."""
+KEPT_TWICE = 7_900
+"""The same where it keeps little and computes twice."""
+LIVE = 26
+"""Values alive at once in a denoiser without gradients, for each channel of a place of an item: a latent of a UNet, a patch of others."""
 
 
-def model_bytes(folder: Path, half: bool, views: int, estimates: int = 2) -> int | None:
-    """Weights that stay, what one view keeps in the encoder, and the denoiser's call for `estimates` of each view; None where the folder
-    is no such model. half: whether it computes in float16."""
-    unet, vae = _config(folder, "unet"), _config(folder, "vae")
-    if vae.get("_class_name") != "AutoencoderKL" or not (unet or _config(folder, "transformer")):
+@dataclass(frozen=True)
+class Portion:
+    """How much of a step is asked of a large model at once.
+
+    views   of the step
+    pixels  along a side of the pictures that the model is asked for
+    items   in a call of the denoiser, 0 = all
+    twice   whether the encoder keeps little and computes twice
+    """
+
+    views: int
+    pixels: int
+    items: int = 0
+    twice: bool = False
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of a model by what they are for.
+
+    pixels   along a side of its own pictures
+    weights  that stay; texts: of the text encoders, which are given back before the steps
+    kept, kept_twice  by the encoder, a pixel of one view
+    place    of an item's picture, in a call of the denoiser, a pixel
+    """
+
+    pixels: int
+    weights: float
+    texts: float
+    kept: float
+    kept_twice: float
+    place: float
+
+    def bytes(self, portion: Portion, estimates: int = 2, texts: bool = False) -> int:
+        """At the peak of a step with `estimates` of the denoiser for each view; texts: or while prompts are embedded, if that is more."""
+        items = portion.items or estimates * portion.views
+        working = portion.pixels**2 * ((self.kept_twice if portion.twice else self.kept) + items * self.place)
+        return int(self.weights + max(working, self.texts if texts else 0))
+
+
+def footprint_of(folder: Path, dtype: torch.dtype) -> Footprint | None:
+    """Of a model's folder, whose denoiser computes in that type; None where it is no such model."""
+    found = {name: _config(folder, name) for name in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2")}
+    configs = {name: config for name, config in found.items() if config}
+    denoiser = "transformer" if "transformer" in configs else "unet"
+    if configs.get("vae", {}).get("_class_name") != "AutoencoderKL" or denoiser not in configs:
         return None
-    kind = 2 if half else 4
-    denoiser = _config(folder, "transformer") or unet
-    blocks = vae.get("block_out_channels") or [128]
-    latents = denoiser.get("sample_size") or 64
-    latents = min(latents) if isinstance(latents, list) else int(latents)
-    pixels = (latents * 2 ** (len(blocks) - 1)) ** 2
-    widest = (unet.get("block_out_channels") or [denoiser.get("caption_projection_dim", 320)])[0]
-    weights = values(folder / ("unet" if unet else "transformer")) + ENCODER_SHARE * values(folder / "vae")
-    call = estimates * views * latents**2 * widest * LIVE
-    return int(kind * (weights + call) + pixels * KEPT * kind / 4 * blocks[0] / 128)
+    kind, careful = dtype.itemsize, 2 if dtype == torch.float16 and encodes_in_half(configs) else 4
+    blocks = configs["vae"].get("block_out_channels") or [128]
+    down = 2 ** (len(blocks) - 1)
+    widest, patch = (configs["unet"].get("block_out_channels") or [320])[0] if denoiser == "unet" else 0, 1
+    if denoiser == "transformer":
+        widest, patch = configs["transformer"].get("caption_projection_dim", 1536), configs["transformer"].get("patch_size", 2)
+    clip = sum(values(folder / name) for name in ("text_encoder", "text_encoder_2"))
+    encoder = careful / 4 * blocks[0] / 128
+    return Footprint(
+        pixels=(sample_size(configs) or 64) * down,
+        weights=kind * values(folder / denoiser) + careful * ENCODER_SHARE * values(folder / "vae"),
+        texts=4 * clip + kind * values(folder / "text_encoder_3"),
+        kept=KEPT * encoder,
+        kept_twice=KEPT_TWICE * encoder,
+        place=kind * widest * LIVE / (down * patch) ** 2,
+    )
 
 
 def values(folder: Path) -> int:

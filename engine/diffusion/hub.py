@@ -36,6 +36,14 @@ def download(hub_id: str, half: bool = False) -> Path:
         ) from error
 
 
+def cached(hub_id: str) -> Path | None:
+    """The folder of a model of the hub that is on this machine already; None where it is not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, "model_index.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def needed_weights(files: Sequence[str], half: bool) -> list[str]:
     """Of a repository's files, the safetensors of one precision a part: float16's where that is wanted and there, else the plain ones."""
     found: list[str] = []

@@ -51,6 +51,12 @@ def sample_size(configs: Configs) -> int | None:
     return pixels // 2 ** (len(blocks) - 1) if isinstance(pixels, int) and isinstance(blocks, list) else None
 
 
+def encodes_in_half(configs: Configs) -> bool:
+    """Whether the autoencoder may compute in float16: of the classes' own pipelines XL's alone heeds force_upcast, which the library writes
+    into every folder that it saves."""
+    return not ("text_encoder_2" in configs and "unet" in configs and configs["vae"].get("force_upcast", True))
+
+
 def remarks(folder: Path, configs: Configs, classes: Mapping[str, str]) -> tuple[str, ...]:
     """What the user should know of a model that can be used."""
     network = configs.get("transformer") or configs["unet"]

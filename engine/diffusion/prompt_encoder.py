@@ -23,6 +23,7 @@ class PromptEncoder:
     known       what a narrow model was taught: {"kinds": [...], "words": [...]}; empty for a model of everything
     reload      reads the text encoders again after `rest`, by folder; None = they stay
     zero_empty  see `states_of`
+    device      where the states are wanted, wherever the encoders are; None = there
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class PromptEncoder:
         known: Mapping[str, Sequence[str]] | None = None,
         reload: Callable[[], Parts] | None = None,
         zero_empty: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         self.tokenizer = parts["tokenizer"]
         self.known = dict(known or {})
@@ -38,7 +40,7 @@ class PromptEncoder:
         self.max_tokens = longest(parts["tokenizer"], parts["text_encoder"])
         self._parts: Parts = {name: ready(part) for name, part in parts.items()}
         self._reload = reload
-        self._zero_empty = zero_empty
+        self._zero_empty, self._device = zero_empty, device
         self._embedded: dict[str, tuple[Tensor, tuple[str, ...]]] = {}
 
     def embed(self, prompts: Sequence[str]) -> Conditions:
@@ -56,7 +58,7 @@ class PromptEncoder:
         """[N, L, C], computed anew."""
         if self._reload is not None and "text_encoder" not in self._parts:
             self._parts |= {name: ready(part) for name, part in self._reload().items()}
-        return states_of(self._parts, self._zero_empty)(prompts)
+        return states_of(self._parts, self._zero_empty)(prompts).to(self._device)
 
     def rest(self) -> None:
         """Give the text models' memory back; a prompt that is not known by then reads them again. Nothing where they cannot be."""

@@ -45,7 +45,9 @@ def refused(path: Path) -> ModelError:
     elif any(part in key for key in keys for part in PART_KEYS):
         fix = f"It is one part of a model: give the whole model's folder, the one that holds model_index.json (perhaps '{path.parent.parent}')."
     else:
-        fix = "It names no part of a model that this engine knows. Give a folder in diffusers' format (with model_index.json), or of images."
+        fix = (
+            "It names no part of a model that this engine knows. Give a folder in diffusers' format (with model_index.json), or of images."
+        )
     return ModelError("model_missing", f"The model '{path}' is a file; expected a folder.", fix)
 
 

@@ -162,7 +162,7 @@ def test_all_variations_are_counted_before_the_first(monkeypatch: pytest.MonkeyP
     """One fits and begins; the sixty-four that a job would hold together do not, which is said before a model is loaded."""
     from shapes import box
 
-    monkeypatch.setattr("engine.job.free_bytes", lambda: int(2e9))
+    monkeypatch.setattr("engine.room.free_bytes", lambda: int(2e9))
 
     class Begun(Exception): ...
 

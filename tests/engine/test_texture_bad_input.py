@@ -99,7 +99,7 @@ def test_a_mesh_without_a_surface_or_with_vertices_that_are_no_numbers_is_refuse
 
 
 def test_a_texture_beyond_memory_is_refused_with_the_largest_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.job.free_bytes", lambda: int(2.5e9))
+    monkeypatch.setattr("engine.room.free_bytes", lambda: int(2.5e9))
     wishes = {"maps": "all", "map_format": "exr", "overrides": {"texture_size": 8192}}
     with pytest.raises(JobError) as caught:
         told(given("three_full_uv_parts"), **wishes)
