@@ -46,7 +46,7 @@ FIGURES = (
 """What the report tells of a result beside its sketch, kept on the result."""
 WAIT_SECONDS = 0.05
 LOOK_SECONDS = 5.0
-LOST = ("engine", "out_of_memory", "disk_full")
+LOST = ("engine", "out_of_memory", "gpu_lost", "disk_full")
 """Codes of failures after which the same job may well come to its end, from its checkpoint."""
 
 

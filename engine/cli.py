@@ -15,7 +15,7 @@ from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, Inp
 from engine.fields import Door, add_options, shown, table, values_from
 from engine.formats import SUFFIXES, UP_AXES
 from engine.job_fields import MODES, JobSettings
-from engine.memory import out_of_memory
+from engine.memory import fault_of_the_machine
 from engine.reporting import ConsoleReporter
 from engine.stages import Stage
 
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ncancelled; nothing was written but the checkpoint", file=sys.stderr)
         return EXIT_CANCELLED
     except Exception as error:
-        exhausted = out_of_memory(error)
+        exhausted = fault_of_the_machine(error)
         if exhausted is None:
             raise
         return _tell(exhausted)

@@ -125,6 +125,7 @@ class Distillation:
     ) -> None:
         self.subject = subject
         self.prior = prior
+        self._shown = isinstance(prior, ControlledPrior)  # once: it reads every attribute, and some walk through the whole network
         self.rasterizer = rasterizer
         self.hyperparameters = hyperparameters
         self.prompts = prompts
@@ -253,7 +254,7 @@ class Distillation:
 
     def render(self, vertices: Tensor, faces: Tensor, colour: Callable[[Tensor], Tensor], view_batch: ViewBatch) -> RenderedViews:
         """The surface as the views see it, at the prior's size."""
-        want = ["rgb", *(SURFACE_CHANNELS if isinstance(self.prior, ControlledPrior) else ())]
+        want = ["rgb", *(SURFACE_CHANNELS if self._shown else ())]
         if self.sees_normals:
             want += [channel for channel in ("normal", "mask") if channel not in want]
         views = render_views(
@@ -313,7 +314,7 @@ class Distillation:
 
     def _conditions(self, prompts: PromptPair, views: RenderedViews, view_batch: ViewBatch) -> ConditionPair:
         cameras = view_batch.cameras
-        control = control_of(views, cameras) if isinstance(self.prior, ControlledPrior) else None
+        control = control_of(views, cameras) if self._shown else None
         self._unseen = 0 if control is None else int((control[:, MASK].amax((1, 2)) <= 0).sum())
         target = self.prior.embed([prompts.target_for(words) for words in view_batch.words], cameras)
         source = self.prior.embed([prompts.source_for(words) for words in view_batch.words], cameras)

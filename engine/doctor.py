@@ -123,11 +123,21 @@ def _nvdiffrast() -> Finding:
 
 
 def _kaolin() -> Finding:
-    found = _optional("kaolin", "FlexiCubes surfaces (Apache-2.0), not used by jobs yet")
-    if found.state == "works" and importlib.util.find_spec("kaolin.ops.conversions") is not None:
-        from engine.isosurface.kaolin import FlexiCubesGrid
+    """Really drawn with, where it is installed."""
+    from engine.isosurface.dmtet import TetGrid
+    from engine.isosurface.kaolin import NAMES, extractor
 
-        FlexiCubesGrid(4)  # JobError where it cannot be imported, with what to do
+    found = _optional("kaolin", "FlexiCubes and marching tetrahedra (--set isosurface=flexicubes or kaolin); its licence is Apache-2.0")
+    if found.state == "works":
+        grid = TetGrid.make(8)
+        for name in NAMES:
+            try:
+                draw = extractor(name, grid)
+            except SketchbridgeError as error:
+                return Finding("kaolin", "optional", f"{error.message} The engine's own surfaces are used.", error.fix)
+            vertices, faces = draw(grid.points, grid.points.norm(dim=1) - 0.6, grid.tets)
+            if not len(faces) or not bool(vertices.isfinite().all()):
+                return Finding("kaolin", "fails", f"its {NAMES[name]} drew nothing of a sphere", "Reinstall it, or leave isosurface alone.")
     return found
 
 

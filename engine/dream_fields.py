@@ -12,7 +12,7 @@ JOB_OPTIONS = (
     "prompt", "source", "descriptors", "preset", "seed", "adherence", "model", "control", "lora", "closing", "faces", "texture_size",
     "maps", "map_format", "packing", "image_files", "device", "overrides",
 )  # fmt: skip
-"""Settings of `engine.job_fields.JobSettings` that a dream takes; all but the prompts, seed, model, its LoRAs and device are its refinement's."""
+"""Settings of `engine.job_fields.JobSettings` that a dream takes; all but prompts, seed, model, LoRAs and device are of its refinement."""
 
 DEFAULTS = {"adherence": 0.2}
 """Of those, where a dream's differ: the refinement may leave a cloud further than an artist's sketch."""

@@ -78,6 +78,7 @@ CODES = {
     "no_pymeshlab": "even triangles were asked for and PyMeshLab is not there",
     "needs_memory": "the job needs more memory than is free",
     "out_of_memory": "memory of the machine or its GPU is used up",
+    "gpu_lost": "the GPU stopped working in the middle of a job",
     # the two processes
     "engine": "the engine's process cannot be started, or it ended",
     "protocol": "the other side broke the protocol",

@@ -33,6 +33,7 @@ from engine.formats.map_files import DTYPES
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
 from engine.isosurface.dmtet import TetGrid
+from engine.isosurface.kaolin import refuse_without_kaolin
 from engine.isosurface.sparse import Fineness, around_sketch, shell_thickness
 from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
@@ -138,6 +139,7 @@ def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
 def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str, load: Callable[..., Prior]) -> JobResult:
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
+    refuse_without_kaolin(numbers.isosurface if settings.mode == "refine" else "auto")
     model = ModelChoice.named(settings.model, settings.control, settings.lora)
     part_prompts(sketch.checked(), settings)  # an unknown part is told before anything heavy is loaded
     sets = planned_sets(sketch, settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
@@ -233,7 +235,7 @@ def _beside_the_sketch(
     if solid is None:
         return figures
     start, surface = solid
-    figures |= {"surface": "dual" if surface.crisp else "tetrahedra", "grid": surface.grid.resolution}
+    figures |= {"surface": surface.drawn_by, "grid": surface.grid.resolution}
     return {**figures, **_compared(Soundness.of(vertices, faces), start, reporter)}
 
 
@@ -311,13 +313,13 @@ def sketch_surface(
     """Refine mode: the sketch (engine space) as a surface whose field is its signed distance, on a grid that is wide enough for what may
     move at that adherence; known: the state of that very surface."""
     if known is not None:
-        return Surface.of_state({name: part.to(device) for name, part in known.items()})
+        return Surface.of_state({name: part.to(device) for name, part in known.items()}, numbers.isosurface)
     fineness = Fineness(numbers.grid, numbers.grid_faces, max(max_offset(adherence), numbers.closing), REACH, numbers.isosurface)
     resolution, (cells, *planes), solid = around_sketch(local, fineness, numbers.thickness, numbers.closing, on_step)
     grid, values, normals = TetGrid.of_cells(resolution, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
     whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
     normals[whole != values] = 0  # a membrane is no part of the sketch
-    return Surface.from_sdf(grid, whole, normals if fineness.crisp(solid) else None)
+    return Surface.from_sdf(grid, whole, normals if fineness.crisp(solid) else None, numbers.isosurface)
 
 
 def drawn_as(surface: Surface, numbers: Hyperparameters) -> list[str]:
@@ -385,7 +387,7 @@ def _saved_subject(state: dict[str, Tensor], local: Mesh, settings: JobSettings,
         return texture_subject(local, numbers, device, settings.feather)
     colour = ColourField(numbers.colour_grid).to(device)
     own = {name.removeprefix("surface."): part.to(device) for name, part in state.items() if name.startswith("surface.")}
-    return RefineSubject(Surface.of_state(own), colour, settings.adherence, ArtistColours.of(colour, local))
+    return RefineSubject(Surface.of_state(own, numbers.isosurface), colour, settings.adherence, ArtistColours.of(colour, local))
 
 
 def _distil(

@@ -64,6 +64,8 @@ ISOSURFACES = (
     ),
     Choice("tetrahedra", "Rounded", "Marching tetrahedra, for what is drawn in strokes: smooth, creases cut off"),
     Choice("dual", "Crisp", "For boards and blockouts: a vertex in each tetrahedron, on the sketch's own edges; rough on strokes"),
+    Choice("kaolin", "Kaolin", "Marching tetrahedra of NVIDIA Kaolin, where it is installed: the rounded surface by other code"),
+    Choice("flexicubes", "FlexiCubes", "Of NVIDIA Kaolin, where it is installed: through the grid's cubes, half as many along each axis"),
 )
 TRIANGLES = (
     Choice("few", "Few", "Large where the surface is flat, small where it bends: the most detail for its faces"),

@@ -21,12 +21,34 @@ _WORDS = (
     "std::bad_alloc",
 )
 """How torch's allocator, the loader of native libraries and native code say it in errors of no type of their own."""
+_GPU_WORDS = ("CUDA out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_LOST_WORDS = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "Warp CUDA error")
+
+
+def fault_of_the_machine(error: BaseException | None) -> JobError | None:
+    """The sentence for an error, or what caused it, that is the machine's: memory that is used up, a GPU that failed; None for others."""
+    return out_of_memory(error) or gpu_lost(error)
+
+
+def gpu_lost(error: BaseException | None) -> JobError | None:
+    """The sentence for an error that says that the GPU answers no more in this process; None for every other."""
+    while error is not None:
+        if type(error).__name__ == "AcceleratorError" or any(words in str(error) for words in _LOST_WORDS):
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return JobError(
+                "gpu_lost",
+                f"The GPU stopped working in the middle of the job ({first}).",
+                "Start the same job again: it goes on from its checkpoint. If it happens again, restart the machine, update the GPU's "
+                "driver, lower its clock if it was raised, or choose the device cpu.",
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def out_of_memory(error: BaseException | None) -> JobError | None:
     """The sentence for an error, or what caused it, that says that memory is used up; None for every other error."""
     while error is not None:
-        if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in str(error):  # torch's, without importing torch here
+        if type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _GPU_WORDS):  # torch's, not imported here
             return JobError(
                 "out_of_memory",
                 "The GPU's memory is used up.",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from engine.isosurface.dmtet import DEFORM_RANGE, NEAREST, TetGrid, connect, cross
 from engine.isosurface.dual import Cells, corner_gradients, dual_mesh, rings
+from engine.isosurface.kaolin import Extract, closed, extractor
 
 BAND = 1.0
 """Half-width of the band in grid steps: tetrahedra whose corners all lie further than this on one side are left out."""
@@ -51,6 +52,7 @@ class _Band:
 class Surface(nn.Module):
     """Parameters sdf [Nv] (engine units, negative inside) and deform [Nv, 3] (raw; tanh bounds it) on a TetGrid over [-1, 1]^3.
 
+    isosurface  of the setting of that name; "kaolin" and "flexicubes" extract the mesh by Kaolin
     crisp  whether the mesh is the dual one; then the field that it started as and that field's gradients, [Nv] and [Nv, 3], belong to the
            state, and nothing is deformed (deform [0, 3]): the mesh's vertices need no help to reach an edge
     """
@@ -58,8 +60,10 @@ class Surface(nn.Module):
     start: Tensor
     normals: Tensor
 
-    def __init__(self, grid: TetGrid, crisp: bool = False) -> None:
+    def __init__(self, grid: TetGrid, crisp: bool = False, isosurface: str = "auto") -> None:
         super().__init__()
+        self._extract: Extract | None = extractor(isosurface, grid)
+        self.drawn_by = isosurface if self._extract is not None else "dual" if crisp else "tetrahedra"
         self.grid = grid
         self.crisp = crisp
         self.sdf = nn.Parameter(torch.ones(len(grid.points), device=grid.points.device))
@@ -76,18 +80,18 @@ class Surface(nn.Module):
         self.register_load_state_dict_post_hook(Surface._forget_band)
 
     @classmethod
-    def of_state(cls, state: dict[str, Tensor]) -> Surface:
+    def of_state(cls, state: dict[str, Tensor], isosurface: str = "auto") -> Surface:
         """The surface whose `state_dict` this is."""
         device = state["sdf"].device
-        surface = cls(TetGrid.of_cells(int(state["resolution"]), state["cells"].cpu().numpy(), device), crisp="normals" in state)
+        surface = cls(TetGrid.of_cells(int(state["resolution"]), state["cells"].cpu().numpy(), device), "normals" in state, isosurface)
         surface.load_state_dict(state)
         return surface
 
     @classmethod
-    def from_sdf(cls, grid: TetGrid, values: Tensor, normals: Tensor | None = None) -> Surface:
+    def from_sdf(cls, grid: TetGrid, values: Tensor, normals: Tensor | None = None, isosurface: str = "auto") -> Surface:
         """Surface whose field is values [Nv], as `engine.sketch.sdf.SketchField` gives them at grid.points. Undeformed. With the gradients
         normals [Nv, 3] (zero where unknown) its mesh is the crisp one."""
-        surface = cls(grid, crisp=normals is not None)
+        surface = cls(grid, normals is not None, isosurface)
         with torch.no_grad():
             surface.sdf.copy_(values)
             surface.banded.copy_(values)
@@ -118,6 +122,8 @@ class Surface(nn.Module):
             band = self._whole_band()
         if self.crisp:
             return self._dual(inside, band)
+        if self._extract is not None:
+            return self._extract(self.grid.deformed(self.deform), closed(self.grid, self.sdf), band.tets)
         crossed, faces = connect(inside, band.tets, band.edges, band.tet_edges)
         start, end = band.edges.index_select(0, crossed).unbind(1)
         return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces

@@ -43,10 +43,11 @@ def sample_view_batch(
     cameras = sample_cameras(numbers, generator)
     if further is not None:
         cameras = Cameras.cat([cameras.select(range(numbers.views - len(further))), further])
+    seen = view_words(cameras)  # while they are the host's
     cameras = cameras.to(device)
     light = sample_lighting(numbers, generator, cameras)
     background = BACKGROUNDS[int(torch.randint(len(BACKGROUNDS), (1,), generator=generator))]
-    words = [f", {background.words}, {view}" for view in view_words(cameras)]
+    words = [f", {background.words}, {view}" for view in seen]
     colour = torch.tensor(background.colour, device=device).expand(numbers.views, 3)
     return ViewBatch(cameras, light, colour, words)
 

@@ -19,7 +19,7 @@ import numpy as np
 from engine import messages
 from engine.errors import Cancelled, InputError, SketchbridgeError
 from engine.formats.map_files import encode_map, packed
-from engine.memory import out_of_memory
+from engine.memory import fault_of_the_machine
 from engine.mesh import Mask, Mesh, Paint, Parts
 from engine.messages import Message
 from engine.texture_sets import Piece, map_name
@@ -131,7 +131,7 @@ def _named(index: int, images: ImageSet, count: int, packing: str) -> Iterator[t
 def _failure(submit: messages.Submit, error: Exception) -> Message:
     if isinstance(error, Cancelled):
         return messages.CancelledJob(submit.job)
-    told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
+    told = error if isinstance(error, SketchbridgeError) else fault_of_the_machine(error)
     if told is not error:
         traceback.print_exception(error)
     if told is not None:

@@ -25,7 +25,7 @@ from engine.errors import Cancelled, InputError, SketchbridgeError
 from engine.file_lock import FileLock
 from engine.formats.references import files_of, names_in
 from engine.job_fields import JobSettings
-from engine.memory import out_of_memory
+from engine.memory import fault_of_the_machine
 from engine.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _record_failure(store: Store, item: Item, problem: Problem, seconds: float) 
 
 
 def _problem(error: Exception) -> Problem:
-    told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
+    told = error if isinstance(error, SketchbridgeError) else fault_of_the_machine(error)
     if told is not None:
         return Problem(told.code, told.message, told.fix)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -20,7 +20,6 @@ from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, straight_schedule
 from engine.diffusion.text_states import unpacked
 
-
 TEXT_ROOM = 0.8
 """Share of a GPU's free memory that a text encoder may take."""
 
@@ -126,9 +125,10 @@ class DiffusersPrior:
 
     def _latents_of(self, pixels: Tensor, noise: Tensor | None) -> Tensor:
         """Unscaled latents [B, C, h, w] of pixels in -1..1, at this noise of the posterior; None: its mode."""
+        kind = next(self.vae.parameters()).dtype
         if not self._has_posterior:
-            return half_safe(lambda given: self.vae.encode(given).latents, pixels, self.vae.dtype)
-        moments = half_safe(lambda given: self.vae.encode(given).latent_dist.parameters, pixels, self.vae.dtype)
+            return half_safe(lambda given: self.vae.encode(given).latents, pixels, kind)
+        moments = half_safe(lambda given: self.vae.encode(given).latent_dist.parameters, pixels, kind)
         mean, logvar = moments.chunk(2, dim=1)
         return mean if noise is None else mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * noise.to(mean)
 

@@ -31,7 +31,7 @@ def refused(path: Path) -> ModelError:
     if path.suffix != ".safetensors":
         return ModelError(
             "model_missing",
-            f"The model '{path}' is a file, and no .safetensors one; expected a folder. Other files of weights can run code and are not read.",
+            f"The model '{path}' is a file, and no .safetensors one; expected a folder. Other weights can run code and are not read.",
             "Get the model as .safetensors or as a folder in diffusers' format (with model_index.json).",
         )
     keys = _keys(path)
@@ -43,7 +43,7 @@ def refused(path: Path) -> ModelError:
     elif any(part in key for key in keys for part in CONTROL_KEYS):
         fix = "It is a ControlNet: give its folder in diffusers' format with --control beside the folder of a model."
     elif any(part in key for key in keys for part in PART_KEYS):
-        fix = f"It is one part of a model: give the whole model's folder, the one that holds model_index.json (perhaps '{path.parent.parent}')."
+        fix = f"It is one part of a model: give the whole model's folder, with model_index.json (perhaps '{path.parent.parent}')."
     else:
         fix = (
             "It names no part of a model that this engine knows. Give a folder in diffusers' format (with model_index.json), or of images."

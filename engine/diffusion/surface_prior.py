@@ -63,7 +63,7 @@ class SurfacePrior(PixelLatents):
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in."""
-        return self.unet.dtype
+        return next(self.unet.parameters()).dtype  # the library's own property walks through all of them
 
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
         """Text states as data. Notes tell which words were cut and which are unknown to the model."""
@@ -82,6 +82,6 @@ class SurfacePrior(PixelLatents):
                 f"The model '{self.name}' paints a surface that it is shown: expected a control of shape {expected}, got {got}.",
                 "Use it for refine and texture; for pictures without a surface use the model 'embedded'.",
             )
-        kind = self.unet.dtype
+        kind = self.dtype
         clean = self.unet(x_t.to(kind), t, conditions.data.to(kind), control.to(kind)).to(x_t.dtype)
         return self.schedule.to_epsilon(clean, x_t, t, "sample")

@@ -94,7 +94,8 @@ class TetGrid:
         return self.points.to(deform.dtype) + torch.tanh(deform) * (DEFORM_RANGE / self.resolution)
 
     def surface(self, sdf: Tensor, deform: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`Isosurface.surface` over the whole grid. `engine.surface.Surface` gives the same from a narrow band, faster."""
+        """The zero set of a field [Nv], negative inside, over the whole grid, and a raw deformation [Nv, 3] or None: vertices [V, 3] with
+        gradients to both, faces int32 [F, 3]. `engine.surface.Surface` gives the same from a narrow band, faster."""
         positions = self.points.to(sdf.dtype) if deform is None else self.deformed(deform)
         closed = torch.where(self.boundary, sdf.clamp(min=NEAREST), sdf)
         return marching_tetrahedra(positions, closed, self.tets, self.edges, self.tet_edges)
@@ -149,7 +150,7 @@ def cross(start: Tensor, end: Tensor, sdf_start: Tensor, sdf_end: Tensor) -> Ten
 
     Values within NEAREST of zero are moved out to it (the gradient is passed straight through).
     """
-    a, b = _away_from_zero(sdf_start), _away_from_zero(sdf_end)
+    a, b = away_from_zero(sdf_start), away_from_zero(sdf_end)
     share = (a / (a - b)).unsqueeze(1)
     return torch.lerp(start, end, share)
 
@@ -161,7 +162,8 @@ def number_edges(tets: Tensor) -> tuple[Tensor, Tensor]:
     return edges, own.view(-1, 6)
 
 
-def _away_from_zero(values: Tensor) -> Tensor:
+def away_from_zero(values: Tensor) -> Tensor:
+    """Values within NEAREST of zero moved out to it, those of exactly zero outwards; the gradient is passed straight through."""
     raw = values.detach()
     return values + (torch.where(raw < 0, raw.clamp(max=-NEAREST), raw.clamp(min=NEAREST)) - raw)
 

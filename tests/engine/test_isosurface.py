@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 
 import numpy as np
 import pytest
 import torch
 
-from engine.errors import JobError
 from engine.isosurface import dmtet
 from engine.isosurface.dmtet import DEFORM_RANGE, TET_EDGES, TRIANGLES, TetGrid, marching_tetrahedra
-from engine.isosurface.kaolin import FlexiCubesGrid
 
 UNIT_TET = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
 
@@ -236,24 +233,3 @@ def test_dtype_follows_the_field():
     assert grid.surface(sphere(grid))[0].dtype == torch.float32
     assert grid.surface(sphere(grid).double())[0].dtype == torch.float64
     assert dmtet.NEAREST > 0
-
-
-def test_flexicubes_without_kaolin_says_what_to_do():
-    if importlib.util.find_spec("kaolin") is not None:
-        pytest.skip("kaolin is installed here")
-    with pytest.raises(JobError, match="Kaolin") as caught:
-        FlexiCubesGrid(8)
-    assert "tetrahedral" in caught.value.fix
-
-
-def test_flexicubes_sphere():
-    pytest.importorskip("kaolin", reason="kaolin is not installed (it has no wheel for this torch); FlexiCubes is optional")
-    grid = FlexiCubesGrid(24)
-    sdf = (grid.points.norm(dim=1) - 0.6).requires_grad_()
-    vertices, faces = grid.surface(sdf, torch.zeros_like(grid.points))
-    assert faces.dtype == torch.int32
-    assert_watertight(faces)
-    assert euler(vertices.detach(), faces) == 2
-    assert mesh_volume(vertices.detach(), faces) == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.03)  # dual vertices lie inside the chords
-    vertices.square().sum().backward()
-    assert sdf.grad.abs().max() > 0

@@ -18,7 +18,18 @@ from engine.errors import JobError
 from engine.formats.map_files import DTYPES
 from engine.job import run_job
 from engine.job_fields import PRESETS, JobSettings
-from engine.memory import SURE, expect, free_bytes, largest_grid, largest_texture, needed_bytes, out_of_memory, weights_bytes
+from engine.memory import (
+    SURE,
+    expect,
+    fault_of_the_machine,
+    free_bytes,
+    gpu_lost,
+    largest_grid,
+    largest_texture,
+    needed_bytes,
+    out_of_memory,
+    weights_bytes,
+)
 from engine.reporting import QuietReporter
 from engine.texture.maps import KINDS, texel_bytes
 
@@ -41,6 +52,23 @@ def test_numpys_and_torchs_own_errors_are_known() -> None:
 def test_a_gpus_memory_is_named() -> None:
     error = out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"))
     assert error is not None and "GPU" in error.message and "cpu" in error.fix
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["CUDA error: an illegal memory access was encountered", "CUDA error: unknown error\nCUDA kernel errors might be reported later",
+     "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "Warp CUDA error 700: an illegal memory access was encountered (in function x)"],
+)  # fmt: skip
+def test_a_gpu_that_fails_is_told_as_such(said: str) -> None:
+    error = fault_of_the_machine(RuntimeError(said))
+    assert error is not None and error.code == "gpu_lost" and said.splitlines()[0] in error.message and "checkpoint" in error.fix
+    assert gpu_lost(torch.AcceleratorError("any words")) is not None and gpu_lost(RuntimeError("shape mismatch")) is None
+
+
+@pytest.mark.parametrize("said", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"])
+def test_a_gpu_that_is_full_is_no_gpu_that_failed(said: str) -> None:
+    error = fault_of_the_machine(RuntimeError(said))
+    assert error is not None and error.code == "out_of_memory" and "GPU's memory" in error.message
 
 
 def test_the_cause_behind_an_error_counts() -> None:

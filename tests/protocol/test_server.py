@@ -127,6 +127,7 @@ def test_several_jobs_in_one_process_also_after_failures(host: Host) -> None:
     [
         ("crash", {}, "internal", "ValueError: crashed as asked"),
         ("memory", {}, "out_of_memory", "memory is used up"),
+        ("lost", {}, "gpu_lost", "The GPU stopped working in the middle of the job (CUDA error: unspecified launch failure)"),
         ("", {}, "empty_prompt", "prompt is empty"),
         ("x", {"preset": "nonsense"}, "bad_setting", "must be one of draft"),
         ("x", {"colour": 1}, "unknown_setting", "Unknown setting 'colour'"),
@@ -136,7 +137,7 @@ def test_failures_carry_code_message_and_fix(host: Host, prompt: str, settings: 
     host.submit(prompt, **settings)
     failed = host.until(messages.Failed)
     assert failed.code == code and words in failed.message and failed.fix
-    assert failed.exit_code == (1 if code in ("internal", "out_of_memory") else 2)
+    assert failed.exit_code == (1 if code in ("internal", "out_of_memory", "gpu_lost") else 2)
 
 
 @pytest.mark.parametrize(

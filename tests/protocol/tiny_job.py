@@ -95,6 +95,8 @@ def misbehave(words: list[str], step: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "memory" in words:
         raise MemoryError
+    if "lost" in words:
+        raise RuntimeError("CUDA error: unspecified launch failure")
     if "deaf" in words:  # does not look at cancel any more
         time.sleep(60)
     if "hold" in words and step == 3:  # native code that does not let go of the interpreter

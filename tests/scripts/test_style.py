@@ -24,8 +24,6 @@ CALLED_FROM_OUTSIDE = {
     "run_kept_job",
     # needs the session's own handle of the process: how tests wait until it is gone
     "wait_closed",
-    # Kaolin's extractor and the interface that it shares with ours: parity is tested where Kaolin is installed
-    "FlexiCubesGrid", "Isosurface",
 }  # fmt: skip
 """Names that nothing of the project calls by name, and who does."""
 

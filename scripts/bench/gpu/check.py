@@ -24,7 +24,7 @@ from engine.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, SketchbridgeEr
 from engine.formats.meshio import load_mesh, save_glb
 from engine.job import run_job
 from engine.job_fields import JobSettings
-from engine.memory import out_of_memory
+from engine.memory import fault_of_the_machine
 from engine.mesh import Mesh
 from engine.reporting import QuietReporter
 from engine.results import JobResult
@@ -69,7 +69,7 @@ def fitting(work: Callable[[], Measured]) -> Measured | str:
     try:
         return work()
     except (RuntimeError, MemoryError, SketchbridgeError) as error:
-        told = error if isinstance(error, SketchbridgeError) else out_of_memory(error)
+        told = error if isinstance(error, SketchbridgeError) else fault_of_the_machine(error)
         return told.message if told is not None else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
     finally:
         if torch.cuda.is_available():
