@@ -63,30 +63,43 @@ def state_of(job: Distillation) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in (*job.subject.state_dict().items(), *moments.items())}
 
 
-@pytest.mark.slow
-def test_wherever_memory_runs_out_the_step_taken_again_is_the_same(prior):
-    """At a dozen places of the first step (where Adam's moments are made) and of the second; bit for bit."""
+def unbroken(prior) -> tuple[dict[str, torch.Tensor], int]:
+    """The state after two steps in which nothing ran out, and how many allocations they have."""
     warmed = job_of(prior)
     warmed.step(), warmed.step()  # prompts are embedded once
-    unbroken = job_of(prior)
-    start = {name: value.clone() for name, value in unbroken.state_dict()["subject"].items()}
-    sites = Scarce(set())
+    job, sites = job_of(prior), Scarce(set())
+    start = {name: value.clone() for name, value in job.state_dict()["subject"].items()}
     with sites:
-        unbroken.step(), unbroken.step()
-    expected = state_of(unbroken)
+        job.step(), job.step()
+    expected = state_of(job)
     assert sites.count > 300
     assert any(not torch.equal(start[name], expected[name]) for name in start)
-    last = sites.count // 2  # about where Adam makes its moments
-    for refused in (*range(3, sites.count, sites.count // 12), *range(last - 12, last + 4)):
-        broken = job_of(prior)
-        told = 0
-        with Scarce({refused}):
-            while broken.taken < 2:
-                try:
-                    broken.step()
-                except torch.OutOfMemoryError:
-                    told += 1
-        found = state_of(broken)
+    return expected, sites.count
+
+
+def taken_again(prior, refused: int) -> tuple[dict[str, torch.Tensor], int]:
+    """The state after two steps with memory refused at one allocation, and how often a step ended for it."""
+    job, told = job_of(prior), 0
+    with Scarce({refused}):
+        while job.taken < 2:
+            try:
+                job.step()
+            except torch.OutOfMemoryError:
+                told += 1
+    return state_of(job), told
+
+
+def a_few_of(count: int) -> list[int]:
+    """A dozen places of the two steps, and those about where Adam makes its moments."""
+    return [*range(3, count, count // 12), *range(count // 2 - 12, count // 2 + 4)]
+
+
+@pytest.mark.parametrize("places", [pytest.param(a_few_of, marks=pytest.mark.slow), pytest.param(range, marks=pytest.mark.long)])
+def test_wherever_memory_runs_out_the_step_taken_again_is_the_same(prior, places):
+    """At every allocation of the first step (where Adam's moments are made) and of the second in the long run; bit for bit."""
+    expected, count = unbroken(prior)
+    for refused in places(count):
+        found, told = taken_again(prior, refused)
         assert told == 1 and all(torch.equal(found[name], expected[name]) for name in expected), refused
 
 
@@ -97,11 +110,21 @@ def test_measures_come_in_the_order_of_what_they_cost(prior, monkeypatch):
     with pytest.raises(JobError) as caught:
         BackOff(job, notes.append).step()
     assert caught.value.code == "out_of_memory"
-    kinds = ["4 items", "1 item at", "encoder", "supersampling", "2 views", "1 view:"]
+    kinds = ["4 items", "1 item at", "encoder", "supersampling", "2 views", "1 view:"]  # pictures of 16 pixels become no smaller
     assert len(notes) == len(kinds) and all(kind in note for kind, note in zip(kinds, notes, strict=True)), notes
     assert all("GPU's memory is used up" in note and "goes on from step 0" in note for note in notes)
     assert prior.at_once == 1 and prior.vae.is_gradient_checkpointing
     assert (job.hyperparameters.views, job.hyperparameters.supersample) == (1, 1)
+
+
+def test_a_large_models_pictures_become_smaller_last(prior, monkeypatch):
+    job, notes = job_of(prior, dataclasses.replace(NUMBERS, views=1)), []
+    monkeypatch.setattr(prior, "image_size", 512)
+    monkeypatch.setattr(prior, "own_size", 512)
+    monkeypatch.setattr(Distillation, "step", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError(FULL)))
+    with pytest.raises(JobError):
+        BackOff(job, notes.append).step()
+    assert "pictures of 384 pixels" in notes[-2] and "pictures of 256 pixels" in notes[-1] and prior.image_size == 256
 
 
 def test_other_errors_pass(prior, monkeypatch):
