@@ -22,7 +22,7 @@ def test_the_job_ends_with_a_sentence_and_goes_on_from_its_checkpoint(tmp_path, 
     monkeypatch.setattr(Checkpoint, "offer", Checkpoint.save)
     save_glb(tmp_path / "box.glb", box((0.5, 0.4, 0.6)))
     words = [mode, str(tmp_path / "box.glb"), "--prompt", "a cup", "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model")]
-    numbers = {"grid": 12, "colour_grid": 8, "views": 2, "fit_steps": 1, "stage1_steps": 4, "stage2_steps": 2, "finish_steps": 0}
+    numbers = {"grid": 12, "colour_grid": 8, "views": 2, "fit_steps": 1, "stage1_steps": 4, "stage2_steps": 2, "geometry_every": 1}
     words += [word for name, value in numbers.items() for word in ("--set", f"{name}={value}")]
     words += ["--texture-size", "32", "--faces", "200", "--maps", "albedo", "--device", "cpu"]
     honest, asked = UNet2DConditionModel.forward, []
