@@ -20,7 +20,9 @@ from engine.formats.parts import corrupt
 
 _COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-LARGEST_COUNT = 1 << 28
+LARGEST_COUNT = 1 << 26
+LARGEST_UNSTORED = 1 << 24
+"""Elements of an accessor that has no bytes in the file."""
 DRACO = "KHR_draco_mesh_compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
@@ -41,11 +43,12 @@ class Document:
         """[count, width] in the stored type; floats where the accessor is normalized, or integers that `normalize` says to be."""
         accessor = self.json["accessors"][index]
         kind, width, count = _COMPONENTS[accessor["componentType"]], _WIDTHS[accessor["type"]], accessor["count"]
-        if not 0 <= count <= LARGEST_COUNT:
+        if not 0 <= count <= (LARGEST_COUNT if "bufferView" in accessor else LARGEST_UNSTORED):
             raise ValueError(f"an accessor announces {count} elements")
-        values = np.zeros((count, width), dtype=kind)
         if "bufferView" in accessor:
             values = self._elements(accessor["bufferView"], accessor.get("byteOffset", 0), kind, width, count)
+        else:
+            values = np.zeros((count, width), dtype=kind)
         if "sparse" in accessor:
             sparse = accessor["sparse"]
             where, what, changed = sparse["indices"], sparse["values"], sparse["count"]

@@ -14,7 +14,8 @@ from engine.formats.gltf_document import Document
 from engine.formats.parts import Appearance, is_default
 from engine.formats.textures import UnreadableImage, read_image
 
-_OF_TABLES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+OF_TABLES = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+"""What tables that contradict themselves raise."""
 _SPECULAR = "KHR_materials_pbrSpecularGlossiness"
 _SOURCES = ("EXT_texture_webp", "KHR_texture_basisu", "MSFT_texture_dds", "EXT_texture_avif")
 _WRAPS = {33071: "clamp", 33648: "mirror"}
@@ -37,7 +38,7 @@ class Materials:
         try:
             table = {} if index is None else self._document.json["materials"][index]
             appearance, chosen = self._appearance(table, index, arrays)
-        except _OF_TABLES as error:
+        except OF_TABLES as error:
             self._note(f"Material {index} contradicts itself ({type(error).__name__}: {error}); its colours are left out.")
             appearance, chosen = Appearance(), False
         appearance.vertex = vertex
@@ -49,7 +50,7 @@ class Materials:
         """A material's name, or its number where it has none."""
         try:
             return str(self._document.json["materials"][index].get("name") or f"Material {index}")
-        except _OF_TABLES:
+        except OF_TABLES:
             return f"Material {index}"
 
     def _appearance(self, table: dict[str, Any], index: int | None, arrays: dict[str, np.ndarray]) -> tuple[Appearance, bool]:
@@ -82,7 +83,7 @@ class Materials:
             sources = [texture["extensions"][name]["source"] for name in _SOURCES if name in texture.get("extensions", {})]
             sources += [texture["source"]] if "source" in texture else []
             image = next((found for found in map(self._image, sources) if found is not None), None)
-        except _OF_TABLES as error:
+        except OF_TABLES as error:
             self._note(f"Texture {reference.get('index')} is missing from the file ({type(error).__name__}); its colours are left out.")
             return
         if image is None or channel not in arrays:
@@ -101,7 +102,7 @@ class Materials:
                 entry = self._document.json["images"][index]
                 data = self._document.view(entry["bufferView"])[0] if "bufferView" in entry else self._document.uri(entry["uri"])
                 self._images[index] = read_image(data)
-            except (UnreadableImage, InputError, *_OF_TABLES) as error:
+            except (UnreadableImage, InputError, *OF_TABLES) as error:
                 uri = str(entry.get("uri", ""))
                 name = entry.get("name") or ("" if uri.startswith("data:") else uri[:80]) or index
                 why = error.message if isinstance(error, InputError) else str(error)

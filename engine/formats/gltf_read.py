@@ -15,11 +15,14 @@ import numpy as np
 
 from engine.errors import InputError
 from engine.formats.gltf_document import DRACO, MESHOPT, Document, compressed
-from engine.formats.gltf_materials import Materials
-from engine.formats.parts import Part, corrupt
+from engine.formats.gltf_materials import OF_TABLES, Materials
+from engine.formats.parts import LARGEST_MESH, Part, corrupt, too_many
 
 MAX_INSTANCES = 100_000
 _HARMLESS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "MSFT_texture_", "KHR_lights", "EXT_lights", "KHR_xmp", "KHR_animation")
+_WIDTHS = {"POSITION": (3,), "TEXCOORD": (2, 3, 4), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
+"""Components of a vertex array; UVs with more than two are those of brushes."""
+_OF_LOOK = ("TEXCOORD", "COLOR")
 _READ = {"KHR_mesh_quantization", "EXT_mesh_gpu_instancing", "KHR_node_visibility", DRACO, *MESHOPT}
 
 
@@ -28,8 +31,8 @@ def read_gltf(path: Path, notes: list[str]) -> list[Part]:
     document = Document(path)
     try:
         _note_extensions(document, notes)
-        return _Scene(document, notes).parts()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        return _Scene(document, path.name, notes).parts()
+    except (*OF_TABLES, RecursionError) as error:
         raise corrupt(path.name, f"its tables contradict each other ({type(error).__name__}: {error})") from error
 
 
@@ -46,14 +49,16 @@ def _note_extensions(document: Document, notes: list[str]) -> None:
 class _Scene:
     """Walks the scene of one document."""
 
-    def __init__(self, document: Document, notes: list[str]) -> None:
+    def __init__(self, document: Document, name: str, notes: list[str]) -> None:
         self._document = document
+        self._name = name
         self._json = document.json
         self._nodes: list[dict[str, Any]] = self._json.get("nodes", [])
         self._materials = Materials(document, notes)
         self._notes = notes
         self._skipped = 0
         self._owners = 0
+        self._placed_faces = 0
 
     def parts(self) -> list[Part]:
         placed = self._placed(self._roots())
@@ -100,6 +105,9 @@ class _Scene:
         known = [replace(part, object_name=str(node.get("name") or mesh.get("name") or "")) for part in parts if part is not None]
         matrices = [np.eye(4)] if joints is not None else [matrix @ own for own in self._instances(node)]  # a skin ignores its node
         placed_parts = []
+        self._placed_faces += len(matrices) * sum(max(len(part.faces), len(part.vertices) // 3) for part in known)
+        if self._placed_faces > LARGEST_MESH:  # before they are made: a small file can ask for more than fits
+            raise too_many(self._name, self._placed_faces)
         for own in matrices:
             self._owners += 1
             placed_parts.extend(_transformed(part, own, self._owners) for part in known)
@@ -146,7 +154,7 @@ class _Scene:
         vertices = arrays["POSITION"].astype(np.float64)
         for weight, target in zip(morphs, primitive.get("targets", []), strict=False):
             if weight and "POSITION" in target:
-                vertices = vertices + weight * self._document.accessor(target["POSITION"]).astype(np.float64)
+                vertices = vertices + weight * self._vertex_array("POSITION", target["POSITION"], len(vertices)).astype(np.float64)
         if joints is not None:
             vertices = _skinned(vertices, arrays, joints)
         indices = arrays["indices"].reshape(-1).astype(np.int64) if "indices" in arrays else np.arange(len(vertices), dtype=np.int64)
@@ -164,22 +172,44 @@ class _Scene:
 
     def _arrays(self, primitive: dict[str, Any]) -> dict[str, np.ndarray]:
         """The vertex arrays of a primitive by attribute, and its "indices"."""
-        arrays = self._document.draco(primitive) or {}
+        arrays = {
+            name: values if name == "indices" else _checked(name, values)
+            for name, values in (self._document.draco(primitive) or {}).items()
+        }
         attributes = primitive["attributes"]
         if "indices" not in arrays and "indices" in primitive:
             arrays["indices"] = self._document.accessor(primitive["indices"])
+        if "POSITION" not in arrays:
+            arrays["POSITION"] = self._vertex_array("POSITION", attributes["POSITION"])
         for name, index in attributes.items():
-            if name not in arrays and name.startswith(("POSITION", "TEXCOORD_", "COLOR_0", "JOINTS_", "WEIGHTS_")):
-                arrays[name] = self._document.accessor(index, normalize=name.startswith("COLOR"))
-        count = len(arrays["POSITION"])
-        short = [name for name, values in arrays.items() if name != "indices" and len(values) != count]
-        if short:
-            raise ValueError(f"{short[0]} has {len(arrays[short[0]])} entries, expected {count}")
+            kind = name.partition("_")[0]
+            if name in arrays or kind not in _WIDTHS or (kind == "COLOR" and name != "COLOR_0"):
+                continue
+            try:
+                arrays[name] = self._vertex_array(name, index, len(arrays["POSITION"]))
+            except (*OF_TABLES, InputError) as error:
+                if kind not in _OF_LOOK:
+                    raise
+                self._note(
+                    f"{name} of a mesh could not be read ({error}); its {'layout' if kind == 'TEXCOORD' else 'colours'} are left out."
+                )
         return arrays
+
+    def _vertex_array(self, name: str, index: int, count: int | None = None) -> np.ndarray:
+        """One vertex array of the file, checked."""
+        return _checked(name, self._document.accessor(index, normalize=name.startswith("COLOR")), count)
 
     def _note(self, text: str) -> None:
         if text not in self._notes:
             self._notes.append(text)
+
+
+def _checked(name: str, values: np.ndarray, count: int | None = None) -> np.ndarray:
+    """The values of a vertex array [V, W]; ValueError where it has another width than its name says, or is not for `count` vertices."""
+    widths = _WIDTHS.get(name.partition("_")[0], values.shape[1:])
+    if values.shape[1] not in widths or len(values) != (len(values) if count is None else count):
+        raise ValueError(f"{name} is {list(values.shape)}, expected [{'V' if count is None else count}, {widths[0]}]")
+    return values
 
 
 def _transformed(part: Part, matrix: np.ndarray, owner: int) -> Part:
@@ -212,7 +242,8 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
     """A node's own transform [4, 4], column vectors."""
     if "matrix" in node:
         return np.asarray(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    x, y, z, w = np.asarray(node.get("rotation", (0, 0, 0, 1)), dtype=np.float64)
+    turn = np.asarray(node.get("rotation", (0, 0, 0, 1)), dtype=np.float64)
+    x, y, z, w = turn / (np.linalg.norm(turn) or 1.0)  # of bytes or rounded decimals it is not quite one, which would shear
     rotation = np.array([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -226,6 +257,8 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
 
 def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
     """[F, 3] from a list (4), a strip (5) or a fan (6)."""
+    if mode not in (4, 5, 6):
+        raise ValueError(f"there is no primitive of mode {mode}")
     if mode == 4:
         return indices[: len(indices) // 3 * 3].reshape(-1, 3)
     if len(indices) < 3:

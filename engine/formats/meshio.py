@@ -17,7 +17,7 @@ from engine.formats.files import write_atomically
 from engine.formats.gltf_read import read_gltf
 from engine.formats.gltf_write import glb_bytes
 from engine.formats.obj_read import read_obj
-from engine.formats.parts import Look, Part, appearance_from
+from engine.formats.parts import LARGEST_MESH, Look, Part, appearance_from, too_many
 from engine.formats.ply_read import read_ply
 from engine.formats.stl_read import read_stl
 from engine.job_fields import COLOURS_OF_ALL
@@ -26,8 +26,6 @@ from engine.surface_samples import sample_surface
 from engine.texture_sets import Piece
 
 _READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}
-LARGEST_MESH = 20_000_000
-"""Faces, at most."""
 PAINT_POINTS = 200_000
 """Points at which textures are looked at: about two for each cell that a surface meets in the finest colour field."""
 FAR = 100.0
@@ -59,18 +57,23 @@ def load_mesh(
     found: list[str] = []
     kind = _checked_type(path)
     try:
-        parts = [part for part in _READERS[kind](path, found) if len(part.faces)]
-        if not texture:
-            _leave_out_hidden(parts, found)
-        for part in parts:
-            part.appearance = appearance_from(part.appearance, colours)
-        mesh = _joined(path, parts, up or UP_OF_TYPE[kind], texture, found)
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers beyond all bounds are refused by the check, in words
+            mesh = _read(path, kind, up, texture, colours, found)
     except OSError as error:
         raise InputError("cannot_read", f"'{path}' cannot be read: {error.strerror or error}.",
                          "Check the path and its permissions.") from error  # fmt: skip
     if notes is not None:
         notes.extend(printable(note) for note in found)
     return mesh
+
+
+def _read(path: Path, kind: str, up: str | None, texture: bool, colours: str, notes: list[str]) -> Mesh:
+    parts = [part for part in _READERS[kind](path, notes) if len(part.faces)]
+    if not texture:
+        _leave_out_hidden(parts, notes)
+    for part in parts:
+        part.appearance = appearance_from(part.appearance, colours)
+    return _joined(path, parts, up or UP_OF_TYPE[kind], texture, notes)
 
 
 def lying_note(mesh: Mesh) -> str | None:
@@ -112,8 +115,7 @@ def _joined(path: Path, parts: list[Part], up: str, texture: bool, notes: list[s
                          "Export a mesh with faces (convert curves and strokes to a mesh first).")  # fmt: skip
     count = sum(len(part.faces) for part in parts)
     if count > LARGEST_MESH:
-        raise InputError("file_too_large", f"'{path.name}' holds {count} triangles; at most {LARGEST_MESH} are read.",
-                         "Decimate the mesh first.")  # fmt: skip
+        raise too_many(path.name, count)
     places, origin = _centred(world_from_file(np.concatenate([part.vertices for part in parts]), up))
     offsets = np.cumsum([0] + [len(part.vertices) for part in parts])
     corners = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=False)])

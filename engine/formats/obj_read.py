@@ -18,6 +18,9 @@ from engine.formats.parts import Appearance, Part, corrupt, is_default
 from engine.formats.textures import UnreadableImage, read_image
 from engine.formats.triangulate import triangulate_all
 
+LARGEST_SHARE = 4.0
+"""Of a colour of 0..1 that was left brighter than white."""
+
 
 @dataclass
 class _Object:
@@ -38,12 +41,15 @@ class _File:
     objects: list[_Object] = field(default_factory=lambda: [_Object()])
     materials: dict[str, int] = field(default_factory=lambda: {"": 0})  # numbered in the order of their first use
     libraries: list[str] = field(default_factory=list)
+    left_out: int = 0  # lines, points, free-form curves and surfaces
     painted: list[str] = field(default_factory=list)  # ZBrush's #MRGB: MMRRGGBB for each vertex
 
 
 def read_obj(path: Path, notes: list[str]) -> list[Part]:
     """Triangles of every object (o) in the file. InputError for anything that cannot be read."""
     held = _parse(path)
+    if held.left_out:
+        notes.append(f"{held.left_out} lines, points or free-form curves and surfaces were left out: only polygons are read.")
     if not held.positions:
         return []
     if any(len(row) < 3 for row in held.positions):
@@ -86,6 +92,8 @@ def _parse(path: Path) -> _File:
                     held.objects.append(_Object(name=" ".join(words[1:])))
                 case "usemtl":
                     material = held.materials.setdefault(line.split(None, 1)[1].strip() if len(words) > 1 else "", len(held.materials))
+                case "l" | "p" | "curv" | "curv2" | "surf":
+                    held.left_out += 1
                 case "mtllib" if len(words) > 1:
                     held.libraries.append(line.split(None, 1)[1].strip())
                 case "#MRGB" if len(words) > 1:
@@ -140,8 +148,8 @@ def _vertex_colours(held: _File) -> np.ndarray | None:
     colours = np.full((len(known), 3), np.nan)
     if known.any():
         colours[known] = [row[3:6] for row in held.positions if len(row) >= 6]
-        if np.nanmax(colours) > 1:
-            colours /= 255  # written as bytes
+        if _are_bytes(colours[np.isfinite(colours)]):
+            colours /= 255
     elif held.painted:
         try:
             shades = np.frombuffer(bytes.fromhex("".join(held.painted)), dtype=np.uint8).reshape(-1, 4)
@@ -152,6 +160,12 @@ def _vertex_colours(held: _File) -> np.ndarray | None:
     else:
         return None
     return np.concatenate([srgb_to_linear(colours), np.ones((len(known), 1))], axis=1)
+
+
+def _are_bytes(shares: np.ndarray) -> bool:
+    """Whether colours were written as 0..255: beyond 1 in whole numbers, or far beyond it. What is a little more than 1 was rounded."""
+    most = shares.max(initial=0)
+    return bool(most > LARGEST_SHARE or (most > 1 and (shares == np.rint(shares)).all()))
 
 
 class _Library:

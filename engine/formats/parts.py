@@ -18,6 +18,8 @@ Blender, Blender before 2.8, Assimp, 3ds Max, Maya, trimesh."""
 
 SAME_PLACE = 1e-6
 """UV units within which two layouts are the same."""
+LARGEST_MESH = 20_000_000
+"""Faces, at most."""
 
 
 @dataclass
@@ -130,6 +132,11 @@ class Part:
 def corrupt(name: str, why: str) -> InputError:
     """The error for a file that is not what its name says."""
     return InputError("corrupt_file", f"'{name}' cannot be read: {why}.", "Export the file again, or open and save it in Blender.")
+
+
+def too_many(name: str, count: int) -> InputError:
+    """The error for a file of more triangles than are read."""
+    return InputError("file_too_large", f"'{name}' holds {count} triangles; at most {LARGEST_MESH} are read.", "Decimate the mesh first.")
 
 
 def is_default(colour: np.ndarray) -> bool:

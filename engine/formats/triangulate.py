@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 
@@ -14,14 +16,11 @@ def triangulate(points: np.ndarray) -> list[tuple[int, int, int]]:
     count = len(points)
     if count <= 3:
         return [(0, 1, 2)] if count == 3 else []
-    flat = _flattened(points)
-    rest, found = list(range(count)), []
-    while len(rest) > 3:
-        ear = _ear(flat, rest)
-        if ear is None:
-            break
-        found.append((rest[ear - 1], rest[ear], rest[(ear + 1) % len(rest)]))
-        del rest[ear]
+    ring = _Ring(_flattened(points))
+    found = []
+    while len(found) < count - 3 and (ear := ring.best_ear()) is not None:
+        found.append(ring.cut(ear))
+    rest = ring.rest()
     return found + [(rest[0], rest[k], rest[k + 1]) for k in range(1, len(rest) - 1)]
 
 
@@ -65,28 +64,79 @@ def _flattened(points: np.ndarray) -> np.ndarray:
     return np.stack([middle @ side, middle @ np.cross(normal, side)], axis=-1)
 
 
-def _ear(flat: np.ndarray, rest: list[int]) -> int | None:
-    """The place in `rest` of the best shaped ear; None where there is none."""
-    places = flat[rest]
-    before, after = np.roll(places, 1, axis=0), np.roll(places, -1, axis=0)
-    turn = _cross(places - before, after - places)
-    longest = np.maximum.reduce([((p - q) ** 2).sum(axis=1) for p, q in ((before, places), (places, after), (after, before))])
-    quality = np.where(turn > 0, turn / np.maximum(longest, 1e-300), -1.0)
-    inward = places[turn <= 0]
-    for index in np.argsort(-quality, kind="stable"):
-        if quality[index] <= 0:
-            break
-        if not _holds_any(before[index], places[index], after[index], inward):
-            return int(index)
-    return None
+class _Ring:
+    """A flat polygon [N, 2], counter-clockwise, whose ears are cut off one after another, the best shaped first.
 
+    A corner that holds another in its triangle waits for that one alone, so that thousands of corners take seconds.
+    """
 
-def _holds_any(a: np.ndarray, b: np.ndarray, c: np.ndarray, points: np.ndarray) -> bool:
-    """Whether a counter-clockwise triangle has any of the points [N, 2] inside or on its border, its own corners aside."""
-    own = (points == a).all(axis=1) | (points == b).all(axis=1) | (points == c).all(axis=1)
-    others = points[~own]
-    inside = (_cross(b - a, others - a) >= 0) & (_cross(c - b, others - b) >= 0) & (_cross(a - c, others - c) >= 0)
-    return bool(inside.any())
+    def __init__(self, flat: np.ndarray) -> None:
+        count = len(flat)
+        self._flat, self._places = flat, flat.tolist()
+        self._before = [(corner - 1) % count for corner in range(count)]
+        self._after = [(corner + 1) % count for corner in range(count)]
+        self._gone = [False] * count
+        self._quality = [-1.0] * count
+        self._inward = np.zeros(count, dtype=bool)
+        self._ears: list[tuple[float, int]] = []
+        self._waiting: dict[int, list[int]] = {}
+        for corner in range(count):
+            self._look(corner)
+
+    def best_ear(self) -> int | None:
+        """The corner to cut off; None where no triangle is free of other corners."""
+        while self._ears:
+            quality, corner = heapq.heappop(self._ears)
+            if self._gone[corner] or -quality != self._quality[corner]:
+                continue
+            held = self._held(corner)
+            if held is None:
+                return corner
+            self._waiting.setdefault(held, []).append(corner)
+        return None
+
+    def cut(self, corner: int) -> tuple[int, int, int]:
+        """Cut a corner off; its triangle."""
+        before, after = self._before[corner], self._after[corner]
+        self._after[before], self._before[after] = after, before
+        self._gone[corner] = True
+        self._set_inward(corner, False)
+        self._look(before)
+        self._look(after)
+        return before, corner, after
+
+    def rest(self) -> list[int]:
+        """The corners that are left, in their order."""
+        return [corner for corner, gone in enumerate(self._gone) if not gone]
+
+    def _look(self, corner: int) -> None:
+        """How well shaped the triangle at a corner is."""
+        (ax, ay), (bx, by), (cx, cy) = (self._places[at] for at in (self._before[corner], corner, self._after[corner]))
+        turn = (bx - ax) * (cy - by) - (by - ay) * (cx - bx)
+        longest = max((ax - bx) ** 2 + (ay - by) ** 2, (bx - cx) ** 2 + (by - cy) ** 2, (cx - ax) ** 2 + (cy - ay) ** 2)
+        self._quality[corner] = turn / max(longest, 1e-300) if turn > 0 else -1.0
+        self._offer(corner)
+        self._set_inward(corner, turn <= 0)
+
+    def _set_inward(self, corner: int, inward: bool) -> None:
+        self._inward[corner] = inward
+        if not inward:  # it is in nobody's way any more
+            for waiting in self._waiting.pop(corner, ()):
+                self._offer(waiting)
+
+    def _offer(self, corner: int) -> None:
+        if self._quality[corner] > 0:
+            heapq.heappush(self._ears, (-self._quality[corner], corner))
+
+    def _held(self, corner: int) -> int | None:
+        """An inward corner inside the triangle at a corner or on its border, its own corners aside; None where there is none."""
+        others = np.flatnonzero(self._inward)
+        points = self._flat[others]
+        a, b, c = self._flat[[self._before[corner], corner, self._after[corner]]]
+        own = (points == a).all(axis=1) | (points == b).all(axis=1) | (points == c).all(axis=1)
+        inside = (_cross(b - a, points - a) >= 0) & (_cross(c - b, points - b) >= 0) & (_cross(a - c, points - c) >= 0)
+        found = others[inside & ~own]
+        return int(found[0]) if len(found) else None
 
 
 def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
