@@ -91,8 +91,13 @@ def main(work: str, parent: str) -> None:
     told = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what native code prints goes nowhere
 
+    latest, since = (0, 0), 0.0
+
     def tell(done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
-        told.write(f"{done} {total}\n")
+        nonlocal latest, since
+        if (done, total) != latest and time.monotonic() - since >= POLL_SECONDS:  # nobody looks more often
+            latest, since = (done, total), time.monotonic()
+            told.write(f"{done} {total}\n")
 
     module, _, function = work.partition(":")
     with open(0, "r+b", closefd=False) as exchange:

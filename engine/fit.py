@@ -11,6 +11,7 @@ does, and would blunt it: of such a surface only the colours are fitted.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,9 @@ from engine.texture.field import GREY, ColourField
 
 RINGS = ((-30.0, 6), (10.0, 10), (45.0, 6), (80.0, 2))
 """Elevations in degrees and how many views look from each."""
+
+VIEWS_TOGETHER = 2
+"""Views of the sketch, which may have millions of faces, that are rendered between two questions whether to go on."""
 
 DISTANCE, FOV = 3.0, 40.0
 """Of the cameras from the origin in engine units, and their field of view in degrees."""
@@ -80,23 +84,35 @@ class SketchViews:
     colours: Tensor
 
     @classmethod
-    def render(cls, sketch: Mesh, rasterizer: Rasterizer, size: int, device: torch.device) -> SketchViews:
-        """Render a sketch in engine space from all round, its faces seen from both sides, its colours (or grey) unlit."""
-        vertices = torch.from_numpy(sketch.vertices).to(device)
-        faces = torch.from_numpy(sketch.faces).to(device)
+    def render(
+        cls, sketch: Mesh, rasterizer: Rasterizer, size: int, device: torch.device, on_step: Callable[[], None] = lambda: None
+    ) -> SketchViews:
+        """Render a sketch in engine space from all round, its faces seen from both sides, its colours (or grey) unlit. on_step is called
+        before every few views; what it raises (Cancelled) ends this."""
+        vertices, faces = torch.from_numpy(sketch.vertices).to(device), torch.from_numpy(sketch.faces).to(device)
         colours = torch.full_like(vertices, GREY) if sketch.colours is None else _known(torch.from_numpy(sketch.colours).to(device))
-        cameras = ring_cameras().to(device)
-        with torch.no_grad():
-            views = render_views(rasterizer, vertices, faces, cameras, size, None, want=("mask", "normal", "depth"), two_sided=True)
-            rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (size, size))
-            seen, _ = rasterizer.interpolate(torch.cat([vertices, colours], dim=1), rast, faces)
-        seen = image_from_raster(seen)
-        hit = image_from_raster(rast)[:, 3:] > 0
-        solid = hit & (views.mask > 0.99)
+        cameras, portions = ring_cameras().to(device), []
+        for some in torch.arange(len(cameras)).split(VIEWS_TOGETHER):
+            on_step()
+            portions.append(_sketch_seen(vertices, faces, colours, cameras.select(some), rasterizer, size))
+        mask, normal, depth, seen, hit = (torch.cat(layer) for layer in zip(*portions, strict=True))
+        solid = hit & (mask > 0.99)
         if sketch.paint is not None:
             seen[:, 3:].permute(0, 2, 3, 1)[hit[:, 0]] = _painted(sketch, seen[:, :3].permute(0, 2, 3, 1)[hit[:, 0]])
         flat = seen.permute(0, 2, 3, 1)[hit[:, 0]]
-        return cls(cameras, views.mask, views.normal, views.depth, seen[:, 3:], solid, flat[:, :3], flat[:, 3:])
+        return cls(cameras, mask, normal, depth, seen[:, 3:], solid, flat[:, :3], flat[:, 3:])
+
+
+@torch.no_grad()
+def _sketch_seen(
+    vertices: Tensor, faces: Tensor, colours: Tensor, cameras: Cameras, rasterizer: Rasterizer, size: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Of a sketch from B cameras: mask, normal and depth as in RenderedViews, [B, 6, H, W] places and colours, and bool [B, 1, H, W]
+    where there are any."""
+    views = render_views(rasterizer, vertices, faces, cameras, size, None, want=("mask", "normal", "depth"), two_sided=True)
+    rast, _ = rasterizer.rasterize(cameras.clip(vertices), faces, (size, size))
+    seen, _ = rasterizer.interpolate(torch.cat([vertices, colours], dim=1), rast, faces)
+    return views.mask, views.normal, views.depth, image_from_raster(seen), image_from_raster(rast)[:, 3:] > 0
 
 
 def _known(colours: Tensor) -> Tensor:
@@ -141,11 +157,12 @@ def fit_to_sketch(
     size       of the views in pixels; batch: views a step
     """
     start = time.monotonic()
-    views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device)
+    views = SketchViews.render(sketch, rasterizer, size, surface.sdf.device, lambda: on_step(0, steps))
     if sketch.paint is not None:
         colour_field.initialize(sketch.paint.points, sketch.paint.colours)  # denser than what the views' pixels show
     elif len(views.points):
         colour_field.initialize(*_thinned(views.points, views.colours, 2 / colour_field.resolution))
+    on_step(0, steps)
     initial = surface.sdf.detach().clone()
     groups, largest, still = colour_field.parameter_groups(COLOUR_LR), None, None
     if surface.crisp:

@@ -6,6 +6,7 @@ check -> load model -> sdf -> fit -> stage 1 (SDS) -> stage 2 (calibrated) -> ex
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -156,6 +157,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         reporter.note(room.told)
         numbers = room.numbers
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)
+        importlib.import_module("torch._dynamo")  # which the first optimizer imports, for seconds in which nobody is asked
         prior = room.settled(model.load(device, surface=True, load=load))
         prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
         _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))

@@ -24,9 +24,10 @@ from engine.errors import InputError
 from engine.mesh import Mesh
 from engine.reporting import OnStep, Portions, unwatched
 from engine.sketch.closing import Body
+from engine.sketch.crowd import crowds
 from engine.sketch.rims import Rims
 from engine.sketch.strokes import Stroke, counted, face_areas, split_strokes, subdivided
-from engine.sketch.thin import growth, thin_walls
+from engine.sketch.thin import find_growth, growth, thin_walls
 from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
 
 APART_FACES = 100_000
@@ -144,7 +145,10 @@ def sheets_of(strokes: list[Stroke], thickness: float, closing: float, on_step: 
     whole: what is thin everywhere is grown instead."""
     bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in counted(strokes, on_step)]
     solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
-    walls = [thin_walls(stroke, thickness - growth(stroke, thickness), SAMPLES) for stroke in counted(solids, on_step)]
+    walls = []
+    for crowd in counted(list(crowds(solids)), on_step):
+        find_growth(crowd, thickness)
+        walls.append(thin_walls(crowd, np.array([thickness - growth(stroke, thickness) for stroke in crowd.strokes]), SAMPLES))
     own = np.repeat(np.arange(len(strokes)), [len(triangles) for triangles in bare])
     triangles = np.concatenate([*bare, *walls])
     inset = np.zeros_like(triangles)

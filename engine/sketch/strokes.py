@@ -175,11 +175,12 @@ def _outward(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> np.n
 def _capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fans that close each connected rim around its middle: vertices with the middles appended, and the fans' faces [C, 3]."""
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    _, first, count = np.unique(np.sort(directed, axis=1), axis=0, return_index=True, return_counts=True)
+    size = len(vertices)
+    low, high = np.sort(directed, axis=1).T
+    _, first, count = np.unique(low * size + high, return_index=True, return_counts=True)
     rim = directed[first[count == 1]]
     if not len(rim):
         return vertices, np.zeros((0, 3), dtype=np.int64)
-    size = len(vertices)
     graph = coo_matrix((np.ones(len(rim), dtype=np.int8), (rim[:, 0], rim[:, 1])), shape=(size, size))
     _, loop = np.unique(connected_components(graph, directed=False)[1][rim[:, 0]], return_inverse=True)
     middles = np.stack([np.bincount(loop, weights=axis) for axis in vertices[rim[:, 0]].T], axis=1) / np.bincount(loop)[:, None]

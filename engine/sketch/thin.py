@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.sketch.strokes import Stroke, face_normals, inside, subdivided
+from engine.sketch.crowd import Crowd
+from engine.sketch.strokes import Stroke, face_normals, subdivided
 
 OPPOSITE = -0.9
 """Two places bound a wall where their normals' cosine is below this; around a convex edge of more than 26 degrees it is larger."""
@@ -28,37 +29,46 @@ FITS, TIGHT = 0.05, 0.98
 def growth(stroke: Stroke, thickness: float) -> float:
     """By how much a solid stroke that is thin as a whole must grow for its radius to be the thickness; 0 for others."""
     if thickness not in stroke.grown:
-        stroke.grown[thickness] = _growth(stroke, thickness)
+        find_growth(Crowd([stroke]), thickness)
     return stroke.grown[thickness]
 
 
-def _growth(stroke: Stroke, thickness: float) -> float:
-    if stroke.radius >= thickness:
-        return 0.0
-    normals = face_normals(stroke.vertices, stroke.bounding)
-    area = np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    middles = stroke.vertices[stroke.bounding].mean(axis=1) - thickness * normals / area
-    fit = (stroke.surface.closest(middles)[0] > TIGHT * thickness) & inside(stroke, middles)
-    return 0.0 if np.average(fit, weights=area[:, 0]) > FITS else thickness - stroke.radius
+def find_growth(crowd: Crowd, thickness: float) -> None:
+    """Find and keep `growth` of all strokes of a crowd."""
+    radius = np.array([stroke.radius for stroke in crowd.strokes])
+    grown = np.where(radius < thickness, thickness - radius, 0.0)
+    some = np.flatnonzero(grown[crowd.owner] > 0)
+    owner, normals = crowd.owner[some], face_normals(crowd.vertices, crowd.bounding[some])
+    area = np.maximum(np.linalg.norm(normals, axis=1), np.finfo(np.float64).tiny)
+    middles = crowd.vertices[crowd.bounding[some]].mean(axis=1) - thickness * normals / area[:, None]
+    fit = (crowd.nearest(middles, owner)[0] > TIGHT * thickness) & crowd.inside(middles, owner)
+    share = np.bincount(owner, area * fit, len(radius)) / np.maximum(np.bincount(owner, area, len(radius)), np.finfo(np.float64).tiny)
+    grown[share > FITS] = 0.0
+    for stroke, own in zip(crowd.strokes, grown.tolist(), strict=True):
+        stroke.grown[thickness] = own
 
 
-def thin_walls(stroke: Stroke, thickness: float, spacing: float) -> np.ndarray:
-    """float64 [T, 3, 3]: the middles of those walls of a solid stroke whose half-thickness is below `thickness`, as triangles of at
+def thin_walls(crowd: Crowd, thickness: np.ndarray, spacing: float) -> np.ndarray:
+    """float64 [T, 3, 3]: the middles of those walls of solid strokes whose half-thickness is below `thickness` [S], as triangles of at
     most `spacing`; each wall twice, once from either side."""
-    faces = stroke.bounding
-    normals = face_normals(stroke.vertices, faces)
+    normals = face_normals(crowd.vertices, crowd.bounding)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    first = stroke.vertices[faces].mean(axis=1) - thickness * normals
-    if (stroke.surface.closest(first)[0] >= SMALLER * thickness).all():
-        return np.zeros((0, 3, 3))  # most strokes: nothing under the middle of any face is thin
-    triangles, source = subdivided(stroke.vertices, faces, spacing)
-    places, outward = triangles.mean(axis=1), normals[source]
-    radius = np.full(len(places), thickness)
+    asked = thickness[crowd.owner]
+    first = crowd.vertices[crowd.bounding].mean(axis=1) - asked[:, None] * normals
+    thin = np.zeros(len(crowd.strokes), dtype=bool)
+    thin[crowd.owner[crowd.nearest(first, crowd.owner)[0] < SMALLER * asked]] = True
+    some = np.flatnonzero(thin[crowd.owner])  # of most strokes nothing under the middle of any face is thin
+    if not len(some):
+        return np.zeros((0, 3, 3))
+    triangles, source = subdivided(crowd.vertices, crowd.bounding[some], spacing)
+    source = some[source]
+    places, outward, owner = triangles.mean(axis=1), normals[source], crowd.owner[source]
+    radius = asked[source]
     opposite = np.full(len(places), -1)
     active = np.arange(len(places))
     for _ in range(SHRINKINGS):
         middle = places[active] - radius[active, None] * outward[active]
-        distance, touched, face = stroke.surface.nearest(middle)
+        distance, touched, face = crowd.nearest(middle, owner[active])
         smaller = distance < SMALLER * radius[active]
         active, touched, face = active[smaller], touched[smaller], face[smaller]
         if not len(active):

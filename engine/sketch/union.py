@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from engine.reporting import OnStep, unwatched
+from engine.sketch.crowd import crowds
 from engine.sketch.nearest import NearestSamples
 from engine.sketch.strokes import Stroke, counted, inside, surface_samples
 from engine.sketch.thin import growth
@@ -79,6 +80,8 @@ class StrokeUnion:
             _group([(s.vertices, s.bounding) for s, own in zip(self.solids, self.solid_growth, strict=True) if own == alike], alike)
             for alike in np.unique(self.solid_growth)
         ]
+        self._growth_of = dict(zip(map(id, self.solids), self.solid_growth.tolist(), strict=True))
+        self._crowds = list(crowds(self.solids))
         if len(sheets.triangles):
             corners = sheets.triangles.reshape(-1, 3)
             faces = np.arange(len(corners), dtype=np.int64).reshape(-1, 3)
@@ -133,15 +136,20 @@ class StrokeUnion:
         that was done."""
         boxes = Boxes(points)
         unsigned, sunk = np.zeros(len(points), dtype=bool), np.zeros(len(points), dtype=bool)
-        for stroke, grown in zip(counted(self.solids, self.on_step), self.solid_growth, strict=True):
-            within = boxes.between(stroke.low, stroke.high)
-            within = within[inside(stroke, points[within])]
-            unsigned[within] = True
-            near = within[close[within]]
-            depth, places = stroke.surface.closest(points[near])
-            deeper = -depth - grown < values[near]
-            values[near[deeper]], nearest[near[deeper]] = -depth[deeper] - grown, places[deeper]
-            sunk[near[deeper]] = True
+        for crowd in self._crowds:
+            within = [boxes.between(stroke.low, stroke.high) for stroke in crowd.strokes]
+            within = [
+                some[inside(stroke, points[some])] for some, stroke in zip(within, counted(crowd.strokes, self.on_step), strict=False)
+            ]
+            owner, place = np.repeat(np.arange(len(within)), [len(some) for some in within]), np.concatenate(within)
+            unsigned[place] = True
+            owner, place = owner[close[place]], place[close[place]]
+            depth, places, _ = crowd.nearest(points[place], owner)
+            depth = -depth - np.array([self._growth_of[id(stroke)] for stroke in crowd.strokes])[owner]
+            deepest = np.lexsort((owner, depth, place))
+            deepest = deepest[np.diff(place[deepest], prepend=-1) > 0]
+            deepest = deepest[depth[deepest] < values[place[deepest]]]
+            values[place[deepest]], nearest[place[deepest]], sunk[place[deepest]] = depth[deepest], places[deepest], True
         far = unsigned & ~close
         values[far] = -np.abs(values[far])
         return sunk | far

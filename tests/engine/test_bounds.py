@@ -10,6 +10,7 @@ from engine.isosurface.bounds import field_bounds, local_thickness
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.topology import without_small_holes
 from engine.mesh import Mesh
+from engine.sketch.crowd import Crowd
 from engine.sketch.sdf import sketch_sdf
 from engine.sketch.strokes import split_strokes
 from engine.sketch.thin import growth, thin_walls
@@ -107,9 +108,9 @@ def test_a_finished_result_is_not_shredded(inside_out: bool):
 
 def test_walls_are_found_and_edges_are_not():
     block = split_strokes(box((0.5, 0.4, 0.3)).vertices, box((0.5, 0.4, 0.3)).faces)[0]
-    assert len(thin_walls(block, 0.05, 0.04)) == 0
+    assert len(thin_walls(Crowd([block]), np.array([0.05]), 0.04)) == 0
     board = split_strokes(box((0.5, 0.4, 0.02)).vertices, box((0.5, 0.4, 0.02)).faces)[0]
-    walls = thin_walls(board, 0.05, 0.04)
+    walls = thin_walls(Crowd([board]), np.array([0.05]), 0.04)
     assert np.abs(walls[..., 2]).max() < 1e-6
     area = np.linalg.norm(np.cross(walls[:, 1] - walls[:, 0], walls[:, 2] - walls[:, 0]), axis=1).sum() / 2
     assert area == pytest.approx(2 * 0.8, rel=0.1), "the middle, once from either side"

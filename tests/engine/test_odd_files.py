@@ -13,13 +13,14 @@ from engine.errors import InputError
 from engine.formats.meshio import load_mesh
 from engine.formats.parts import LARGEST_MESH
 from engine.formats.triangulate import triangulate
+from engine.mesh import Mesh
 from tests.engine.test_meshio import triangle_document, write_gltf
 
 FACE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 STL_TRIANGLE = (0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0)
 
 
-def read(path: Path) -> tuple[object, list[str]]:
+def read(path: Path) -> tuple[Mesh, list[str]]:
     notes: list[str] = []
     return load_mesh(path, notes), notes
 
@@ -87,7 +88,7 @@ def test_a_rotation_that_was_rounded_does_not_shear(tmp_path: Path) -> None:
 def test_what_is_no_polygon_in_an_obj_is_told(statement: str, tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text(FACE + statement + "\n")
     mesh, notes = read(tmp_path / "a.obj")
-    assert len(mesh.faces) == 1 and "left out" in notes[0]  # type: ignore[attr-defined]
+    assert len(mesh.faces) == 1 and "left out" in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_obj_colours_are_bytes_or_shares(colours: tuple[tuple[float, ...], ...],
     lines = [f"v {place} {' '.join(map(str, colour))}" for place, colour in zip(places, colours, strict=True)]
     (tmp_path / "a.obj").write_text("\n".join([*lines, "f 1 2 3"]))
     mesh, _ = read(tmp_path / "a.obj")
-    assert np.allclose(mesh.colours[0].clip(0, 1), expected, atol=1e-3)  # type: ignore[attr-defined]
+    assert mesh.colours is not None and np.allclose(mesh.colours[0].clip(0, 1), expected, atol=1e-3)
 
 
 def stl(header: bytes, attribute: int = 0) -> bytes:
@@ -114,7 +115,7 @@ def stl(header: bytes, attribute: int = 0) -> bytes:
 def test_a_binary_stl_may_speak_of_solids_and_facets(tmp_path: Path) -> None:
     (tmp_path / "a.stl").write_bytes(stl(b"solid part, facets exported as binary"))
     mesh, notes = read(tmp_path / "a.stl")
-    assert len(mesh.faces) == 1 and not notes  # type: ignore[attr-defined]
+    assert len(mesh.faces) == 1 and not notes
 
 
 @pytest.mark.parametrize("data", [stl(b"part", 0x8000 | 31), stl(b"COLOR=\xff\0\0\xff", 31)], ids=["viscam", "magics"])
@@ -128,7 +129,7 @@ def test_colours_of_an_stl_are_told_to_be_left_out(data: bytes, tmp_path: Path) 
 def test_numbers_beyond_all_bounds_warn_in_words_alone(number: str, tmp_path: Path) -> None:
     (tmp_path / "a.obj").write_text(FACE.replace("1 0 0", f"{number} 0 0"))
     mesh, _ = read(tmp_path / "a.obj")
-    assert not np.isfinite(mesh.vertices).all()  # type: ignore[attr-defined]  # which the check refuses
+    assert not np.isfinite(mesh.vertices).all()  # which the check refuses
 
 
 @pytest.mark.parametrize("kind", ["star", "spiral", "comb"])

@@ -186,6 +186,25 @@ def raw(name: str, content: bytes) -> Make:
     return make
 
 
+def scattered(nodes: int, instances: bool) -> Make:
+    """A strip of 100,000 triangles in many places."""
+    count = 100_000
+    data = np.random.default_rng(0).normal(size=(count, 3)).astype("<f4").tobytes()
+    wish = {"extensions": {"EXT_mesh_gpu_instancing": {"attributes": {"TRANSLATION": 0}}}} if instances else {}
+    return gltf(
+        buffers=[{"uri": data_uri(data), "byteLength": len(data)}], bufferViews=[{"buffer": 0, "byteLength": len(data)}],
+        accessors=[{**ACCESSOR, "count": count}], meshes=[{"primitives": [{"mode": 5, "attributes": {"POSITION": 0}}]}],
+        scenes=[{"nodes": list(range(nodes))}], nodes=[{"mesh": 0, **wish}] * nodes,
+    )  # fmt: skip
+
+
+def polygon(corners: int) -> Make:
+    """A star of one face."""
+    angles = np.arange(corners) / corners * 2 * np.pi
+    lines = [f"v {np.cos(angle):.6f} {np.sin(angle) * (1 + 0.3 * (index % 2)):.6f} 0" for index, angle in enumerate(angles)]
+    return text("mesh.obj", "\n".join([*lines, "f " + " ".join(str(index + 1) for index in range(corners)), ""]))
+
+
 def linked(folder: Path) -> Path:
     """A buffer that is a link out of the folder."""
     (folder / "data.bin").symlink_to(folder.parent / "secret.bin")
@@ -223,6 +242,11 @@ CASES: dict[str, Make] = {
     "not a number": text("mesh.obj", "v nan inf 1e999\n" + FACE),
     "index beyond": text("mesh.obj", FACE + "f 1 2 999999999\nf -9 -8 -7\n"),
     "200,000 instances": gltf(scenes=[{"nodes": list(range(200_000))}], nodes=[{"mesh": 0}] * 200_000),
+    "5,000 nodes of 100,000 faces": scattered(5000, instances=False),
+    "100,000 instances of 100,000 faces": scattered(1, instances=True),
+    "places of one number each": gltf(accessors=[{**ACCESSOR, "type": "SCALAR"}]),
+    "2^28 corners without bytes": gltf(accessors=[{"componentType": 5126, "count": 2**28, "type": "VEC3"}]),
+    "a polygon of 5,000 corners": polygon(5000),
     "a circle of nodes": gltf(nodes=[{"children": [0], "mesh": 0}]),
     "2^31 corners": gltf(accessors=[{**ACCESSOR, "count": 2**31 - 1}]),
     "negative count": gltf(accessors=[{**ACCESSOR, "count": -3}]),
