@@ -136,11 +136,12 @@ class StrokeUnion:
         that was done."""
         boxes = Boxes(points)
         unsigned, sunk = np.zeros(len(points), dtype=bool), np.zeros(len(points), dtype=bool)
+        asked = iter(counted(self.solids, self.on_step))
         for crowd in self._crowds:
-            within = [boxes.between(stroke.low, stroke.high) for stroke in crowd.strokes]
-            within = [
-                some[inside(stroke, points[some])] for some, stroke in zip(within, counted(crowd.strokes, self.on_step), strict=False)
-            ]
+            within = []
+            for stroke, _ in zip(crowd.strokes, asked, strict=False):
+                some = boxes.between(stroke.low, stroke.high)
+                within.append(some[inside(stroke, points[some])])
             owner, place = np.repeat(np.arange(len(within)), [len(some) for some in within]), np.concatenate(within)
             unsigned[place] = True
             owner, place = owner[close[place]], place[close[place]]
