@@ -37,16 +37,20 @@ class Crowd:
         [N, 3] and their faces int64 [N] among `bounding`."""
         if len(self.strokes) == 1:
             return self.strokes[0].surface.nearest(points)
+        from engine.sketch.crowd_kernel import nearest_own
+
         distance, places, face = np.empty(len(points)), np.empty((len(points), 3)), np.zeros(len(points), dtype=np.int64)
-        self._launch("nearest_own", self.bounding, self._first, points, owner, (face, places, distance))
+        self._launch(nearest_own, self.bounding, self._first, points, owner, (face, places, distance))
         return distance, places, face
 
     def inside(self, points: np.ndarray, owner: np.ndarray) -> np.ndarray:
         """bool [N]: which of points [N, 3] are enclosed by the strokes int64 [N] that they belong to."""
         if len(self.strokes) == 1:
             return inside(self.strokes[0], points)
+        from engine.sketch.crowd_kernel import winding_own
+
         turns = np.empty(len(points))
-        self._launch("winding_own", self._solid, self._first_solid, points, owner, (turns,))
+        self._launch(winding_own, self._solid, self._first_solid, points, owner, (turns,))
         return np.abs(turns) > 0.5
 
     def _joined(self, faces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -55,10 +59,9 @@ class Crowd:
         return np.ascontiguousarray(np.concatenate(moved), dtype=np.int64), np.cumsum([0] + [len(own) for own in faces])
 
     def _launch(
-        self, kernel: str, faces: np.ndarray, first: np.ndarray, points: np.ndarray, owner: np.ndarray, found: tuple[np.ndarray, ...]
+        self, kernel: Any, faces: np.ndarray, first: np.ndarray, points: np.ndarray, owner: np.ndarray, found: tuple[np.ndarray, ...]
     ) -> None:
         from engine.render.warp_runtime import load_warp
-        from engine.sketch import crowd_kernel
 
         wp = load_warp()
 
@@ -68,7 +71,7 @@ class Crowd:
             return wp.array(np.ascontiguousarray(values), dtype=dtype, device="cpu", copy=False)
 
         given = [shared(values) for values in (self.vertices, faces, first, points.astype(np.float64), owner.astype(np.int64))]
-        wp.launch(getattr(crowd_kernel, kernel), dim=len(points), inputs=[*given, *map(shared, found)], device="cpu")
+        wp.launch(kernel, dim=len(points), inputs=[*given, *map(shared, found)], device="cpu")
 
 
 def crowds(strokes: list[Stroke]) -> Iterator[Crowd]:
