@@ -135,4 +135,5 @@ def test_quitting_in_mid_job_asks_and_the_next_start_offers_to_resume(by_hand: t
 
 def test_without_an_engine_the_panel_leads_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKETCHBRIDGE_ENGINE", raising=False)
-    assert scenario(play(tmp_path, "without_an_engine"), "without_an_engine")["online"] is True
+    seen = scenario(play(tmp_path, "without_an_engine"), "without_an_engine")
+    assert seen["online"] is True and seen["report"][0] == "Check Set-up" and seen["report"][1] >= 2  # they stay in the preferences
