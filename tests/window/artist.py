@@ -53,6 +53,7 @@ def a_new_users_path() -> Scenario:
     yield from press("sketchbridge.prompt")
     yield from typed("steps 90000")
     found["prompt"] = bpy.context.scene.sketchbridge.prompt
+    yield 1.5  # the sub-panels move down
     screenshot("path_prompt")
     yield from press("bpy.ops.sketchbridge.refine(")
     found["clicks_to_the_first_job"] = clicks["count"]
