@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from engine.diffusion.diffusers_prior import DiffusersPrior, fast_dtype, forget_decoder, quiet
+from engine.diffusion.diffusers_prior import DiffusersPrior, fast_dtype, forget_decoder, placed, quiet
 from engine.diffusion.load import EMBEDDED_FOLDER
 
 _CROSS = {
@@ -49,6 +49,8 @@ def shaped_prior(shape: str, device: torch.device, size: int | None = None, dtyp
     latents = (size or 8 * config["sample_size"]) // 8
     with torch.device(device):
         unet = models.UNet2DConditionModel(**config).to(kind)
+    unet = placed(unet, "unet", device)
+    with torch.device(device):
         vae = models.AutoencoderKL(**kl)
     forget_decoder(vae)
     parts = {
