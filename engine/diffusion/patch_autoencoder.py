@@ -80,6 +80,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         if patch != PATCH:
             raise ValueError(f"patch {patch}: this decoder doubles three times; expected {PATCH}")
         self.patch = patch
+        self._known: tuple[object, torch.Tensor] | None = None
         self.encoder = nn.Conv2d(in_channels, latent_channels, 2 * patch, stride=patch, padding=patch // 2, padding_mode="replicate")
         self.decoder = nn.Sequential(
             nn.Conv2d(latent_channels, 2 * width, 3, padding=1),
@@ -110,9 +111,16 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
         difference  [B, latent_channels, h, w].
         """
-        kernels = self.encoder.weight.detach().flatten(1).float()
-        inverse = torch.linalg.inv(kernels @ kernels.T).to(difference.dtype)
-        return torch.einsum("ij,bjhw->bihw", inverse, difference)
+        return torch.einsum("ij,bjhw->bihw", self._inverse(difference.dtype), difference)
+
+    def _inverse(self, dtype: torch.dtype) -> torch.Tensor:
+        """(E E^T)^-1, made anew only where the kernels changed or moved: a GPU's host waits for it."""
+        weight = self.encoder.weight
+        of = (id(weight), weight._version, weight.device, weight.dtype, dtype)
+        if self._known is None or self._known[0] != of:
+            kernels = weight.detach().flatten(1).float()
+            self._known = of, torch.linalg.inv(kernels @ kernels.T).to(dtype)
+        return self._known[1]
 
     def decode(self, z: torch.Tensor, return_dict: bool = True, **_: object) -> DecoderOutput:
         """[B, latent_channels, h, w] -> `.sample` [B, 3, 8 h, 8 w], about -1..1."""

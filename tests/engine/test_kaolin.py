@@ -19,6 +19,7 @@ from engine.job import run_job, sketch_surface
 from engine.job_fields import PRESETS, JobSettings
 from engine.reporting import QuietReporter
 from engine.surface import Surface
+from scripts.bench.gpu.parity import kaolin_rows
 from tests.engine.shapes import box
 
 INSTALLED = importlib.util.find_spec("kaolin") is not None
@@ -84,6 +85,11 @@ def test_flexicubes_draw_the_same_solid(kaolin):
     assert mesh_volume(others.detach(), other_faces) == pytest.approx(mesh_volume(vertices.detach(), faces), rel=0.1)
     others.square().sum().backward()
     assert theirs.sdf.grad.abs().max() > 0 and theirs.deform.grad.abs().max() > 0
+
+
+def test_the_check_of_a_gpu_has_their_rows(kaolin):
+    rows = kaolin_rows(torch.device("cpu"))
+    assert len(rows) == 2 and all(row.passed for row in rows), [row.line() for row in rows]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -207,3 +207,17 @@ def test_resizing_is_an_average_over_blocks():
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert torch.equal(fit_square(image, 2), torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]]))
     assert fit_square(torch.rand(1, 3, 30, 50), 16).shape == (1, 3, 16, 16)
+
+
+def test_the_inverse_of_the_patches_is_made_once_and_anew_where_they_change(monkeypatch):
+    from engine.diffusion.patch_autoencoder import PatchAutoencoder
+
+    model, made, true = PatchAutoencoder(width=8), [], torch.linalg.inv
+    monkeypatch.setattr(torch.linalg, "inv", lambda matrix: made.append(1) or true(matrix))
+    difference = torch.randn(1, 16, 2, 2)
+    first = model.precondition(difference)
+    assert torch.equal(model.precondition(difference), first) and len(made) == 1
+    with torch.no_grad():
+        model.encoder.weight.mul_(2)
+    torch.testing.assert_close(model.precondition(difference), first / 4)
+    assert len(made) == 2

@@ -13,7 +13,9 @@ from engine.camera import fixed_ring
 from engine.diffusion.load import load_prior
 from engine.diffusion.prior import CONTROL_CHANNELS
 from engine.diffusion.schedule import NoiseSchedule
+from engine.errors import JobError
 from engine.isosurface.dmtet import TetGrid
+from engine.isosurface.kaolin import NAMES, extractor
 from engine.render.base import Rasterizer, select_rasterizer, unavailable
 from engine.render.shading import render_views
 from engine.surface import Surface
@@ -169,14 +171,34 @@ def prior_rows(device: torch.device) -> list[Row]:
     ]
 
 
+def kaolin_rows(device: torch.device) -> list[Row]:
+    """Kaolin's marching tetrahedra beside ours, and the volume of FlexiCubes' sphere; none where Kaolin cannot be had."""
+    grid = TetGrid.make(32, device)
+    field = grid.points.norm(dim=1) - 0.6
+    try:
+        draws = {name: extractor(name, grid) for name in NAMES}
+    except JobError:
+        return []
+    ours, _ = grid.surface(field)
+    found = {name: draw(grid.points, field, grid.tets) for name, draw in draws.items() if draw is not None}
+    far = torch.cdist(found["kaolin"][0], ours, compute_mode="donot_use_mm_for_euclid_dist").amin(1).max()
+    a, b, c = (found["flexicubes"][0].double()[corner] for corner in found["flexicubes"][1].long().unbind(1))
+    share = float((torch.linalg.cross(a, b) * c).sum() / 6 / (4 / 3 * torch.pi * 0.6**3))
+    return [
+        Row("Kaolin's marching tetrahedra: vertices", float(far), 1e-4, least=False),
+        Row("Kaolin's FlexiCubes: a sphere's volume", share, 0.95),
+    ]
+
+
 def parity(device: torch.device) -> list[Row]:
-    """All rows; nvdiffrast's where it can be had."""
+    """All rows; nvdiffrast's and Kaolin's where they can be had."""
     warp = select_rasterizer("cpu", "warp")
     checks: list[Callable[[], list[Row]]] = [
         lambda: rasterizer_rows("warp", select_rasterizer(device, "warp"), device, warp, CPU),
         lambda: surface_rows(device),
         lambda: field_rows(device),
         lambda: prior_rows(device),
+        lambda: kaolin_rows(device),
     ]
     if unavailable("nvdiffrast", device) is None:
         checks.append(lambda: rasterizer_rows("nvdiffrast", select_rasterizer(device, "nvdiffrast"), device, warp, CPU))
