@@ -1,7 +1,8 @@
 """ControlNet folders beside a Stable Diffusion folder: how a user names them, how they are checked and read, and what they are shown.
 
 Zhang et al. 2023, "Adding Conditional Control to Text-to-Image Diffusion Models": a copy of the denoiser's lower half looks at a
-picture of the surface; what it finds is added to the denoiser's own activations.
+picture of the surface; what it finds is added to the denoiser's own activations. A T2I-Adapter (Mou et al. 2023) takes a ControlNet's
+place: a small network of its own that looks at the picture alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ SEPARATOR = ";"
 
 _NUMBERS = re.compile(r"^(?P<folder>.+?)(?P<numbers>(?::[^:/\\]*){0,3})$")
 _FIX = "Write [depth=|normal=]FOLDER[:strength[:start:end]], such as control_depth:0.8 or normal=FOLDER:1:0:0.6."
+
+ADAPTER = "T2IAdapter"
 
 FARTHEST = 0.2
 """Of a depth picture: the surface's farthest place, where its nearest is 1 and nothing is 0."""
@@ -95,10 +98,11 @@ def _checked(text: str, given: Sequence[str]) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class ControlNet:
-    """A ControlNet that is ready: as it was asked for, and the network."""
+    """A ControlNet that is ready: as it was asked for, and the network; adapter: it is a T2I-Adapter."""
 
     entry: ControlEntry
     network: Any
+    adapter: bool = False
 
     def weights(self, t: Tensor, steps: int, share: float) -> Tensor:
         """What its answers at timesteps t int64 [B] of `steps` are multiplied by, float32 [B]; `share` of its strength."""
@@ -110,30 +114,59 @@ def read_control_net(entry: ControlEntry, base: ModelFolder, device: torch.devic
     """The network, on the device. ModelError for what cannot be read or used beside the model."""
     folder, part = check_control_net(entry, base)
     network = folder.load(part, torch_dtype=dtype).eval().requires_grad_(False)
-    return ControlNet(entry, network.to(device))
+    return ControlNet(entry, network.to(device), folder.classes[part.folder] == ADAPTER)
 
 
 def check_control_net(entry: ControlEntry, base: ModelFolder) -> tuple[ModelFolder, Part]:
     """What the folder says of itself, checked against the model beside it before any weight is read. ModelError with the fix."""
     path = entry.folder.resolve()
-    part = Part(path.name, "config.json", {"ControlNetModel": "diffusers"}, "diffusion_pytorch_model")
+    part = Part(path.name, "config.json", dict.fromkeys(("ControlNetModel", ADAPTER), "diffusers"), "diffusion_pytorch_model")
     check_files(path.parent, part)
     config = read_json(path.parent, f"{part.folder}/{part.config}")
     name = class_name(path.parent, part, {}, config)
     check_config(path.parent, part.folder, config, bounds="unet")
-    check_base(entry, config, base)
+    (check_adapter if name == ADAPTER else check_base)(entry, config, base)
     check_weights(path.parent, part)
     return ModelFolder(path.parent, {part.folder: name}, {part.folder: config}, {}), part
 
 
-def check_base(entry: ControlEntry, config: Mapping[str, Any], base: ModelFolder) -> None:
-    """ModelError for a ControlNet of another base model, or one that is shown pictures of another size or kind."""
+def check_adapter(entry: ControlEntry, config: Mapping[str, Any], base: ModelFolder) -> None:
+    """ModelError for a T2I-Adapter of another width or class than the model's, or one that is shown pictures of another size or kind."""
+    refuse_without_unet(entry, base)
+    unet = base.configs["unet"]
+    large = (unet.get("down_block_types") or [""])[0] == "DownBlock2D"  # as XL's, whose first block gives what it found at half the size
+    kind = config.get("adapter_type", "full_adapter")
+    blocks = base.configs["vae"].get("block_out_channels") or (0,)
+    widths = [320, 640, 1280, 1280]
+    wanted = (
+        ("channels", config.get("channels", widths), unet.get("block_out_channels", widths)),
+        ("adapter_type", kind, "full_adapter_xl" if large else kind if kind in ("full_adapter", "light_adapter") else "full_adapter"),
+        ("downscale_factor", config.get("downscale_factor", 8), 2 ** (len(blocks) - 1) * (2 if large else 1)),
+        ("in_channels", config.get("in_channels", 3), 3),
+    )
+    for name, found, expected in wanted:
+        if found != expected:
+            raise ModelError(
+                "model_control",
+                f"The adapter '{entry.folder}' is of another model: its {name} is {found!r}; beside the model in '{base.path}' it "
+                f"must be {expected!r}.",
+                "Choose a depth or normal adapter of the model's own class, such as one for Stable Diffusion 1.5 beside that.",
+            )
+
+
+def refuse_without_unet(entry: ControlEntry, base: ModelFolder) -> None:
+    """ModelError for a model whose denoiser takes no control."""
     if "unet" not in base.configs:
         raise ModelError(
             "model_control",
             f"The model in '{base.path}' takes no ControlNet such as '{entry.folder}'.",
             "Leave --control out, or choose a Stable Diffusion 1.x, 2.x or XL model.",
         )
+
+
+def check_base(entry: ControlEntry, config: Mapping[str, Any], base: ModelFolder) -> None:
+    """ModelError for a ControlNet of another base model, or one that is shown pictures of another size or kind."""
+    refuse_without_unet(entry, base)
     unet, vae = base.configs["unet"], base.configs["vae"]
     defaults = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2}
     wanted = [(name, config.get(name, value), unet.get(name, value)) for name, value in defaults.items()]

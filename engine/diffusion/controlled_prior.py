@@ -77,16 +77,22 @@ class ControlledDiffusersPrior(DiffusersPrior):
         """The sum of all ControlNets' answers, as the UNet takes it; nothing where none counts at these timesteps."""
         down: list[Tensor] = []
         middle: Tensor | None = None
+        within: list[Tensor] = []
         for number, net in enumerate(self.nets):
             weights = net.weights(t, len(self.schedule), strength).to(x_t).view(-1, 1, 1, 1)
             if not weights.any():
                 continue
             picture = self._picture(control, number, net.entry.kind).to(x_t)
+            if net.adapter:
+                answer = [weights * one for one in net.network(picture)]
+                within = [a + b for a, b in zip(within, answer, strict=True)] if within else answer
+                continue
             answer, mid = net.network(x_t, t, controlnet_cond=picture, return_dict=False, **self.told(states))
             answer, mid = [weights * one for one in answer], weights * mid
             down = [a + b for a, b in zip(down, answer, strict=True)] if down else answer
             middle = mid if middle is None else middle + mid
-        return {} if middle is None else {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        added: dict[str, Any] = {"down_intrablock_additional_residuals": within} if within else {}
+        return added if middle is None else {**added, "down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
     def _picture(self, control: Tensor, number: int, kind: str) -> Tensor:
         """What a ControlNet is shown, [B, 3, S, S] in 0..1."""

@@ -83,7 +83,8 @@ WORD_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     "unet": {"sample_size": (4, 512), "in_channels": (1, 64), "out_channels": (1, 64), "cross_attention_dim": (1, 16_384),
-             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384), "patch": (1, 64), "control_channels": (1, 64),
+             "layers_per_block": (1, 32), "block_out_channels": (1, 16_384), "num_res_blocks": (1, 32), "downscale_factor": (1, 64),
+             "patch": (1, 64), "control_channels": (1, 64),
              "channels": (1, 16_384), "text_width": (1, 16_384), "embedding": (1, 16_384), "heads": (1, 256), "head_channels": (1, 1024),
              "transformer_layers_per_block": (1, 64), "addition_time_embed_dim": (1, 4096),
              "projection_class_embeddings_input_dim": (1, 65_536)},

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_model import make_tiny_control, make_tiny_model
+from tiny_model import make_tiny_adapter, make_tiny_control, make_tiny_model
 
 from engine.camera import orbit
 from engine.cli import main
@@ -43,8 +43,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     make_tiny_control(root / "tiny_depth", model)
     shutil.copytree(root / "tiny_depth", root / "tiny_normal")
     make_tiny_control(root / "large_depth", model, pixels=8)
+    make_tiny_adapter(root / "adapter_depth")
     return {"model": model, "depth_model": make_tiny_model(root / "sd2", depth=True)} | {
-        name: root / name for name in ("tiny_depth", "tiny_normal", "large_depth")
+        name: root / name for name in ("tiny_depth", "tiny_normal", "large_depth", "adapter_depth")
     }
 
 
@@ -137,7 +138,11 @@ def test_a_view_that_sees_nothing_gives_pictures_without_surface(folders):
 # What it does to the estimates
 
 
-@pytest.mark.parametrize(("controls", "model"), [(("tiny_depth",), "model"), (("tiny_depth", "tiny_normal"), "model"), ((), "depth_model")])
+@pytest.mark.parametrize(
+    ("controls", "model"),
+    [(("tiny_depth",), "model"), (("tiny_depth", "tiny_normal"), "model"), ((), "depth_model"), (("adapter_depth",), "model"),
+     (("adapter_depth", "tiny_normal"), "model")],
+)  # fmt: skip
 def test_the_surface_counts(folders, control, controls, model):
     prior = prior_of(folders, *(str(folders[name]) for name in controls), model=model)
     seen = noise_of(prior, control)
@@ -147,10 +152,11 @@ def test_the_surface_counts(folders, control, controls, model):
     assert torch.allclose(seen, noise_of(prior, pictures if len(controls) == 2 else pictures[:, :3]), atol=1e-5)
 
 
-def test_strength_and_range_weigh_it(folders, control):
+@pytest.mark.parametrize("name", ["tiny_depth", "adapter_depth"])
+def test_strength_and_range_weigh_it(folders, control, name):
     """Without strength, or outside of its range of noise levels, it is the plain model's estimate; half of it lies between."""
     plain = read_prior(folders["model"])
-    without, depth = noise_of(plain, None), str(folders["tiny_depth"])
+    without, depth = noise_of(plain, None), str(folders[name])
     assert torch.allclose(noise_of(prior_of(folders, f"{depth}:0"), control), without, atol=1e-6)
     assert torch.allclose(noise_of(prior_of(folders, depth), control, strength=0.0), without, atol=1e-6)
     late = prior_of(folders, f"{depth}:1:0.5:1")
@@ -191,7 +197,7 @@ def test_a_control_that_is_missing_or_of_another_size_is_refused(folders, wrong)
         ("addition_embed_type", "text_time", "another base model"),
         ("conditioning_channels", 1, "of another size"),
         ("block_out_channels", [8, 10**9], "whole number from 1"),
-        ("_class_name", "T2IAdapter", "T2IAdapter"),
+        ("_class_name", "ControlNetXSAdapter", "ControlNetXSAdapter"),
     ],
 )
 def test_a_control_of_another_base_is_refused_before_weights_are_read(folders, tmp_path, key, value, told):
@@ -202,6 +208,17 @@ def test_a_control_of_another_base_is_refused_before_weights_are_read(folders, t
     with pytest.raises(ModelError, match=told) as caught:
         prior_of(folders, str(copy))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [({"channels": [8, 8]}, r"its channels is \[8, 8\]"), ({"adapter_type": "full_adapter"}, "its adapter_type is 'full_adapter'"),
+     ({"downscale_factor": 8}, "its downscale_factor is 8"), ({"in_channels": 1}, "its in_channels is 1; .* must be 3")],
+)  # fmt: skip
+def test_an_adapter_of_another_width_or_class_is_refused(folders, tmp_path, more, told):
+    with pytest.raises(ModelError, match=told) as caught:
+        prior_of(folders, str(make_tiny_adapter(tmp_path / "depth", **more)))
+    assert "adapter" in caught.value.fix
 
 
 def test_a_control_of_another_size_or_with_damaged_weights_is_refused(folders, tmp_path):

@@ -13,6 +13,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     LCMScheduler,
     SD3Transformer2DModel,
+    T2IAdapter,
     UNet2DConditionModel,
 )
 from tokenizers import pre_tokenizers
@@ -172,4 +173,13 @@ def make_tiny_control(folder: Path, model: Path, pixels: int = 2) -> Path:
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))  # a new one answers zeros
     net.save_pretrained(folder)
+    return folder
+
+
+def make_tiny_adapter(folder: Path, **more: object) -> Path:
+    """Writes a T2I-Adapter of random weights for a tiny model."""
+    torch.manual_seed(2)
+    T2IAdapter(
+        **{"channels": [8, 16], "num_res_blocks": 1, "downscale_factor": 4, "adapter_type": "full_adapter_xl", **more}
+    ).save_pretrained(folder)
     return folder
