@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,7 @@ import torch
 
 def field_of(mesh: Any, numbers: Any) -> Any:
     """The sketch's surface as a job makes it. Checkouts before the folder engine/sketch have no function for that."""
-    try:
-        from engine.job import sketch_surface
-    except ImportError:
+    if not Path("engine/job_fields.py").exists():
         from engine.isosurface.dmtet import TetGrid
         from engine.surface import Surface
 
@@ -32,6 +31,8 @@ def field_of(mesh: Any, numbers: Any) -> Any:
         grid = TetGrid.make(numbers.grid, torch.device("cpu"))
         thickness = max(numbers.thickness, grid.spacing)
         return Surface.from_sdf(grid, torch.from_numpy(sketch_sdf(mesh, grid.points.numpy(), thickness, numbers.closing)))
+    from engine.job import sketch_surface
+
     return sketch_surface(mesh, numbers, torch.device("cpu"))
 
 
@@ -48,14 +49,11 @@ def fitted(surface: Any, mesh: Any, numbers: Any) -> None:
 def main(sketches: str, surfaces: str, settings: str, fit: bool) -> None:
     from engine.mesh import Mesh
 
-    try:
-        from engine.job_fields import PRESETS
-    except ImportError:  # 74433af
-        PRESETS = importlib.import_module("engine.config").PRESETS
-
+    # by the file, not by trying: an installed checkout lends its modules to one that lacks them
+    presets = importlib.import_module("engine.job_fields" if Path("engine/job_fields.py").exists() else "engine.config").PRESETS
     torch.set_num_threads(1)
-    known = {field.name for field in fields(PRESETS["draft"])}
-    numbers = replace(PRESETS["draft"], **{name: value for name, value in json.loads(settings).items() if name in known})
+    known = {field.name for field in fields(presets["draft"])}
+    numbers = replace(presets["draft"], **{name: value for name, value in json.loads(settings).items() if name in known})
     given, found = np.load(sketches), {}
     names = [key[2:] for key in given.files if key.startswith("v/")]
     for name in ["warm-up", *names]:  # the first one compiles kernels
