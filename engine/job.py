@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.back_off import BackOff
-from engine.bridge import SurfaceBridge, phases, planned_steps
+from engine.bridge import SurfaceBridge, phases
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
 from engine.conventions import SceneNormalization
 from engine.device import select_device
@@ -28,31 +27,27 @@ from engine.diffusion.prompts import DESCRIPTORS
 from engine.distillation import Distillation, PromptPair, Step
 from engine.errors import JobError
 from engine.export import finish
-from engine.export import planned_seconds as planned_export
-from engine.fit import REACH, fit_to_sketch
 from engine.formats.map_files import DTYPES
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
-from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.kaolin import refuse_without_kaolin
-from engine.isosurface.sparse import Fineness, around_sketch, shell_thickness
-from engine.isosurface.topology import without_small_holes
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead, for_its_model
 from engine.mesh import Mesh
-from engine.render.base import Rasterizer, select_rasterizer
-from engine.reporting import OnStep, Reporter, StageTimer, unwatched
+from engine.plan import images_of, planned_seconds
+from engine.render.base import select_rasterizer
+from engine.reporting import OnStep, Reporter, StageTimer
 from engine.results import ImageSet, JobResult, versions
 from engine.room import room_for
 from engine.sketch.check import check_sketch
 from engine.sketch.deviation import NOTHING_MOVED, Deviation, deviation
 from engine.sketch.soundness import Soundness
+from engine.sketch_surface import crisp_colours, drawn_as, fitted_subject, sketch_surface
 from engine.stages import Stage
-from engine.subject import RefineSubject, Subject, TextureSubject, colour_weight, max_offset
+from engine.subject import RefineSubject, Subject, TextureSubject
 from engine.surface import Surface
 from engine.texture.artist import ArtistColours, colours_kept, painted_points
 from engine.texture.delight import delit
-from engine.texture.detail import Colours, CrispColours
 from engine.texture.field import ColourField
 from engine.texture.finish import finish_texture, parts_of, planned_sets, told
 from engine.texture.job_views import TextureViews
@@ -66,13 +61,6 @@ from engine.variations import Run, run_variations
 
 STREAM_SECONDS = 1.5
 """Previews and meshes are sent no more often than this."""
-
-CELLS_A_TRIANGLE = 30
-"""Of the whole grid, for each triangle of the surface that a sketch may have at most."""
-
-UNHELD = 0.75
-"""Holes up to twice this wide, in steps of the grid, cannot be told from the grid's own teeth and are closed; the signed distance has
-closed all others that are to be."""
 
 
 def run_job(
@@ -159,17 +147,11 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)
         importlib.import_module("torch._dynamo")  # which the first optimizer imports, for seconds in which nobody is asked
         prior = room.settled(model.load(device, surface=True, load=load))
-        prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
-        _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
         local = mesh.mapped(normalization.to_engine)
         local = delit(local, settings.delight) if settings.mode == "texture" else local
         generator = torch.Generator().manual_seed(settings.seed)
-
-        parts = part_prompts(local, settings)
-        for told_apart in () if parts is None else parts.prompts:
-            _tell(reporter, dataclasses.replace(prompts, prompt=told_apart).notes(prior))
-        embed_ahead(prior, prompts, () if parts is None else parts.prompts)
+        prompts, parts = _prompts_for(prior, settings, numbers, local, reporter)
         views = TextureViews.of(local, numbers, prior.image_size, settings.seed) if settings.mode == "texture" else None
         materials = materials_of(sketch, settings)
         _tell(reporter, [*([] if views is None else views.told()), *([] if settings.maps == "albedo" else materials.told())])
@@ -209,6 +191,19 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         return JobResult(mesh, images, {**figures, **_report(settings, prompts, device, timer, mended)}, checkpoint.remove)
 
 
+def _prompts_for(
+    prior: Prior, settings: JobSettings, numbers: Hyperparameters, local: Mesh, reporter: Reporter
+) -> tuple[PromptPair, PartPrompts | None]:
+    """The prompts of all and of parts, embedded ahead; tells what there is to say of the prior and of them."""
+    prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
+    _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
+    parts = part_prompts(local, settings)
+    for told_apart in () if parts is None else parts.prompts:
+        _tell(reporter, dataclasses.replace(prompts, prompt=told_apart).notes(prior))
+    embed_ahead(prior, prompts, () if parts is None else parts.prompts)
+    return prompts, parts
+
+
 def _drawn(
     local: Mesh, settings: JobSettings, numbers: Hyperparameters, device: torch.device, saved: Any, timer: StageTimer, reporter: Reporter
 ) -> Surface:
@@ -246,27 +241,6 @@ def _tell(reporter: Reporter, notes: list[str] | tuple[str, ...]) -> None:
         reporter.note(note)
 
 
-def planned_seconds(
-    mode: str, numbers: Hyperparameters, sketch: Mesh, sets: Sequence[TextureSet] = ()
-) -> dict[Stage, float | dict[str, float]]:
-    """What each stage of a job takes on two quiet cores; only their proportions matter, see `StageTimer`."""
-    step = 0.015 * numbers.views * (1 + numbers.supersample**2) / 2
-    finish = {name: step / 2 * planned_steps(numbers, phase) for phase, name in enumerate(phases(numbers))}
-    faces = len(sketch.faces) if mode == "texture" else min(numbers.faces, 3 * numbers.grid**2)
-    cells = min(numbers.grid**3, CELLS_A_TRIANGLE * numbers.grid_faces or math.inf)
-    export = planned_export(faces, numbers.texture_size, images_of(sets), keeps_layout=bool(sets) and all(one.laid for one in sets))
-    shape = {Stage.SDF: 0.5 + cells / 1e6 + len(sketch.faces) / 1e4, Stage.FIT: 0.5 + 0.1 * numbers.fit_steps}
-    return {
-        Stage.CHECK: 0.1 + len(sketch.faces) / 1e6,
-        Stage.LOAD: 4.0,
-        **(shape if mode == "refine" else {}),
-        Stage.STAGE1: step * numbers.stage1_steps,
-        Stage.STAGE2: step * numbers.stage2_steps,
-        **({Stage.FINISH: finish} if finish else {}),
-        Stage.EXPORT: {**export, "compare": 0.1 if mode == "texture" else 1.0 + len(sketch.faces) / 1e4},
-    }
-
-
 def texture_subject(local: Mesh, numbers: Hyperparameters, device: torch.device, feather: float = 0.0) -> TextureSubject:
     """Texture mode: the mesh (engine space) as it is, its own colours as the start, neutral grey where it has none; they stay where it is
     not to be painted."""
@@ -297,68 +271,6 @@ def materials_of(sketch: Mesh, settings: JobSettings) -> MaterialsOfParts:
     pieces = parts_of(sketch).pieces
     named = prompts_of_parts(settings.part_prompts, pieces) if settings.part_prompts and settings.mode == "texture" else []
     return MaterialsOfParts.of(settings.prompt, named, [piece.label for piece in pieces])
-
-
-def images_of(sets: Sequence[TextureSet]) -> int:
-    """Of a job with these texture sets; a refined mesh, which has none, has one."""
-    return sum(len(one.tiles) for one in sets) or 1
-
-
-def sketch_surface(
-    local: Mesh,
-    numbers: Hyperparameters,
-    device: torch.device,
-    on_step: OnStep = unwatched,
-    known: dict[str, Tensor] | None = None,
-    adherence: float = 0.0,
-) -> Surface:
-    """Refine mode: the sketch (engine space) as a surface whose field is its signed distance, on a grid that is wide enough for what may
-    move at that adherence; known: the state of that very surface."""
-    if known is not None:
-        return Surface.of_state({name: part.to(device) for name, part in known.items()}, numbers.isosurface)
-    fineness = Fineness(numbers.grid, numbers.grid_faces, max(max_offset(adherence), numbers.closing), REACH, numbers.isosurface)
-    resolution, (cells, *planes), solid = around_sketch(local, fineness, numbers.thickness, numbers.closing, on_step)
-    grid, values, normals = TetGrid.of_cells(resolution, cells, device), *(torch.from_numpy(part).to(device) for part in planes)
-    whole = without_small_holes(grid, values, min(numbers.closing, UNHELD * grid.spacing))
-    normals[whole != values] = 0  # a membrane is no part of the sketch
-    return Surface.from_sdf(grid, whole, normals if fineness.crisp(solid) else None, numbers.isosurface)
-
-
-def drawn_as(surface: Surface, numbers: Hyperparameters) -> list[str]:
-    """What the user is told where the sketch decided how its surface is drawn."""
-    told = []
-    if surface.grid.resolution < numbers.grid:
-        bound = f"so that its surface has about {numbers.grid_faces:,} triangles at most"
-        told.append(f"The grid has {surface.grid.resolution} cells along each axis instead of {numbers.grid}, {bound}.")
-    if numbers.isosurface != "auto":
-        return told
-    if surface.crisp:
-        return [*told, "The sketch is made of closed solids: its surface is drawn crisp."]
-    return [*told, "The sketch is not made of closed solids alone: its surface is drawn rounded."]
-
-
-def crisp_colours(subject: RefineSubject, local: Mesh, numbers: Hyperparameters, adherence: float) -> Colours:
-    """The refined colours, with the edges of the artist's own where they are to be kept."""
-    kept = min(colour_weight(adherence), 1.0)
-    if subject.artist is None or kept == 0:
-        return subject.colour
-    shell = shell_thickness(numbers.thickness, subject.surface.grid.resolution)
-    return CrispColours(subject.colour, subject.artist, local, shell, kept)
-
-
-def fitted_subject(
-    surface: Surface,
-    local: Mesh,
-    numbers: Hyperparameters,
-    adherence: float,
-    rasterizer: Rasterizer,
-    generator: torch.Generator,
-    on_step: OnStep = unwatched,
-) -> RefineSubject:
-    """Refine mode: the surface and its colours, fitted to renders of the sketch (engine space)."""
-    colour = ColourField(numbers.colour_grid).to(surface.sdf.device)
-    fit_to_sketch(surface, colour, local, rasterizer, numbers.fit_steps, generator, on_step=on_step)
-    return RefineSubject(surface, colour, adherence, ArtistColours.of(colour, local))
 
 
 def _resumed(

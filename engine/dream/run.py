@@ -28,11 +28,12 @@ from engine.dream.rays import look
 from engine.dream.shape import mesh_of
 from engine.dream_fields import REFINEMENT, DreamNumbers
 from engine.errors import JobError, ModelError
-from engine.job import planned_seconds, run_job
+from engine.job import run_job
 from engine.job_fields import JobSettings
 from engine.large_models import embed_ahead
 from engine.mesh import Mesh
 from engine.pictures import to_bytes
+from engine.plan import planned_seconds
 from engine.render.base import select_rasterizer
 from engine.reporting import Reporter, StageTimer
 from engine.results import JobResult

@@ -30,13 +30,13 @@ from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair
 from engine.fields import pairs
 from engine.formats.meshio import load_mesh
-from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.images import srgb_to_linear
 from engine.render.shading import Light, render_views
 from engine.sketch.check import check_sketch
+from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.subject import Subject
 from engine.texture.field import surface_samples
 from scripts import ROOT

@@ -28,12 +28,12 @@ from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.fields import pairs
-from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
 from engine.sketch.soundness import Soundness
+from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.subject import RefineSubject
 from engine.texture.field import surface_samples
 from scripts import ROOT

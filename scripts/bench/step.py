@@ -30,11 +30,12 @@ from engine.diffusion.load import load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.formats.meshio import load_mesh
-from engine.job import fitted_subject, sketch_surface, texture_subject
+from engine.job import texture_subject
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.mesh import Mesh
 from engine.render.base import Rasterizer, select_rasterizer
 from engine.sketch.check import check_sketch
+from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.subject import Subject
 from scripts import ROOT
 from scripts.bench.raster import bumpy_sphere

@@ -31,7 +31,7 @@ def field_of(mesh: Any, numbers: Any) -> Any:
         grid = TetGrid.make(numbers.grid, torch.device("cpu"))
         thickness = max(numbers.thickness, grid.spacing)
         return Surface.from_sdf(grid, torch.from_numpy(sketch_sdf(mesh, grid.points.numpy(), thickness, numbers.closing)))
-    from engine.job import sketch_surface
+    from engine.sketch_surface import sketch_surface
 
     return sketch_surface(mesh, numbers, torch.device("cpu"))
 

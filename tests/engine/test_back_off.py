@@ -13,10 +13,11 @@ from engine.back_off import BackOff
 from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair
 from engine.errors import JobError
-from engine.job import fitted_subject, run_job, sketch_surface
+from engine.job import run_job
 from engine.job_fields import PRESETS, JobSettings
 from engine.render.base import select_rasterizer
 from engine.reporting import QuietReporter
+from engine.sketch_surface import fitted_subject, sketch_surface
 from tests.engine.shapes import box
 
 NUMBERS = dataclasses.replace(PRESETS["draft"], grid=12, colour_grid=8, views=2, fit_steps=0, stage1_steps=6, stage2_steps=2,

@@ -13,7 +13,6 @@ from engine.errors import Cancelled
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.sparse import HELD
 from engine.isosurface.topology import without_small_holes
-from engine.job import UNHELD
 from engine.mesh import Mesh
 from engine.sketch.closing import Body
 from engine.sketch.deviation import sample_surface
@@ -21,6 +20,7 @@ from engine.sketch.sdf import leaning, sheets_of, sketch_sdf
 from engine.sketch.strokes import face_normals, split_strokes
 from engine.sketch.triangles import Triangles
 from engine.sketch.union import StrokeUnion
+from engine.sketch_surface import UNHELD
 from engine.surface import Surface
 from tests.engine.shapes import merge, moved, ribbon, sphere
 from tests.engine.stroke_sketches import STROKE_SKETCHES, draw, tube_along

@@ -11,10 +11,10 @@ import torch
 from engine.conventions import SceneNormalization
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.dual import WAYS, Cells, corner_gradients, dual_vertices, rings
-from engine.job import drawn_as, sketch_surface
 from engine.job_fields import PRESETS
 from engine.mesh import Mesh
 from engine.sketch.sdf import SketchField
+from engine.sketch_surface import drawn_as, sketch_surface
 from engine.surface import Surface
 from tests.engine.shapes import box, flipped, merge, moved, ribbon, tube
 from tests.engine.test_isosurface import assert_watertight, edge_counts, euler, mesh_volume

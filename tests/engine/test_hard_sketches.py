@@ -10,11 +10,11 @@ import torch
 
 from engine.conventions import SceneNormalization
 from engine.formats.meshio import load_mesh
-from engine.job import sketch_surface
 from engine.job_fields import PRESETS
 from engine.mesh import Mesh
 from engine.sketch.check import check_sketch
 from engine.sketch.soundness import Soundness
+from engine.sketch_surface import sketch_surface
 from engine.surface import Surface
 from scripts import ROOT
 from tests.engine.shapes import box, flipped, merge, moved, ribbon, sphere, tube

@@ -15,9 +15,10 @@ from engine.doctor import Finding, examine
 from engine.errors import JobError
 from engine.isosurface.dmtet import TetGrid
 from engine.isosurface.kaolin import NAMES, extractor
-from engine.job import run_job, sketch_surface
+from engine.job import run_job
 from engine.job_fields import PRESETS, JobSettings
 from engine.reporting import QuietReporter
+from engine.sketch_surface import sketch_surface
 from engine.surface import Surface
 from scripts.bench.gpu.parity import kaolin_rows
 from tests.engine.shapes import box

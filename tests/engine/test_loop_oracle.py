@@ -17,12 +17,12 @@ from torch import Tensor
 from engine.camera import Cameras, orbit
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
-from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import PRESETS, Hyperparameters
 from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.shading import render_views
 from engine.sketch.deviation import deviation
+from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.view_batch import ViewBatch
 
 SIZE = 48

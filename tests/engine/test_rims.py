@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from engine.isosurface.topology import without_small_holes
-from engine.job import UNHELD
 from engine.mesh import Mesh
 from engine.sketch.rims import Rims
 from engine.sketch.sdf import sheets_of, sketch_sdf
 from engine.sketch.strokes import split_strokes
+from engine.sketch_surface import UNHELD
 from tests.engine.shapes import lattice, merge, moved, ribbon, tube
 from tests.engine.stroke_sketches import ribbon_along
 from tests.engine.test_closing import GRID, THICKNESS, handles

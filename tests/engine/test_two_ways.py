@@ -9,9 +9,9 @@ import torch
 
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.distillation import Distillation, PromptPair
-from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import PRESETS
 from engine.render.base import select_rasterizer
+from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.view_batch import ViewBatch
 from tests.engine.test_loop_oracle import CPU, GREY, SIZE, SKETCH, pool
 

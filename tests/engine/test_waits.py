@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair
-from engine.job import fitted_subject, sketch_surface
 from engine.job_fields import PRESETS
 from engine.render.base import select_rasterizer
+from engine.sketch_surface import fitted_subject, sketch_surface
 from tests.engine.shapes import box
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "unique_dim", "bincount")
