@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import job
+from engine.cli import BEFORE_THE_WORK
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import QuietReporter
@@ -67,7 +68,8 @@ def _row(name: str, mesh: Mesh, mode: str, model: Path) -> Row:
     took, first = _all_processor_time() - before, listener.until_first_step - before
     row = Row(f"stages without a second's silence: {name}")
     for stage, seconds in listener.longest.items():
-        row.count(f"{stage}: {seconds:.2f} s between two questions" if seconds > LONGEST_SECONDS else None)
+        late = seconds > LONGEST_SECONDS and stage not in BEFORE_THE_WORK  # there nobody needs to be asked
+        row.count(f"{stage}: {seconds:.2f} s between two questions" if late else None)
     if "strokes" in name and first > FIRST_STEP_SECONDS:
         row.faults.append(f"{first:.0f} s of processor time to the first step")
     silences = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in listener.longest.items())
