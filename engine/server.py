@@ -116,9 +116,9 @@ class _Server:
     def run(self) -> int:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._interrupted)
+        self._greet()
         writer = threading.Thread(target=self._write_all, name="wire writer", daemon=True)
         writer.start()
-        self._outbox.put(messages.Hello(protocol.PROTOCOL_VERSION, f"sketchbridge engine {_version('sketchbridge')}", describe_engine()))
         threading.Thread(target=self._read_all, name="wire reader", daemon=True).start()
         while (submit := self._jobs.get()) is not None:
             self._run_job(submit)
@@ -128,6 +128,14 @@ class _Server:
         self._outbox.close()
         writer.join(ABANDONED_SECONDS)
         return self._status
+
+    def _greet(self) -> None:
+        """Before anything is heard: a host that leaves in the middle of a word is greeted too, however busy the machine is."""
+        hello = messages.Hello(protocol.PROTOCOL_VERSION, f"sketchbridge engine {_version('sketchbridge')}", describe_engine())
+        try:
+            self._write_pieces(self._encode(hello), result=False)
+        except OSError:  # nobody listens any more
+            self._host_left()
 
     def _run_job(self, submit: messages.Submit) -> None:
         self._outbox.put(messages.Accepted(submit.job))

@@ -337,6 +337,24 @@ def test_nonsense_on_the_wire_is_answered_and_ends_the_engine(hosts: list[Host])
     assert host.ended_within(3) != 0
 
 
+LATE = """
+import os, time
+from engine import server
+take = server._Outbox.take
+server._Outbox.take = lambda outbox: (time.sleep(0.3), take(outbox))[1]
+os._exit(server.serve(*server.take_wire(), "tests.protocol.tiny_job:run_job"))
+"""
+
+
+@pytest.mark.parametrize(("said", "status"), [(b"SKBR\x00", 1), (b"", 0)], ids=["in the middle of a word", "at once"])
+def test_a_host_that_leaves_is_greeted_however_late_the_writer_comes(said: bytes, status: int, hosts: list[Host]) -> None:
+    host = Host("-c", LATE, greet=False)
+    hosts.append(host)
+    host.child.stdin.write(said)
+    host.child.stdin.close()
+    assert isinstance(host.next(), messages.Hello) and host.ended_within(10) == status
+
+
 def test_an_absurd_shape_is_answered_and_ends_the_engine(hosts: list[Host]) -> None:
     host = Host()
     hosts.append(host)
