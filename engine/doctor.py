@@ -171,6 +171,7 @@ def _model(name: str, control: str | None, lora: str | None) -> Finding:
     from engine.device import select_device
     from engine.diffusion.load import ModelChoice
     from engine.diffusion.prior import ControlledPrior, remarks_on
+    from engine.room import presets_that_fit
 
     device = select_device("auto")
     prior = ModelChoice.named(name, control, lora).load(device, surface=True)
@@ -192,4 +193,5 @@ def _model(name: str, control: str | None, lora: str | None) -> Finding:
         )
     knows = f"; it knows {', '.join(prior.kinds)}" if prior.kinds else ""
     found = f"'{name}' on {device}: {size} x {size} pixels, first noise estimate after {seconds:.2f} s{knows}"
-    return Finding("model", "works", " ".join([found, *(f"({remark})" for remark in remarks_on(prior))]))
+    told = [presets_that_fit(name, device), *remarks_on(prior)]
+    return Finding("model", "works", " ".join([found, *(f"({remark})" for remark in told if remark)]))

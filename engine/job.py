@@ -102,7 +102,7 @@ def _each(sketch: Mesh, settings: JobSettings, reporter: Reporter, run: Run) -> 
     if settings.variations == 1 or settings.mode != "texture":
         return run(sketch, dataclasses.replace(settings, variations=1), reporter, 0)
     images = settings.variations * images_of(planned_sets(sketch, settings.texture_sets, settings.uv_layout))
-    room_for(settings, sketch, select_device(settings.device), images)  # all are held to the end
+    room_for(settings, len(sketch.faces), select_device(settings.device), images)  # all are held to the end
     return run_variations(sketch, settings, reporter, run)
 
 
@@ -141,7 +141,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 
         timer.start(Stage.LOAD)
         device = select_device(settings.device)
-        room = room_for(settings, mesh, device, images_of(sets))
+        room = room_for(settings, len(mesh.faces), device, images_of(sets))
         reporter.note(room.told)
         numbers = room.numbers
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)

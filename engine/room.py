@@ -18,9 +18,10 @@ from engine.diffusion.footprint import Footprint, Portion, footprint_of
 from engine.diffusion.hub import cached
 from engine.diffusion.load import EMBEDDED, HUB_ID, SURFACE_FOLDER
 from engine.diffusion.prior import Prior
+from engine.errors import JobError
 from engine.formats.map_files import DTYPES
-from engine.job_fields import Hyperparameters, JobSettings
-from engine.large_models import LARGE, NUMBERS
+from engine.job_fields import PRESETS, Hyperparameters, JobSettings
+from engine.large_models import LARGE, NUMBERS, for_its_model
 from engine.memory import (
     SURE,
     USUAL_SIZE,
@@ -32,13 +33,14 @@ from engine.memory import (
     needed_bytes,
     weights_bytes,
 )
-from engine.mesh import Mesh
 from engine.texture.maps import KINDS, texel_bytes
 
 ROOM = 0.9
 """Share of a card's free memory that a plan may take: the rest is lost between blocks."""
 CERTAIN = 0.85
 """Share of an estimate by a large model's own shape that a job takes for certain: its weights are most of it."""
+FACES = 20_000
+"""Triangles of a sketch that is not known yet."""
 STEP = 64
 """Pixels by which pictures become smaller: what every model of these classes divides by."""
 
@@ -97,11 +99,29 @@ class Needs:
         return needed_bytes(self.mode, numbers, self.faces, self.weights_with(portion), self.images, self.maps, pixels)
 
 
-def room_for(settings: JobSettings, mesh: Mesh, device: torch.device, images: int) -> Room:
-    """What the job will take and does. JobError where it cannot fit, with the numbers. On a GPU a large model is asked for less at once
-    where its memory is short; on the CPU nothing is lowered: there the same settings always give the same result."""
+def presets_that_fit(model: str, device: torch.device) -> str:
+    """Of a large model on a GPU: which presets fit there, for a sketch of FACES triangles; "" of every other."""
+    if device.type != "cuda" or footprint_of(model_folder(model), fast_dtype(device)) is None:
+        return ""
+    told = []
+    for preset in PRESETS:
+        try:
+            room = room_for(for_its_model(JobSettings("a chair", model=model, preset=preset)), FACES, device, 1)
+        except JobError:
+            told.append(f"{preset} does not fit")
+        else:
+            told.append(f"{preset} fits{' with less at once' * ('To fit' in room.told)}")
+    return f"in the memory that is free now {', '.join(told)}"
+
+
+def room_for(settings: JobSettings, faces: int, device: torch.device, images: int) -> Room:
+    """What a job on a sketch of so many triangles will take and does. JobError where it cannot fit, with the numbers.
+
+    On a GPU a large model is asked for less at once where its memory is short; on the CPU nothing is lowered: there the same settings
+    always give the same result.
+    """
     cuda = device.type == "cuda"
-    needs = needs_of(settings, len(mesh.faces), device, images)
+    needs = needs_of(settings, faces, device, images)
     free = free_on(device)
     wished = None if needs.footprint is None else Portion(needs.numbers.views, needs.footprint.pixels)
     portion = fitting(needs, free, wished, settings) if cuda and free is not None and wished is not None else wished

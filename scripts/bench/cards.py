@@ -20,13 +20,12 @@ import torch
 from engine.diffusion.footprint import Portion, footprint_of
 from engine.job_fields import PRESETS, JobSettings
 from engine.large_models import for_its_model
-from engine.room import CERTAIN, ROOM, Needs, fitting
+from engine.room import CERTAIN, FACES, ROOM, Needs, fitting
 
 CARDS = (6, 8, 12, 16, 24)
 """GB on the box, which are GiB."""
 TAKEN = 0.5 * 2**30
 """By a desktop before the engine starts, bytes."""
-FACES = 20_000
 _BLOCKS = [320, 640, 1280, 1280]
 MODELS: dict[str, dict[str, Any]] = {
     "SD 1.5, 512": {"unet": (859_520_964, {"sample_size": 64, "block_out_channels": _BLOCKS}), "text_encoder": (123_060_480, {})},

@@ -293,7 +293,9 @@ def test_the_laboratory_says_what_is_missing_or_too_much(folders, tmp_path, pict
 
 
 @pytest.mark.parametrize("mode", ["refine", "texture"])
-@pytest.mark.parametrize(("model", "controls"), [("model", ("tiny_depth", "tiny_normal")), ("model", ("adapter_depth",)), ("depth_model", ())])
+@pytest.mark.parametrize(
+    ("model", "controls"), [("model", ("tiny_depth", "tiny_normal")), ("model", ("adapter_depth",)), ("depth_model", ())]
+)
 def test_jobs_run_under_a_control(folders, tmp_path, mode, model, controls):
     sketch = tmp_path / "box.glb"
     save_glb(sketch, box((0.5, 0.4, 0.6)))

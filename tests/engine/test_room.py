@@ -13,10 +13,9 @@ from engine.diffusion.footprint import Portion, footprint_of
 from engine.diffusion.load import load_prior
 from engine.errors import JobError
 from engine.job_fields import JobSettings
-from engine.room import ROOM, Room, fitting, lowering, model_folder, portions, room_for, smaller
+from engine.room import ROOM, Room, fitting, lowering, model_folder, portions, presets_that_fit, room_for, smaller
 from scripts import ROOT
 from scripts.bench.cards import CARDS, MODELS, TAKEN, needs_of, rows, shaped_folder
-from tests.engine.shapes import box
 
 GIB = 2**30
 
@@ -84,10 +83,10 @@ def card(monkeypatch):
 
 def test_a_job_on_a_small_card_is_told_with_the_numbers(folders, card):
     settings = JobSettings("a chair", model=str(folders["SD 2.1, 768"]), preset="standard", overrides={"views": 2, "supersample": 1})
-    found = room_for(settings, box((0.5, 0.4, 0.6)), card(int(5.5 * GIB)), 1)
+    found = room_for(settings, 12, card(int(5.5 * GIB)), 1)
     assert "of memory will be needed; 5.9 GB of the GPU's are free." in found.told and "To fit" in found.told
     assert found.portion is not None and found.portion != Portion(2, 768) and found.numbers.views == found.portion.views
-    large = room_for(settings, box((0.5, 0.4, 0.6)), card(24 * GIB), 1)
+    large = room_for(settings, 12, card(24 * GIB), 1)
     assert large.portion == Portion(2, 768) and "To fit" not in large.told
 
 
@@ -95,14 +94,14 @@ def test_a_job_on_a_small_card_is_told_with_the_numbers(folders, card):
 def test_two_gigabytes_are_refused_before_the_start(folders, card, name):
     settings = JobSettings("a chair", model=str(folders[name]))
     with pytest.raises(JobError, match=r"needs about .* GB of memory; 2\.1 GB of the GPU's are free") as caught:
-        room_for(settings, box((0.5, 0.4, 0.6)), card(2 * GIB), 1)
+        room_for(settings, 12, card(2 * GIB), 1)
     assert caught.value.code == "needs_memory" and "Close other programs" in caught.value.fix
 
 
 def test_on_the_cpu_nothing_is_lowered(folders, monkeypatch):
     monkeypatch.setattr(room, "free_on", lambda device: 6 * GIB)
     settings = JobSettings("a chair", model=str(folders["SD 2.1 base, 512"]), overrides={"views": 2, "supersample": 1})
-    found = room_for(settings, box((0.5, 0.4, 0.6)), torch.device("cpu"), 1)
+    found = room_for(settings, 12, torch.device("cpu"), 1)
     assert found.portion == Portion(2, 512) and "the machine's" in found.told
 
 
@@ -124,7 +123,16 @@ def test_a_prior_does_as_it_is_told_and_another_job_is_not_held_to_it(tmp_path):
 
 
 def test_the_embedded_model_has_no_portion(card):
-    found = room_for(JobSettings("a chair"), box((0.5, 0.4, 0.6)), card(3 * GIB), 1)
+    found = room_for(JobSettings("a chair"), 12, card(3 * GIB), 1)
     assert found.portion is None and "3.2 GB of the GPU's are free" in found.told
     assert footprint_of(model_folder("embedded"), torch.float16) is None
     assert model_folder("nobody/nothing") == Path("nobody/nothing")
+
+
+def test_the_doctor_says_which_presets_fit(folders, card):
+    name = str(folders["SD 2.1, 768"])
+    told = [presets_that_fit(name, card(int(free * GIB))) for free in (2, 7.6, 24)]
+    assert told[0].count("does not fit") == 3
+    assert "draft fits, " in told[1] and "with less at once" in told[1]
+    assert told[2].endswith("draft fits, standard fits, high fits")
+    assert presets_that_fit(name, torch.device("cpu")) == presets_that_fit("embedded", card(24 * GIB)) == ""
