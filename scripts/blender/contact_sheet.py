@@ -44,14 +44,14 @@ class Frame:
     distance: float
 
     @classmethod
-    def around(cls, points: np.ndarray) -> Frame:
-        """The frame of points [N, 3]; its distance is the nearest from which every view of the sheet holds them all."""
+    def around(cls, points: np.ndarray, azimuths: Sequence[float] = AZIMUTHS) -> Frame:
+        """The frame of points [N, 3]; its distance is the nearest from which the views from all azimuths hold them all."""
         low, high = points.min(axis=0), points.max(axis=0)
         centre, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 1e-6)
         seen = points - centre
         slope = math.tan(math.radians(FIELD_OF_VIEW) / 2) / MARGIN
         reach = 0.0
-        for azimuth in AZIMUTHS:
+        for azimuth in azimuths:
             towards = direction(azimuth, ELEVATION)
             right = np.cross((0, 0, 1), towards) / math.cos(math.radians(ELEVATION))
             aside = np.maximum(np.abs(seen @ right), np.abs(seen @ np.cross(towards, right)))
@@ -89,32 +89,66 @@ def render_contact_sheet(
     before, after   objects of the open file; their evaluated geometry is shown where it stands in the world
     progress        called with (tiles done, tiles in all)
     """
+    save_png(assemble(render_rows([before, after], tile, samples, progress=progress, sketches=1)), path)
+
+
+def render_rows(
+    shown: Sequence[Sequence[bpy.types.Object]],
+    tile: int,
+    samples: int,
+    azimuths: Sequence[float] = AZIMUTHS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    sketches: int = 0,
+    sky: Path | None = None,
+) -> list[list[np.ndarray]]:
+    """Rows of tiles [tile, tile, 4] of one model each, all under the same light and cameras; the open file's own scenes stay as they were.
+
+    shown     the objects of each row, where they stand in the world
+    sketches  so many of the first rows are shown in their colour attributes
+    sky       a panorama that lights them; None is an even sky and a sun
+    """
     import bpy
 
-    shown = bpy.context.window.scene if bpy.context.window else None
+    opened = bpy.context.window.scene if bpy.context.window else None
     scene = bpy.data.scenes.new("Contact sheet")
     made: list[bpy.types.ID] = []
     try:
-        rows = [_copies(objects, scene, made, sketch) for objects, sketch in ((before, True), (after, False))]
-        frame = _frame([copy for row in rows for copy in row])
+        rows = [_copies(objects, scene, made, index < sketches) for index, objects in enumerate(shown)]
+        frame = _frame([copy for row in rows for copy in row], azimuths)
         _set_render(scene, tile, samples, made)
         _add_ground(scene, frame, made)
         camera, sun = _add_camera(scene, frame, made), _add_sun(scene, made)
+        if sky is not None:
+            sun.hide_render = True
+            _light_by(scene.world, sky, made)
         pictures: list[list[np.ndarray]] = []
-        for index, row in enumerate(rows):
+        for row in rows:
             for copy in (copy for other in rows for copy in other):
                 copy.hide_render = copy not in row
             pictures.append([])
-            for azimuth in AZIMUTHS:
+            for azimuth in azimuths:
                 _aim(camera, sun, frame, azimuth)
                 pictures[-1].append(_render_tile(scene))
-                progress(index * len(AZIMUTHS) + len(pictures[-1]), len(rows) * len(AZIMUTHS))
-        _save_png(assemble(pictures), path)
+                progress(sum(map(len, pictures)), len(rows) * len(azimuths))
+        return pictures
     finally:
         bpy.data.scenes.remove(scene)
         bpy.data.batch_remove(made)
-        if shown is not None:
-            bpy.context.window.scene = shown
+        if opened is not None:
+            bpy.context.window.scene = opened
+
+
+def _light_by(world: bpy.types.World, sky: Path, made: list) -> None:
+    """Light a world by a panorama instead of its even colour."""
+    import bpy
+
+    nodes, links = world.node_tree.nodes, world.node_tree.links
+    panorama = nodes.new("ShaderNodeTexEnvironment")
+    panorama.image = bpy.data.images.load(str(sky))
+    made.append(panorama.image)
+    background = next(node for node in nodes if node.type == "BACKGROUND")
+    background.inputs["Strength"].default_value = 1.0
+    links.new(panorama.outputs["Color"], background.inputs["Color"])
 
 
 def _copies(objects: Sequence[bpy.types.Object], scene: bpy.types.Scene, made: list, sketch: bool) -> list[bpy.types.Object]:
@@ -136,7 +170,7 @@ def _copies(objects: Sequence[bpy.types.Object], scene: bpy.types.Scene, made: l
     return copies
 
 
-def _frame(objects: Sequence[bpy.types.Object]) -> Frame:
+def _frame(objects: Sequence[bpy.types.Object], azimuths: Sequence[float]) -> Frame:
     """The frame of all vertices where they stand in the world."""
     points = []
     for shown in objects:
@@ -144,8 +178,7 @@ def _frame(objects: Sequence[bpy.types.Object]) -> Frame:
         shown.data.vertices.foreach_get("co", local)
         matrix = np.array(shown.matrix_world, dtype=np.float64)
         points.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
-    everything = np.concatenate(points)
-    return Frame.around(everything)
+    return Frame.around(np.concatenate(points), azimuths)
 
 
 def _principled(name: str, made: list) -> tuple[bpy.types.Material, bpy.types.Node]:
@@ -259,7 +292,7 @@ def _render_tile(scene: bpy.types.Scene) -> np.ndarray:
     return pixels.reshape(height, width, 4)[::-1]
 
 
-def _save_png(picture: np.ndarray, path: Path) -> None:
+def save_png(picture: np.ndarray, path: Path) -> None:
     """float32 [H, W, 4] sRGB, row 0 at the top -> a PNG file that is whole or absent."""
     import bpy
 

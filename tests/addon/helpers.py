@@ -138,3 +138,17 @@ def mesh_bytes(mesh: bpy.types.Mesh) -> dict[str, bytes]:
     for layer in mesh.uv_layers:
         told[f"uv {layer.name}"] = read(layer.uv, "vector", len(mesh.loops) * 2, np.float32)
     return told
+
+
+def everything(obj: bpy.types.Object) -> dict[str, Any]:
+    """Bytes of vertices, faces and UV layers, normals, groups with their weights, shape keys, modifiers and materials' slots of faces."""
+    mesh = obj.data
+    normals, slots = np.empty(len(mesh.loops) * 3, np.float32), np.empty(len(mesh.polygons), np.int32)
+    mesh.corner_normals.foreach_get("vector", normals)
+    mesh.polygons.foreach_get("material_index", slots)
+    groups = [[(entry.group, entry.weight) for entry in vertex.groups] for vertex in mesh.vertices]
+    keys = {} if mesh.shape_keys is None else {
+        block.name: np.array([point.co for point in block.data], np.float32).tobytes() for block in mesh.shape_keys.key_blocks
+    }  # fmt: skip
+    found: dict[str, Any] = {**mesh_bytes(mesh), "normals": normals.tobytes(), "slots": slots.tobytes(), "groups": groups, "keys": keys}
+    return {**found, "names": obj.vertex_groups.keys(), "modifiers": [(one.name, one.type) for one in obj.modifiers]}

@@ -10,7 +10,7 @@ import bpy
 import helpers
 import numpy as np
 import pytest
-from helpers import add_cube, add_object, mesh_bytes, part, select
+from helpers import add_cube, add_object, everything, mesh_bytes, part, select
 
 QUAD = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
 
@@ -47,20 +47,6 @@ GRID = np.array([[0, 0], [0.33, 0], [0.66, 0], [0, 0.5], [0.33, 0.5], [0.66, 0.5
 
 def image_of(made: bpy.types.Material) -> bpy.types.Image:
     return next(node.image for node in made.node_tree.nodes if node.type == "TEX_IMAGE")
-
-
-def everything(obj: bpy.types.Object) -> dict[str, Any]:
-    """Bytes of vertices, faces and UV layers, normals, groups with their weights, shape keys, modifiers and materials' slots of faces."""
-    mesh = obj.data
-    normals, slots = np.empty(len(mesh.loops) * 3, np.float32), np.empty(len(mesh.polygons), np.int32)
-    mesh.corner_normals.foreach_get("vector", normals)
-    mesh.polygons.foreach_get("material_index", slots)
-    groups = [[(entry.group, entry.weight) for entry in vertex.groups] for vertex in mesh.vertices]
-    keys = {} if mesh.shape_keys is None else {
-        block.name: np.array([point.co for point in block.data], np.float32).tobytes() for block in mesh.shape_keys.key_blocks
-    }  # fmt: skip
-    found: dict[str, Any] = {**mesh_bytes(mesh), "normals": normals.tobytes(), "slots": slots.tobytes(), "groups": groups, "keys": keys}
-    return {**found, "names": obj.vertex_groups.keys(), "modifiers": [(one.name, one.type) for one in obj.modifiers]}
 
 
 def test_several_objects_are_textured_in_one_step_each_with_its_image(scene: ModuleType) -> None:
