@@ -30,9 +30,10 @@ def set_colour_space(image: bpy.types.Image, kind: str, suffix: str) -> None:
 
 
 def wire(material: bpy.types.Material, shader: bpy.types.Node, layer: str, images: dict[str, bpy.types.Image],
-         new_group: Callable[[str], bpy.types.NodeTree]) -> None:  # fmt: skip
+         new_group: Callable[[str], bpy.types.NodeTree], repeated: bool = True) -> None:  # fmt: skip
     """Image nodes for the maps, looked up by the UV layer of this name, and their links to the shader.
 
+    repeated   the images go on across their borders; otherwise their last texels do, and nothing of the opposite side is mixed in
     new_group  makes an empty node group of a name, where the file has none of it yet
     """
     nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -40,7 +41,7 @@ def wire(material: bpy.types.Material, shader: bpy.types.Node, layer: str, image
     coordinates.uv_map, coordinates.location = layer, (-900, 0)
     for row, kind in enumerate(kind for kind in KINDS if kind in images):
         texture = nodes.new("ShaderNodeTexImage")
-        texture.image, texture.label = images[kind], kind
+        texture.image, texture.label, texture.extension = images[kind], kind, "REPEAT" if repeated else "EXTEND"
         texture.location = (-650, 300 - 300 * row)
         links.new(coordinates.outputs["UV"], texture.inputs["Vector"])
         if kind == "albedo":

@@ -85,8 +85,9 @@ class Images:
         if mean is not None:  # what the solid view shows of a material
             material.diffuse_color = (*geometry.srgb_to_linear(mean).tolist(), 1.0)
         images = {kind: self._image(number, kind, name) for kind in scene_maps.KINDS if kind in self._files[number]}
+        repeated = number >= len(self._sets) or self._sets[number].get("repeats") is not False or len(self._sets[number]["tiles"]) > 1
         scene_maps.wire(
-            material, shader, layer, images, lambda called: self._attempt.add(bpy.data.node_groups.new(called, "ShaderNodeTree"))
+            material, shader, layer, images, lambda called: self._attempt.add(bpy.data.node_groups.new(called, "ShaderNodeTree")), repeated
         )
         return material
 

@@ -148,8 +148,8 @@ class Done:
     """Engine: the result. `maps` are PNG files by name ("albedo", "roughness", ...), so that the host need not compress them.
 
     Of several texture sets or tiles the names are those of `texture_sets.map_name`; the report's "images" lists the sets with their
-    names, pieces, tiles and the variation that they are of, 0 for the first. Its "mean_colours" has the mean of each channel of each map,
-    in 0..1.
+    names, pieces, tiles, whether their textures repeat, and the variation that they are of, 0 for the first. Its "mean_colours" has the
+    mean of each channel of each map, in 0..1.
     """
 
     job: str

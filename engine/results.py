@@ -123,7 +123,7 @@ def write_result(result: JobResult, sketch: Mesh, folder: Path, name: str, sheet
     glb, picture, text = (folder / f"{name}{suffix}" for suffix in (".glb", ".png", ".json"))
     placed = dataclasses.replace(result.mesh, origin=sketch.origin)
     told = {key: _rounded(value) for key, value in result.report.items() if key not in OF_THE_RUN}
-    save_glb(glb, placed, result.painted, name, extras=told)
+    save_glb(glb, placed, result.painted, name, extras=told, creased=result.report.get("mode") == "texture")
     if sheet:
         others = [(f"seed {one.report.get('seed')}", one.painted) for one in result.variations]
         write_contact_sheet(picture, sketch, result.mesh, result.painted, others=others)

@@ -125,6 +125,12 @@ def usable(uvs: np.ndarray) -> bool:
     return float(np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum()) / 2 > LEAST_AREA
 
 
+def repeats(uvs: np.ndarray) -> bool:
+    """Whether a layout [..., 2] goes beyond the square, so that its texture has to go on across its border; otherwise what lies
+    opposite must not be mixed in there."""
+    return bool(((uvs < -BORDER) | (uvs > 1 + BORDER)).any())
+
+
 def tiles_of(uvs: np.ndarray) -> np.ndarray:
     """int [F]: the UDIM number of each face's tile, FIRST_TILE for all where the layout [F, 3, 2] is not one of tiles.
 

@@ -22,7 +22,7 @@ from engine.formats.map_files import encode_map, packed
 from engine.memory import fault_of_the_machine
 from engine.mesh import Mask, Mesh, Paint, Parts
 from engine.messages import Message
-from engine.texture_sets import Piece, map_name
+from engine.texture_sets import Piece, map_name, repeats
 
 if TYPE_CHECKING:
     from engine.formats.parts import Look
@@ -116,7 +116,14 @@ def _done(submit: messages.Submit, result: JobResult) -> messages.Done:
     uvs = None if result.mesh.uvs is None else _float32(result.mesh.uvs)
     report = {**_plain(result.report), "mean_colours": {name: _mean_colour(image) for name, image in images.items()}}
     report["images"] = [
-        {"name": one.name, "pieces": list(one.pieces), "tiles": list(one.tiles), "variation": number} for number, one in sets
+        {
+            "name": one.name,
+            "pieces": list(one.pieces),
+            "tiles": list(one.tiles),
+            "variation": number,
+            "repeats": result.mesh.uvs is None or repeats(result.mesh.uvs[one.faces]),
+        }
+        for number, one in sets
     ]
     return messages.Done(submit.job, report, _float32(result.mesh.vertices), _int32(result.mesh.faces), uvs, maps)
 

@@ -9,6 +9,7 @@ import io
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,20 @@ from PIL import Image
 
 from engine.conventions import gltf_from_world, srgb_to_linear
 from engine.mesh import Mesh, Painted
+from engine.texture_sets import repeats
 
 _FLOAT, _UINT, _USHORT = 5126, 5125, 5123
 _ARRAY_BUFFER, _ELEMENT_BUFFER = 34962, 34963
+_REPEAT, _CLAMP = 10497, 33071
 DEFAULT_ROUGHNESS = 0.6
 UNKNOWN_GREY = 0.6
 """sRGB of vertices whose colour nobody chose."""
 
 
 def glb_bytes(
-    mesh: Mesh, painted: Sequence[Painted], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float]
-) -> bytes:
+    mesh: Mesh, painted: Sequence[Painted], name: str, extras: dict[str, Any], *, smooth: bool, factors: dict[str, float],
+    creased: bool = False,
+) -> bytes:  # fmt: skip
     """The whole .glb file.
 
     mesh      world space; vertices are doubled where their corners' uvs differ, faces of one material keep their order and corners; each of
@@ -34,10 +38,18 @@ def glb_bytes(
     painted   a material each; every face is in one of them
     extras    JSON-able, stored on the objects (Blender shows them as custom properties)
     smooth    write area-weighted vertex normals; otherwise viewers shade flat
+    creased   those normals stay apart at hard edges (engine.texture.creases); a mesh with maps only
     factors   "roughness" and "metallic" constants where there is no map
     """
     writer = _Writer()
-    materials = [_material(writer, one.maps, one.name, factors) for one in painted]
+    if creased:
+        from engine.texture.creases import crease_groups  # needs scipy
+
+        source, parted = crease_groups(mesh.vertices, mesh.faces)
+        mesh = replace(mesh, vertices=np.ascontiguousarray(mesh.vertices[source]), faces=parted, colours=None)
+    materials = [
+        _material(writer, one.maps, one.name, factors, mesh.uvs is None or repeats(mesh.uvs[one.faces])) for one in painted
+    ]
     normals = vertex_normals(mesh.vertices, mesh.faces) if smooth else None
     material = np.zeros(len(mesh.faces), dtype=np.int64)
     for index, one in enumerate(painted):
@@ -139,13 +151,14 @@ class _Writer:
         self._views: list[dict[str, Any]] = []
         self._accessors: list[dict[str, Any]] = []
         self._images: list[dict[str, Any]] = []
+        self._samplers: list[int] = []
 
     def tables(self) -> dict[str, Any]:
         tables: dict[str, Any] = {"accessors": self._accessors, "bufferViews": self._views, "buffers": [{"byteLength": len(self.payload)}]}
         if self._images:
             tables["images"] = self._images
-            tables["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}]
-            tables["textures"] = [{"sampler": 0, "source": index} for index in range(len(self._images))]
+            tables["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": wrap, "wrapT": wrap} for wrap in (_REPEAT, _CLAMP)]
+            tables["textures"] = [{"sampler": sampler, "source": index} for index, sampler in enumerate(self._samplers)]
         return tables
 
     def array(self, values: np.ndarray, kind: str, target: int, *, bounds: bool = False, normalized: bool = False) -> int:
@@ -162,11 +175,12 @@ class _Writer:
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
-    def texture(self, pixels: np.ndarray, name: str) -> dict[str, int]:
-        """A PNG image as a texture; answers the reference to it."""
+    def texture(self, pixels: np.ndarray, name: str, repeated: bool) -> dict[str, int]:
+        """A PNG image as a texture that goes on across its border or ends there; answers the reference to it."""
         buffer = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
         self._images.append({"name": name, "mimeType": "image/png", "bufferView": self._view(buffer.getvalue(), None)})
+        self._samplers.append(0 if repeated else 1)
         return {"index": len(self._images) - 1}
 
     def _view(self, data: bytes, target: int | None) -> int:
@@ -179,13 +193,13 @@ class _Writer:
         return len(self._views) - 1
 
 
-def _material(writer: _Writer, maps: dict[str, np.ndarray], name: str, factors: dict[str, float]) -> dict[str, Any]:
+def _material(writer: _Writer, maps: dict[str, np.ndarray], name: str, factors: dict[str, float], repeated: bool) -> dict[str, Any]:
     pbr: dict[str, Any] = {"metallicFactor": factors.get("metallic", 0.0), "roughnessFactor": factors.get("roughness", DEFAULT_ROUGHNESS)}
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr, "doubleSided": True}
     if "albedo" in maps:
-        pbr["baseColorTexture"] = writer.texture(maps["albedo"], f"{name} albedo")
+        pbr["baseColorTexture"] = writer.texture(maps["albedo"], f"{name} albedo", repeated)
     if any(key in maps for key in _PACKED):
-        shared = writer.texture(_occlusion_roughness_metallic(maps), f"{name} occlusion roughness metallic")
+        shared = writer.texture(_occlusion_roughness_metallic(maps), f"{name} occlusion roughness metallic", repeated)
         if "roughness" in maps or "metallic" in maps:
             pbr["metallicRoughnessTexture"] = shared
             pbr["roughnessFactor"] = 1.0 if "roughness" in maps else pbr["roughnessFactor"]
@@ -193,7 +207,7 @@ def _material(writer: _Writer, maps: dict[str, np.ndarray], name: str, factors: 
         if "occlusion" in maps:
             material["occlusionTexture"] = shared
     if "normal" in maps:
-        material["normalTexture"] = writer.texture(maps["normal"], f"{name} normal")
+        material["normalTexture"] = writer.texture(maps["normal"], f"{name} normal", repeated)
     return material
 
 

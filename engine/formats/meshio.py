@@ -262,15 +262,16 @@ def _coincident(vertices: np.ndarray, owners: np.ndarray) -> tuple[np.ndarray, n
 
 
 def save_glb(path: Path | str, mesh: Mesh, maps: dict[str, np.ndarray] | Sequence[Painted] | None = None, name: str = "mesh",
-             extras: dict[str, Any] | None = None, *, smooth: bool = True, factors: dict[str, float] | None = None) -> None:  # fmt: skip
+             extras: dict[str, Any] | None = None, *, smooth: bool = True, factors: dict[str, float] | None = None,
+             creased: bool = False) -> None:  # fmt: skip
     """Write a world-space mesh and its maps as binary glTF that Blender reads into a Principled BSDF.
 
     maps: of all faces, or materials each with its own. Faces of one material keep their order and corners exactly; vertices are doubled
     where uvs split. Vertex colours are written only where there is no albedo map. `extras` (JSON-able: seed, prompt, versions ...) become
-    the objects' custom properties. `smooth` and `factors` as in `engine.formats.gltf_write.glb_bytes`. The file appears whole or not at
-    all. InputError for a folder that cannot be written, JobError for a full disk.
+    the objects' custom properties. `smooth`, `factors` and `creased` as in `engine.formats.gltf_write.glb_bytes`. The file appears whole
+    or not at all. InputError for a folder that cannot be written, JobError for a full disk.
     """
     painted = [Painted(name, np.arange(len(mesh.faces)), maps or {})] if maps is None or isinstance(maps, dict) else maps
-    data = glb_bytes(mesh, painted, name, extras or {}, smooth=smooth, factors=factors or {})
+    data = glb_bytes(mesh, painted, name, extras or {}, smooth=smooth, factors=factors or {}, creased=creased)
     with writing(Path(path)):
         write_atomically(Path(path), data)

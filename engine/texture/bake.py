@@ -16,7 +16,7 @@ from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.reporting import OnStep, unwatched
 from engine.texture.detail import Colours
-from engine.texture_sets import covered, folded, times_covered
+from engine.texture_sets import covered, folded, repeats, times_covered
 
 BAND_ROWS = 256  # rows rasterized at once
 CHUNK_TEXELS = 1 << 17  # texels coloured at once
@@ -81,7 +81,7 @@ def bake_channels(
         raise ValueError(f"A texture needs at least one texel a side, got {size}.")
     layout = rasterize_layout(mesh.uvs, size, on_step)
     means = _means(mesh, channels, normalization, size) if shared else _Means(np.zeros(0, np.int64), {})
-    rows, columns = _pad(layout.owners, padding)
+    rows, columns = _pad(layout.owners, padding, repeats(mesh.uvs))
     return _paint(mesh, layout, rows, columns, channels, normalization, on_step, dtype, means)
 
 
@@ -164,8 +164,8 @@ def _claim_free_texels(layout: Layout) -> None:
         owners[texels[free, 1], texels[free, 0]] = missing[free]
 
 
-def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grow the owners in place by `padding` texels (wrapping), nearest first.
+def _pad(owners: np.ndarray, padding: int, wraps: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Grow the owners in place by `padding` texels, nearest first, across the texture's border where it wraps.
 
     Returns the row and column int16 of the chart's own texel that each texel continues; a texel of a chart continues itself.
     """
@@ -177,6 +177,9 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
         shifts = ((1, 0), (-1, 0), (0, 1), (0, -1)) + (((1, 1), (1, -1), (-1, 1), (-1, -1)) if ring % 2 else ())
         for shift in shifts:
             moved = np.roll(owners, shift, axis=(0, 1))
+            if not wraps:
+                moved[_rolled(shift[0])] = -1
+                moved[:, _rolled(shift[1])] = -1
             take = (grown < 0) & (moved >= 0)
             grown[take] = moved[take]
             rows[take] = np.roll(rows, shift, axis=(0, 1))[take]
@@ -185,6 +188,11 @@ def _pad(owners: np.ndarray, padding: int) -> tuple[np.ndarray, np.ndarray]:
             break
         owners[:] = grown
     return rows, columns
+
+
+def _rolled(step: int) -> slice:
+    """The lines that come from across the border where everything moves by a step of -1, 0 or 1."""
+    return slice(-1, None) if step < 0 else slice(0, step)
 
 
 def _paint(mesh: Mesh, layout: Layout, rows: np.ndarray, columns: np.ndarray, channels: Mapping[str, Channel],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from engine.results import ImageSet
 from engine.texture.bake import rasterize_layout
 from engine.texture.coverage import SurfacePoints, looks
 from engine.texture.creases import parted_at_creases
-from engine.texture_sets import in_tile
+from engine.texture_sets import in_tile, repeats
 from engine.view_batch import sample_view_batch
 
 PICTURE = 160
@@ -44,6 +45,11 @@ class Textures:
     images: list[np.ndarray]
     of_face: np.ndarray
     uvs: np.ndarray
+
+    @cached_property
+    def repeated(self) -> list[bool]:
+        """Whether each image goes on across its border, as results have it."""
+        return [repeats(self.uvs[self.of_face == index]) for index in range(len(self.images))]
 
     @classmethod
     def of(cls, mesh: Mesh, sets: Sequence[ImageSet]) -> Textures:
@@ -71,7 +77,8 @@ class Textures:
         found = np.zeros((len(faces), 3))
         for index, image in enumerate(self.images):
             own = self.of_face[faces] == index
-            found[own] = sample_image(image, places[own])
+            edge = 0 if self.repeated[index] else 0.5 / len(image)
+            found[own] = sample_image(image, places[own].clip(edge, 1 - edge) if edge else places[own])
         return found
 
 

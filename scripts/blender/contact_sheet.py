@@ -120,6 +120,7 @@ def render_rows(
         camera, sun = _add_camera(scene, frame, made), _add_sun(scene, made)
         if sky is not None:
             sun.hide_render = True
+            scene.cycles.use_denoising = True
             _light_by(scene.world, sky, made)
         pictures: list[list[np.ndarray]] = []
         for row in rows:

@@ -115,6 +115,12 @@ def test_images_beside_the_file_never_replace_others(scene: ModuleType, tmp_path
         assert len(list(tmp_path.glob("*albedo*.png"))) == count
 
 
+def test_a_layout_within_the_square_does_not_mix_in_the_opposite_border(scene: ModuleType) -> None:
+    for repeats, extension in ((False, "EXTEND"), (True, "REPEAT")):
+        told = [{"name": "Thing", "pieces": [0], "tiles": [1001], "variation": 0, "repeats": repeats}]
+        assert source(material_of_maps(scene, MAPS, images=told), "Base Color").extension == extension
+
+
 def test_glb_and_usd_carry_the_maps(scene: ModuleType, tmp_path: Path) -> None:
     cube = helpers.add_cube()
     cube.data.uv_layers.new(name="UVMap")

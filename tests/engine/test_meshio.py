@@ -131,6 +131,20 @@ def test_seams_double_only_the_vertices_whose_uvs_differ() -> None:
     assert split is not None and np.array_equal(split[faces], uvs)
 
 
+def test_hard_edges_stay_hard_where_they_are_wanted(tmp_path: Path) -> None:
+    mesh = tetrahedron(uvs=random_uvs(4))
+    corners = mesh.corner_vertices()
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    for creased in (True, False):
+        save_glb(tmp_path / "a.glb", mesh, creased=creased)
+        back = load_mesh(tmp_path / "a.glb")
+        assert np.array_equal(back.vertices, mesh.vertices) and np.array_equal(back.faces, mesh.faces)
+        (geometry,) = trimesh.load(tmp_path / "a.glb", process=False).geometry.values()
+        written = geometry.vertex_normals[geometry.faces]
+        assert np.allclose(written, gltf_from_world(flat)[:, None], atol=1e-5) == creased
+
+
 def test_normals_of_a_sphere_point_outward() -> None:
     sphere = trimesh.creation.icosphere(3)
     normals = vertex_normals(sphere.vertices.astype(np.float32), sphere.faces)

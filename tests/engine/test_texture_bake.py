@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import trimesh
 
 from engine.conventions import SceneNormalization
 from engine.errors import Cancelled
+from engine.formats.meshio import save_glb
 from engine.formats.textures import sample_image
 from engine.mesh import Mesh
 from engine.texture.atlas import grid_layout, unwrap
@@ -108,12 +111,33 @@ def test_uvs_outside_of_the_square_wrap() -> None:
     """A layout moved by whole tiles, and by a part of one, bakes to the same texture moved."""
     mesh = bumpy(2)
     uvs = unwrap(mesh, 256, 6).astype(np.float64)
-    plain = bake(with_uvs(mesh, uvs), ramp_field(), PLACEMENT, 256)
+    plain = bake(with_uvs(mesh, uvs + np.array((1, 0))), ramp_field(), PLACEMENT, 256)
     moved = bake(with_uvs(mesh, uvs + np.array((3, -2))), ramp_field(), PLACEMENT, 256)
     assert np.abs(plain.astype(int) - moved).max() <= 1  # float32 uvs away from the origin are coarser
     part = bake(with_uvs(mesh, uvs + np.array((0.25, 0.5))), ramp_field(), PLACEMENT, 256)
     shifted = np.roll(plain, (-128, 64), axis=(0, 1))
     assert np.quantile(np.abs(shifted.astype(int) - part), 0.999) <= 1
+
+
+def test_what_lies_at_the_opposite_border_is_not_mixed_into_a_layout_that_does_not_repeat(tmp_path: Path) -> None:
+    """A ball in the whole square, its poles along the lower and the upper border with gaps between their triangles."""
+    around, along = 24, 12
+    turn, height = np.meshgrid(np.arange(around) / around, np.arange(along) / along, indexing="ij")
+    low, step = np.stack([turn.ravel(), height.ravel()], axis=1), np.array([1 / around, 1 / along])
+    uvs = np.concatenate([low[:, None] + step * np.array(corners) for corners in ([(0, 0), (1, 0), (1, 1)], [(0, 0), (1, 1), (0, 1)])])
+    pole = np.array([(uvs[:, [0, 1, 2], 1] == end)[:, [0, 1, 2]].sum(axis=1) == 2 for end in (0.0, 1.0)]).any(axis=0)
+    uvs = uvs[~pole]
+    angle, polar = 2 * np.pi * uvs[..., 0], np.pi * uvs[..., 1]
+    points = 0.8 * np.stack([np.sin(polar) * np.cos(angle), np.sin(polar) * np.sin(angle), -np.cos(polar)], axis=-1)
+    mesh = Mesh(PLACEMENT.to_world(points.reshape(-1, 3)), np.arange(3 * len(uvs), dtype=np.int32).reshape(-1, 3))
+    texture = bake(with_uvs(mesh, uvs), ramp_field(), PLACEMENT, 128) / 255
+    blue = truth(PLACEMENT.to_world(np.array([[0, 0, -0.8], [0, 0, 0.8]])))[:, 2]
+    assert np.abs(texture[-1, :, 2] - blue[0]).max() < 0.02 and np.abs(texture[0, :, 2] - blue[1]).max() < 0.02
+    for moved, sampler in ((0, 33071), (0.5, 10497)):
+        save_glb(tmp_path / "ball.glb", with_uvs(mesh, uvs + moved), {"albedo": np.zeros((4, 4, 3), np.uint8)})
+        data = (tmp_path / "ball.glb").read_bytes()
+        tables = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+        assert tables["samplers"][tables["textures"][0]["sampler"]]["wrapT"] == sampler
 
 
 def test_a_face_that_spans_tiles_covers_all_of_them() -> None:
