@@ -161,3 +161,22 @@ def test_a_new_uv_layer_is_made_where_it_is_asked_for(scene: ModuleType) -> None
     assert made == before == mesh_bytes(cube.data) and cube.data.uv_layers.keys() == ["Stacked"]
     assert part(scene, "texture_sets").shared_part(uvs.reshape(-1, 4, 2)[:, :3]) < 0.02
     assert result().data.uv_layers.active.name == "UVMap"
+
+
+def test_a_texture_is_one_undo_step_and_no_material_changes_before(scene: ModuleType) -> None:
+    cube = with_uvs(add_cube())
+    cube.data.materials.append(bpy.data.materials.new("Old"))
+    bpy.ops.ed.undo_push(message="drawn")
+    jobs = part(scene, "jobs")
+    before = helpers.fingerprint()
+    assert jobs.begin(bpy.context, "texture") is None
+    helpers.run_until(jobs, lambda: jobs.running.session.progress is not None)
+    assert helpers.fingerprint()["materials/Old"] == before["materials/Old"] and len(bpy.data.materials) == 1
+    jobs.abandon()
+    assert bpy.ops.sketchbridge.texture() == {"FINISHED"}
+    name = result().name
+    bpy.ops.ed.undo()
+    (slot,) = bpy.data.objects["Sketch"].material_slots
+    assert name not in bpy.data.objects and slot.material.name == "Old" and not bpy.data.objects["Sketch"].hide_get()
+    bpy.ops.ed.redo()
+    assert [slot.material.name for slot in bpy.data.objects[name].material_slots] == [name]

@@ -281,3 +281,17 @@ def test_names_of_objects_and_materials_come_from_the_file(tmp_path: Path) -> No
     (tmp_path / "plain.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     plain = load_mesh(tmp_path / "plain.obj", texture=True)
     assert plain.parts is not None and plain.parts.pieces == (Piece("plain"),)
+
+
+def test_a_sheet_with_two_sides_has_one_colour_for_both() -> None:
+    """The colours are a function of place: its other side, with faces and UVs of its own, shows the same."""
+    uvs = np.concatenate([HALF, np.add(HALF[:, ::-1], 0.5)])
+    one = sheets(1, SQUARE, (Piece("sheet"),), [0, 0])
+    both = Mesh(one.vertices, np.concatenate([one.faces, one.faces[:, ::-1]]), None, uvs.astype(np.float32))
+    finished, (only,) = textured(both, 128)
+    assert finished.uvs is not None
+    weights = np.random.default_rng(0).dirichlet((3, 3, 3), 200)
+    image = only.tiles[1001]["albedo"]
+    front, back = (sample_image(image, np.concatenate([w @ own for own in finished.uvs[faces]])) for w, faces in
+                   ((weights, slice(0, 2)), (weights[:, ::-1], slice(2, 4))))  # fmt: skip
+    assert np.abs(front - back).max() <= 1
