@@ -47,9 +47,7 @@ def glb_bytes(
 
         source, parted = crease_groups(mesh.vertices, mesh.faces)
         mesh = replace(mesh, vertices=np.ascontiguousarray(mesh.vertices[source]), faces=parted, colours=None)
-    materials = [
-        _material(writer, one.maps, one.name, factors, mesh.uvs is None or repeats(mesh.uvs[one.faces])) for one in painted
-    ]
+    materials = [_material(writer, one.maps, one.name, factors, mesh.uvs is None or repeats(mesh.uvs[one.faces])) for one in painted]
     normals = vertex_normals(mesh.vertices, mesh.faces) if smooth else None
     material = np.zeros(len(mesh.faces), dtype=np.int64)
     for index, one in enumerate(painted):

@@ -117,7 +117,8 @@ def measure(name: str, variant: str, steps: tuple[int, int], size: int, preset: 
     row["effective"] = coverage.effective(finished, size, (numbers.colour_grid - 1) / 2)
     row["wrong"] = sum(wrong_texels(textures.uvs[textures.of_face == image], size)[0] for image in range(len(textures.images)))
     row["kept"] = kept(mesh, finished)
-    row["seams"] = seam_contrast(finished, textures)
+    seams = seam_contrast(finished, textures)
+    row["seams"] = None if np.isnan(seams) else seams  # where all of it is one chart
     row["apart"] = disagreement(job, mesh)
     if relight:
         row["relit"] = albedo_change(mesh, model.prompt, numbers)

@@ -76,7 +76,7 @@ def cube_layout(corners: Sequence[np.ndarray], room: tuple[float, float, float, 
         aside = [axis for axis in range(3) if axis != cell // 2]
         for index in members:
             inside = (seen[index] - low)[:, aside] * scale + MARGIN
-            found[index] = first + size * (inside + [cell % 3, cell // 3])
+            found[index] = first + size * (inside + np.array([cell % 3, cell // 3]))
     return found
 
 
@@ -156,7 +156,8 @@ def car() -> dict[str, list[Patch]]:
         rings = [oval(width, height, 28, 4) + np.array([x, 0, z]) for x, z, width, height in stations]
         return loft(rings).rotated("z", -math.pi / 2)
 
-    body = hull([(-0.66, 0.22, 0.2, 0.08), (-0.62, 0.23, 0.27, 0.11), (0, 0.25, 0.3, 0.14), (0.6, 0.21, 0.27, 0.1), (0.66, 0.19, 0.2, 0.06)])
+    ends = (-0.66, 0.22, 0.2, 0.08), (0.66, 0.19, 0.2, 0.06)
+    body = hull([ends[0], (-0.62, 0.23, 0.27, 0.11), (0, 0.25, 0.3, 0.14), (0.6, 0.21, 0.27, 0.1), ends[1]])
     cabin = hull([(-0.5, 0.36, 0.25, 0.03), (-0.38, 0.4, 0.24, 0.16), (0.05, 0.4, 0.24, 0.16), (0.23, 0.34, 0.25, 0.02)])
     wheel = cylinder(0.13, 0.1, 28).moved(z=-0.05).rotated("y", math.pi / 2)
     places = [(x, y) for y in (-0.41, 0.41) for x in (-0.26, 0.26)]
