@@ -3,8 +3,8 @@
     PYTHON_WITH_BPY -m scripts.blender.texture_doors [--models house,mushroom,car] [--steps 240,80] [--size 512] [--out out/texture_doors]
 
 The models are those of scripts.blender.artist_models. Each leaves its untextured NAME.blend and NAME.glb, the results panel.blend,
-command/NAME.glb and headless.blend in a folder of its name, and NAME.png: rows untextured, command line, panel, headless, lit by one of
-Blender's panoramas (Cycles, CPU). Prints which maps each result's materials have, and whether mesh and UVs are the source's bytes.
+command/NAME.glb and headless.blend in a folder of its name, and NAME.png: columns untextured, command line, panel, headless, a row each
+view, lit by one of Blender's panoramas (Cycles, CPU). Prints which maps each result's materials have, and whether mesh and UVs are the source's bytes.
 A result that is there is not made again.
 """
 
@@ -157,7 +157,8 @@ def picture(name: str, model: ArtistModel, folder: Path, made: dict[str, Path], 
         kept = "" if door == "command line" else f", mesh and UVs of the source byte for byte: {same_bytes(rows[0], row)}"
         print(f"{name}, {door}: {len(row)} objects{kept}", *maps_of(row), sep="\n")
     sky = Path(bpy.utils.system_resource("DATAFILES", path="studiolights/world")) / SKY
-    save_png(assemble(render_rows(rows, tile, samples, model.azimuths, sky=sky)), folder / f"{name}.png")
+    tiles = render_rows(rows, tile, samples, model.azimuths, sky=sky)
+    save_png(assemble(list(zip(*tiles, strict=True))), folder / f"{name}.png")
 
 
 def main() -> int:
