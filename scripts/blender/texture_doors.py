@@ -4,8 +4,8 @@
 
 The models are those of scripts.blender.artist_models. Each leaves its untextured NAME.blend and NAME.glb, the results panel.blend,
 command/NAME.glb and headless.blend in a folder of its name, and NAME.png: columns untextured, command line, panel, headless, a row each
-view, lit by one of Blender's panoramas (Cycles, CPU). Prints which maps each result's materials have, and whether mesh and UVs are the source's bytes.
-A result that is there is not made again.
+view, lit by one of Blender's panoramas (Cycles, CPU). Prints which maps each result's materials have, and whether mesh and UVs are the
+source's bytes. A result that is there is not made again.
 """
 
 from __future__ import annotations
