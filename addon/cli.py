@@ -22,6 +22,7 @@ from .fields import Door, add_options, shown, values_from
 from .job_fields import MODES, JobSettings
 from .job_plan import Choice
 from .opened import check_file, select
+from .scene_maps import tiles_on_disk
 from .session import Phase, Session
 from .words import duration
 
@@ -135,7 +136,7 @@ def _export(path: Path, results: Sequence[bpy.types.Object]) -> None:
     selected = [obj for obj in layer.objects if obj.select_get()]
     for obj in layer.objects:
         obj.select_set(obj in results)
-    with files.replacing(path) as unfinished:
+    with files.replacing(path) as unfinished, tiles_on_disk(results):
         bpy.ops.export_scene.gltf(filepath=str(unfinished), export_format="GLB", use_selection=True, export_extras=True, export_apply=True)
     for obj in layer.objects:
         obj.select_set(obj in selected)

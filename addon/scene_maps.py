@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import bpy
@@ -74,6 +76,25 @@ def _occlusion_input(material: bpy.types.Material, new_group: Callable[[str], bp
     node = material.node_tree.nodes.new("ShaderNodeGroup")
     node.node_tree, node.label, node.location = tree, "For glTF", (0, -400)
     return node.inputs["Occlusion"]
+
+
+@contextlib.contextmanager
+def tiles_on_disk(objects: Sequence[bpy.types.Object]) -> Iterator[None]:
+    """Inside, the packed tiles of what objects show lie in files too: Blender's glTF exporter reads UDIM tiles from there alone."""
+    materials = {slot.material for obj in objects for slot in obj.material_slots if slot.material is not None}
+    shown = {node.image for one in materials if one.node_tree for node in one.node_tree.nodes if node.type == "TEX_IMAGE" and node.image}
+    before = {image: image.filepath_raw for image in shown if image.source == "TILED" and len(image.packed_files)}
+    with tempfile.TemporaryDirectory(prefix="sketchbridge-") as folder:
+        try:
+            for image, path in before.items():
+                name = f"{bpy.path.clean_name(image.name)}.<UDIM>{Path(path).suffix}"
+                for tile, packed in zip(image.tiles, image.packed_files, strict=True):
+                    (Path(folder) / name.replace("<UDIM>", str(tile.number))).write_bytes(packed.packed_file.data)
+                image.filepath_raw = str(Path(folder) / name)
+            yield
+        finally:
+            for image, path in before.items():
+                image.filepath_raw = path
 
 
 def write_beside(folder: Path, name: str, file: bytes, number: int | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -98,10 +99,16 @@ def test_slots_with_a_square_each_keep_their_faces_and_get_an_image_each(scene: 
     assert image_of(made.material_slots[0].material) != image_of(made.material_slots[1].material)
 
 
-def test_udim_tiles_become_tiles_of_one_image(scene: ModuleType) -> None:
+def wall() -> bpy.types.Object:
+    """Two squares, each in a UDIM tile."""
     plane = add_object("Wall", [[x, 0, z] for z in (0, 1) for x in (0, 1, 2)], [[0, 1, 4, 3], [1, 2, 5, 4]])
     laid(plane, np.concatenate([QUAD, QUAD + np.float32([1, 0])]))
     plane.data.materials.append(material("Brick"))
+    return plane
+
+
+def test_udim_tiles_become_tiles_of_one_image(scene: ModuleType) -> None:
+    plane = wall()
     before = everything(plane)
     bpy.ops.sketchbridge.texture()
     (made,) = results()
@@ -109,6 +116,18 @@ def test_udim_tiles_become_tiles_of_one_image(scene: ModuleType) -> None:
     image = image_of(made.material_slots[0].material)
     assert image.source == "TILED" and [tile.number for tile in image.tiles] == [1001, 1002] and "<UDIM>" in image.filepath
     assert len(image.packed_files) == 2 and tuple(image.size) == (16, 16)
+
+
+def test_the_command_writes_packed_tiles_into_a_glb(scene: ModuleType, tmp_path: Path) -> None:
+    """Blender's exporter reads tiles from files alone."""
+    wall()
+    bpy.ops.sketchbridge.texture()
+    image = image_of(results()[0].material_slots[0].material)
+    before = image.filepath_raw
+    part(scene, "cli")._export(tmp_path / "wall.glb", results())
+    data = (tmp_path / "wall.glb").read_bytes()
+    assert data.count(b'"baseColorTexture"') == data.count(b'"metallicRoughnessTexture"') == 2
+    assert image.filepath_raw == before and len(image.packed_files) == 2
 
 
 def test_only_the_object_without_uvs_is_unwrapped(scene: ModuleType) -> None:
