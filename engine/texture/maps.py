@@ -11,6 +11,7 @@ import numpy as np
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
 from engine.render.rays import RayCaster
+from engine.reporting import OnStep, unwatched
 from engine.texture.bake import Channel, Places, bake_channels, colour_channel
 from engine.texture.coverage import Coverage, face_normals
 from engine.texture.detail import Colours
@@ -78,14 +79,19 @@ class Look:
 
     def bake(self, mesh: Mesh, normalization: SceneNormalization, size: int, padding: int, **more: Any) -> dict[str, np.ndarray]:
         """The maps of a mesh with uvs in world space, the whole or some of its faces; `more` as `bake_channels` takes it."""
-        return bake_channels(mesh, self.channels(mesh, normalization), normalization, size, padding, **more)
+        channels = self.channels(mesh, normalization, more.get("on_step", unwatched))
+        return bake_channels(mesh, channels, normalization, size, padding, **more)
 
-    def channels(self, mesh: Mesh, normalization: SceneNormalization) -> dict[str, Channel]:
-        """A function of the places of this mesh for each wanted map that there is."""
+    def channels(self, mesh: Mesh, normalization: SceneNormalization, on_step: OnStep = unwatched) -> dict[str, Channel]:
+        """A function of the places of this mesh for each wanted map that there is. on_step hears of each: their trees take a while."""
         normals = face_normals(mesh.corner_vertices())
         reflecting = self.materials.of_faces(None if mesh.parts is None else mesh.parts.of_face)
-        found = {kind: self._channel(kind, normals, reflecting) for kind in self.kinds}
+        found = {}
+        for kind in self.kinds:
+            on_step(0, 1)
+            found[kind] = self._channel(kind, normals, reflecting)
         if self.fine is not None and {*OF_FINE} & {*self.kinds}:
+            on_step(0, 1)
             fine = FineSurface(self.fine, mesh.mapped(normalization.to_engine))
             found.update({kind: channel for kind, channel in (("normal", fine.normals), ("height", fine.heights)) if kind in self.kinds})
         return {kind: channel for kind, channel in found.items() if channel is not None}
