@@ -151,8 +151,8 @@ def facts(result: Mapping[str, Any]) -> list[str]:
     if result.get(f"{MARK}_mode") != "refine":
         return []
     lines = [
-        (("deviation_mean_percent", "deviation_p95_percent"), "Deviation {:.2f} %, 95 % within {:.2f} %"),
-        (("deviation_max_percent",), "At most {:.2f} %"),
+        (("deviation_mean_percent", "deviation_max_percent"), "Deviation {:.2f} %, at most {:.2f} %"),
+        (("deviation_p95_percent",), "95 % of it within {:.2f} %"),
         (("volume_change_percent",), "Volume {:+.1f} %"),
         (("genus", "genus_of_sketch"), "Holes {}, the sketch {}"),
         (("components", "components_of_sketch"), "Parts {}, the sketch {}"),

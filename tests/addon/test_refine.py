@@ -172,7 +172,7 @@ def test_provenance_is_stored_on_the_result(scene: ModuleType) -> None:
     assert stored["sketchbridge_model"] == "embedded" and stored["sketchbridge_preset"] == "draft"
     assert stored["sketchbridge_deviation_mean_percent"] == pytest.approx(1.5)
     assert part(scene, "panel_variants").facts(stored) == [
-        "Deviation 1.50 %, 95 % within 2.25 %", "At most 7.50 %", "Volume -4.5 %", "Holes 3, the sketch 1", "Parts 2, the sketch 2",
+        "Deviation 1.50 %, at most 7.50 %", "95 % of it within 2.25 %", "Volume -4.5 %", "Holes 3, the sketch 1", "Parts 2, the sketch 2",
     ]  # fmt: skip
     assert json.loads(stored["sketchbridge_sources"]) == ["Tulip"]
     assert json.loads(stored["sketchbridge_settings"])["mode"] == "refine"
