@@ -76,23 +76,24 @@ class _Ring:
         self._before = [(corner - 1) % count for corner in range(count)]
         self._after = [(corner + 1) % count for corner in range(count)]
         self._gone = [False] * count
-        self._quality = [-1.0] * count
         self._inward = np.zeros(count, dtype=bool)
-        self._ears: list[tuple[float, int]] = []
-        self._waiting: dict[int, list[int]] = {}
+        self._looks = [0] * count  # how often each was looked at: of what was kept about it the latest alone counts
+        self._ears: list[tuple[float, int, int]] = []
+        self._waiting: dict[int, list[tuple[float, int, int]]] = {}
         for corner in range(count):
             self._look(corner)
 
     def best_ear(self) -> int | None:
         """The corner to cut off; None where no triangle is free of other corners."""
         while self._ears:
-            quality, corner = heapq.heappop(self._ears)
-            if self._gone[corner] or -quality != self._quality[corner]:
+            ear = heapq.heappop(self._ears)
+            _, corner, looks = ear
+            if self._gone[corner] or looks != self._looks[corner]:
                 continue
             held = self._held(corner)
             if held is None:
                 return corner
-            self._waiting.setdefault(held, []).append(corner)
+            self._waiting.setdefault(held, []).append(ear)
         return None
 
     def cut(self, corner: int) -> tuple[int, int, int]:
@@ -114,19 +115,16 @@ class _Ring:
         (ax, ay), (bx, by), (cx, cy) = (self._places[at] for at in (self._before[corner], corner, self._after[corner]))
         turn = (bx - ax) * (cy - by) - (by - ay) * (cx - bx)
         longest = max((ax - bx) ** 2 + (ay - by) ** 2, (bx - cx) ** 2 + (by - cy) ** 2, (cx - ax) ** 2 + (cy - ay) ** 2)
-        self._quality[corner] = turn / max(longest, 1e-300) if turn > 0 else -1.0
-        self._offer(corner)
+        self._looks[corner] += 1
+        if turn > 0:
+            heapq.heappush(self._ears, (-turn / max(longest, 1e-300), corner, self._looks[corner]))
         self._set_inward(corner, turn <= 0)
 
     def _set_inward(self, corner: int, inward: bool) -> None:
         self._inward[corner] = inward
         if not inward:  # it is in nobody's way any more
             for waiting in self._waiting.pop(corner, ()):
-                self._offer(waiting)
-
-    def _offer(self, corner: int) -> None:
-        if self._quality[corner] > 0:
-            heapq.heappush(self._ears, (-self._quality[corner], corner))
+                heapq.heappush(self._ears, waiting)
 
     def _held(self, corner: int) -> int | None:
         """An inward corner inside the triangle at a corner or on its border, its own corners aside; None where there is none."""
