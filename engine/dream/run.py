@@ -26,7 +26,7 @@ from engine.dream.cloud import Cloud, Ground
 from engine.dream.dream import Dream, ViewSampler, fault
 from engine.dream.rays import look
 from engine.dream.shape import mesh_of
-from engine.dream_fields import REFINEMENT, DreamNumbers
+from engine.dream_fields import REFINEMENT, VIEWS, DreamNumbers
 from engine.errors import JobError, ModelError
 from engine.job import run_job
 from engine.job_fields import JobSettings
@@ -105,7 +105,8 @@ def _surface_of_a_dream(
     device = select_device(settings.device)
     prior = ModelChoice.named(settings.model, lora=settings.lora).load(device, load=load)  # a ControlNet has no surface to look at yet
     refuse_control(prior)
-    hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views)
+    seen_from = {name: value for name, value in VIEWS.items() if name not in settings.overrides}
+    hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views, **seen_from)
     prompts = PromptPair(settings.prompt, settings.source, hyper.stage2_method, settings.descriptors or DESCRIPTORS)
     for note in (*remarks_on(prior), *prompts.notes(prior)):
         reporter.note(note)
