@@ -50,13 +50,16 @@ OLD: dict[str, Any] = {"coverage_views": 0, "shading": "lambert", "view_noise": 
 VARIANTS: dict[str, dict[str, Any]] = {
     "before": OLD,
     "now": {},
+    "sds": {"stage2_method": "sds"},
+    "bridge": {"finish_steps": 6, "finish_views": 8},
     "covering": {**OLD, "coverage_views": 1},
     "physical": {**OLD, "coverage_views": 1, "shading": "pbr"},
     "surface_noise": {**OLD, "coverage_views": 1, "view_noise": "surface"},
     "antipodal": {**OLD, "coverage_views": 1, "view_sampling": "antipodal"},
     "agreeing": {**OLD, "coverage_views": 1, "view_noise": "surface", "view_sampling": "antipodal"},
 }
-"""Name -> settings other than the preset's; "before" is the job of version 0.1."""
+"""Name -> settings other than the preset's; "before" is the job of version 0.1, "now" the two stages, "sds" stage 1's direction to the
+end, "bridge" the two stages and the finishing bridge."""
 COLUMNS = {
     "recognised": ("recognised, grey -> textured", "{}"),
     "seams": ("seams / interior", "{:.2f}"),
