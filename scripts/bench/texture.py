@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.bridge import SurfaceBridge, phases
 from engine.camera import fixed_ring, orbit
 from engine.conventions import SceneNormalization
 from engine.device import select_device
@@ -100,6 +101,10 @@ def textured(mesh: Mesh, prompt: str, numbers: Hyperparameters, light_seed: int 
     job = Distillation(subject, prior, select_rasterizer(device), numbers, PromptPair(prompt), 0.5, generator, device, sample)
     while not job.finished:
         job.step()
+    if phases(numbers):
+        bridge = SurfaceBridge(job, seed=0)
+        for phase in range(len(phases(numbers))):
+            bridge.run(phase)
     return job, views.coverage
 
 
