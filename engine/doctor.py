@@ -135,6 +135,7 @@ def _kaolin() -> Finding:
                 draw = extractor(name, grid)
             except SketchbridgeError as error:
                 return Finding("kaolin", "optional", f"{error.message} The engine's own surfaces are used.", error.fix)
+            assert draw is not None  # all of NAMES are Kaolin's
             vertices, faces = draw(grid.points, grid.points.norm(dim=1) - 0.6, grid.tets)
             if not len(faces) or not bool(vertices.isfinite().all()):
                 return Finding("kaolin", "fails", f"its {NAMES[name]} drew nothing of a sphere", "Reinstall it, or leave isosurface alone.")

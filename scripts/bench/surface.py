@@ -113,7 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
     print("| " + " | ".join(HEAD) + " |\n|" + "---|" * len(HEAD))
     for name, columns in found.items():
         truth = sketches[name] if name in GENUS else None
-        genus, *rest = (" → ".join(cell) for cell in zip(*(column.cells(truth, options.grid) for column in columns), strict=True))
+        cells = [column.cells(truth, 2 / (options.grid or EDGE_GRID)) for column in columns]
+        genus, *rest = (" → ".join(cell) for cell in zip(*cells, strict=True))
         genus += f" ({GENUS[name]})" if name in GENUS else ""
         print("| " + " | ".join([name, genus, *(cell if cell.strip(" →") else "" for cell in rest)]) + " |", flush=True)
     peak = " → ".join(f"{max(float(one['peak']) for one in rounds[checkout]):.2f}" for checkout in checkouts)

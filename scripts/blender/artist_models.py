@@ -62,7 +62,7 @@ def cube_layout(corners: Sequence[np.ndarray], room: tuple[float, float, float, 
     """
     cells: dict[int, list[int]] = {}
     for index, face in enumerate(corners):
-        normal = sum(np.cross(face[i] - face[0], face[i + 1] - face[0]) for i in range(1, len(face) - 1))
+        normal = np.sum([np.cross(face[i] - face[0], face[i + 1] - face[0]) for i in range(1, len(face) - 1)], axis=0)
         if mirrored and face[:, 0].mean() < 0:
             normal = normal * np.array([-1, 1, 1])
         axis = int(np.abs(normal).argmax())
@@ -97,7 +97,7 @@ def _object(name: str, patches: Sequence[Patch], mirrored: bool) -> bpy.types.Ob
     names = list(dict.fromkeys(patch.material for patch in patches))
     for material in names:
         mesh.materials.append(bpy.data.materials.get(material) or bpy.data.materials.new(material))
-    mesh.polygons.foreach_set("material_index", np.array([names.index(patches[index].material) for index in of_face], np.int32))
+    mesh.polygons.foreach_set("material_index", np.array([names.index(patches[int(index)].material) for index in of_face], np.int32))
     mesh.polygons.foreach_set("use_smooth", np.ones(len(of_face), bool))
     mesh.set_sharp_from_angle(angle=SHARP)
     made = bpy.data.objects.new(name, mesh)

@@ -41,7 +41,7 @@ RENDERS = ("-m", "blender and not long", "--noconftest", "tests/prior/test_make_
 LONG_RENDERS = ("-m", "blender and long", *RENDERS[2:])
 LONG_LIMIT_SECONDS = 3 * 3600
 SIDE_BY_SIDE = 2
-LIMIT_SECONDS = 20 * 60
+LIMIT_SECONDS = 40 * 60
 
 
 @dataclass(frozen=True)
