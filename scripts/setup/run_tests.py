@@ -33,6 +33,8 @@ from scripts.setup.bootstrap import ENGINE, ENVIRONMENTS, PYTEST_BLENDER, Enviro
 from scripts.setup.console import table
 
 ENGINE_FOLDERS = ("tests/protocol", "tests/engine", "tests/batch", "tests/scripts", "tests/prior", "tests/gpu")
+INNER_FOLDERS = ENGINE_FOLDERS[:2]
+"""Whose slow tests take about as long as those of all the others."""
 ADDON_FOLDERS = ("tests/addon",)
 WINDOW_FOLDERS = ("tests/window",)
 """A real Blender in a window, and the add-on's tests inside its executable; run where they are asked for."""
@@ -41,7 +43,7 @@ RENDERS = ("-m", "blender and not long", "--noconftest", "tests/prior/test_make_
 LONG_RENDERS = ("-m", "blender and long", *RENDERS[2:])
 LONG_LIMIT_SECONDS = 3 * 3600
 SIDE_BY_SIDE = 2
-LIMIT_SECONDS = 40 * 60
+LIMIT_SECONDS = 20 * 60
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,10 @@ def groups(engine: bool, addon: Sequence[str], fast_only: bool) -> list[Group]:
     if engine or fast_only:
         chosen.append(Group("fast", ENGINE, ("-m", "not slow and not long", *folders())))
     if engine and not fast_only:
-        chosen.append(Group("slow", ENGINE, ("-m", "slow and not long", *folders())))
+        inner = tuple(folder for folder in folders() if folder in INNER_FOLDERS)
+        outer = tuple(folder for folder in folders() if folder not in INNER_FOLDERS)
+        slow = {"slow, engine": inner, "slow, around it": outer}
+        chosen += [Group(name, ENGINE, ("-m", "slow and not long", *parts)) for name, parts in slow.items()]
     if fast_only:
         return chosen
     chosen += [Group(f"Blender {version}", ENVIRONMENTS[f"blender-{version}"], ADDON_FOLDERS) for version in addon]

@@ -13,7 +13,7 @@ from pretended import JOBS
 
 from scripts import ROOT
 
-FEW = ("texture",)
+FEW = ("texture", "refine")
 """Jobs that every run tries; the others take too long for that."""
 
 

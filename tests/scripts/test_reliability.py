@@ -11,9 +11,9 @@ from scripts.bench.reliability.__main__ import ATTACKS
 from scripts.bench.reliability.tiny import rows_of
 
 SHARES = {"kills": 0.12, "conversations": 0.02, "damage": 0.2, "disk": 1.0, "models": 1.0, "meshes": 1.0, "soak": 0.1, "cancel": 0.02}
-LONG = {"cancel", "soak", "disk"}
+LONG = {"cancel", "soak"}
 """The first counts seconds, which a slow machine has fewer of: that cancelling is noticed in every stage is counted in test_whole_job. The
-others are twenty jobs each; test_cli and test_checkpoint try several of the cases of disks and folders."""
+other is twenty jobs."""
 
 
 def test_every_attack_is_tried_here() -> None:

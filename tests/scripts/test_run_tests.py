@@ -84,12 +84,20 @@ def test_the_last_line_is_the_total(tmp_path):
 
 def test_everything_is_three_blenders_and_the_engine_fast_first():
     chosen = runner.groups(True, ("5.0", "4.5", "4.2"), False)
-    assert [group.name for group in chosen] == ["fast", "slow", "Blender 5.0", "Blender 4.5", "Blender 4.2", "renders"]
-    assert [group.environment for group in chosen[2:5]] == [ENVIRONMENTS[f"blender-{version}"] for version in ("5.0", "4.5", "4.2")]
+    assert [group.name for group in chosen] == [
+        "fast",
+        "slow, engine",
+        "slow, around it",
+        "Blender 5.0",
+        "Blender 4.5",
+        "Blender 4.2",
+        "renders",
+    ]
+    assert [group.environment for group in chosen[3:6]] == [ENVIRONMENTS[f"blender-{version}"] for version in ("5.0", "4.5", "4.2")]
     assert [group.name for group in runner.groups(True, ("5.0",), True)] == ["fast"]
     assert [group.name for group in runner.groups(False, ("4.2",), False)] == ["Blender 4.2"]
     assert runner.groups(True, ("5.3", "5.2"), False)[-1].environment is ENVIRONMENTS["blender-5.3"]
-    assert [group.name for group in runner.groups(True, (), False)] == ["fast", "slow"]
+    assert [group.name for group in runner.groups(True, (), False)] == ["fast", "slow, engine", "slow, around it"]
     assert [group.name for group in runner.long_groups()][:1] == ["long"]
 
 
