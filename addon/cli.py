@@ -1,4 +1,4 @@
-"""`blender -b FILE --command sketchbridge refine|texture ...`, and the same as `main(argv)` for the bpy module.
+"""`blender -b FILE --command sketchbridge refine|texture|dream ...`, and the same as `main(argv)` for the bpy module.
 
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 cancelled. Works without a window only in so far as Blender does.
 """
@@ -13,13 +13,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from . import conversion, files, jobs
+from .dream_fields import JOB_OPTIONS, DreamNumbers
 from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
 from .fields import Door, add_options, shown, values_from
-from .job_fields import MODES, JobSettings
+from .job_fields import DREAM, MODES, TEXT_TO_3D, JobSettings
 from .job_plan import Choice
 from .opened import check_file, select
 from .scene_maps import tiles_on_disk
@@ -27,6 +29,9 @@ from .session import Phase, Session
 from .words import duration
 
 OPTIONS = shown(JobSettings, Door.BLENDER)
+DREAM_OPTIONS = [field for field in OPTIONS if field.name in JOB_OPTIONS]
+DREAM_NUMBERS = shown(DreamNumbers, Door.BLENDER)
+OUT = "FILE.blend, FILE.glb, or a folder for both (default: save the open file)"
 LINE_SECONDS = 5.0
 
 
@@ -38,8 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(mode.value, help=mode.description, description=mode.description)
         command.add_argument("--object", action="append", default=[], metavar="NAME", dest="objects",
                              help="Work on this object; may be repeated (default: the selection, else all that is visible)")  # fmt: skip
-        command.add_argument("--out", type=Path, help="FILE.blend, FILE.glb, or a folder for both (default: save the open file)")
+        command.add_argument("--out", type=Path, help=OUT)
         add_options(command, OPTIONS)
+    dream = commands.add_parser(DREAM, help=TEXT_TO_3D.description, description=f"{TEXT_TO_3D.label}: {TEXT_TO_3D.description}")
+    dream.add_argument("--out", type=Path, help=OUT)
+    add_options(dream, [*DREAM_OPTIONS, *DREAM_NUMBERS])
     conversion.add_commands(commands)
     return parser
 
@@ -59,12 +67,14 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         check_file(sys.argv, bpy.data.filepath)
-        settings = jobs.checked({**values_from(arguments, OPTIONS), "mode": arguments.mode})
+        settings = _settings(arguments)
         target = _prepare_target(arguments.out)
-        select(arguments.objects)
+        objects = [] if arguments.mode == DREAM else arguments.objects
+        if arguments.mode != DREAM:
+            select(objects)
     except InputError as error:
         return _complain(f"{error.message} {error.fix}", error.exit_code)
-    choice = Choice(result_itself=bool(arguments.objects))  # a result that is named is meant
+    choice = Choice(result_itself=bool(objects))  # a result that is named is meant
     outcome = jobs.begin(bpy.context, arguments.mode, settings, choice)
     if outcome is None:
         with _interrupt_cancels():
@@ -80,6 +90,15 @@ def _run(arguments: argparse.Namespace) -> int:
     except (RuntimeError, OSError) as error:
         return _complain(f"The result cannot be saved: {error}. Choose another place with --out.", EXIT_FAILED)
     return EXIT_DONE
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All settings of the job. InputError where one cannot be used."""
+    if arguments.mode == DREAM:
+        given = {**values_from(arguments, DREAM_OPTIONS), "dream": values_from(arguments, DREAM_NUMBERS)}
+    else:
+        given = values_from(arguments, OPTIONS)
+    return jobs.checked({**given, "mode": arguments.mode})
 
 
 def _prepare_target(out: Path | None) -> Path:

@@ -12,9 +12,9 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import geometry, preferences, scene_read, scene_targets, unfinished
+from . import geometry, preferences, scene_cursor, scene_read, scene_targets, unfinished
 from .errors import InputError
-from .job_fields import JobSettings
+from .job_fields import DREAM, JobSettings
 from .messages import Submit
 from .scene_objects import is_readable
 from .scene_read import Reading
@@ -65,13 +65,12 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     return JobSettings.from_dict(settings).to_dict()
 
 
-def of_selection(context: bpy.types.Context, settings: dict[str, Any], choice: Choice) -> list[Planned]:
-    """The jobs that the selection and the settings ask for. InputError where they cannot be used."""
-    mode, objects = settings["mode"], scene_read.chosen_objects(context, settings["mode"], choice.result_itself)
-    if choice.each and len(objects) > 1:
-        readings = [read(context, settings, [obj]) for obj in objects if is_readable(obj)]
-    else:
-        readings = [read(context, settings, objects)]
+def of_selection(context: bpy.types.Context, settings: dict[str, Any], choice: Choice, before: Sequence[Planned] = ()) -> list[Planned]:
+    """The jobs that the selection and the settings ask for; of a dream, which is made of no selection, those that the settings ask for.
+
+    before  jobs that have not come to their end. InputError where selection or settings cannot be used.
+    """
+    readings = [] if settings["mode"] == DREAM else _chosen(context, settings, choice)
     model = settings.get("model", "embedded")
     if model != "embedded" and os.path.isdir(model):  # relative to this process's folder, which is not the engine's
         settings = {**settings, "model": os.path.abspath(model)}
@@ -80,7 +79,19 @@ def of_selection(context: bpy.types.Context, settings: dict[str, Any], choice: C
             "bad_setting", f"Seed {settings['seed']} leaves no room for {choice.variations} variations.", "Take a smaller seed."
         )
     seeds = [settings["seed"] + index for index in range(max(choice.variations, 1))]
-    return [Planned(mode, {**settings, "seed": seed}, reading, uuid.uuid4().hex[:12]) for reading in readings for seed in seeds]
+    pairs = [(reading, seed) for reading in readings for seed in seeds]
+    if settings["mode"] == DREAM:
+        expected = [one.reading.origin for one in before if one.mode == DREAM]
+        pairs = list(zip(scene_cursor.readings(context, settings["prompt"], len(seeds), expected), seeds, strict=True))
+    return [Planned(settings["mode"], {**settings, "seed": seed}, reading, uuid.uuid4().hex[:12]) for reading, seed in pairs]
+
+
+def _chosen(context: bpy.types.Context, settings: Mapping[str, Any], choice: Choice) -> list[Reading]:
+    """What the selection stands for: all of it together, or each object by itself."""
+    objects = scene_read.chosen_objects(context, settings["mode"], choice.result_itself)
+    if choice.each and len(objects) > 1:
+        return [read(context, settings, [obj]) for obj in objects if is_readable(obj)]
+    return [read(context, settings, objects)]
 
 
 def read(context: bpy.types.Context, settings: Mapping[str, Any], objects: Sequence[bpy.types.Object] | None = None) -> Reading:
@@ -111,7 +122,7 @@ def keep(planned: Planned) -> None:
         planned.job, planned.mode, planned.settings, bpy.data.filepath, reading.names, reading.active, reading.place.scene,
         reading.place.layer, time.time(), os.getpid(),
     )  # fmt: skip
-    arrays = {name: getattr(sent, name) for name in _PART} if planned.mode == "refine" else {}
+    arrays = {} if planned.mode == "texture" else {name: getattr(sent, name) for name in _PART}
     if arrays and sent.paint is not None:
         arrays |= {"paint_points": sent.paint.points, "paint_colours": sent.paint.colours}
     unfinished.keep(folder(), record, {**arrays, "origin": reading.origin, "matrix": reading.matrix})

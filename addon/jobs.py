@@ -77,7 +77,7 @@ class Job:
 
     @property
     def mode(self) -> str:
-        """'refine' or 'texture'."""
+        """'refine', 'texture' or 'dream'."""
         return self.planned.mode
 
     @property
@@ -100,7 +100,8 @@ last: Outcome | None = None
 def begin(
     context: bpy.types.Context, mode: str, settings: dict[str, Any] | None = None, choice: Choice = Choice(),  # noqa: B008  immutable
 ) -> Outcome | None:  # fmt: skip
-    """Read the selection and start the engine, with the scene's settings or those given (JobSettings); while a job runs, wait in line.
+    """Read the selection, which a dream does without, and start the engine, with the scene's settings or those given (JobSettings);
+    while a job runs, wait in line.
 
     None where the job has begun or waits, else why it has not; the scene is as before.
     """
@@ -112,7 +113,8 @@ def begin(
         return _refused(error.message, error.fix, error.exit_code)
     try:
         preferences.engine_command(context)
-        planned = job_plan.of_selection(context, settings, choice)
+        before = [*([] if running is None else [running.planned]), *waiting]
+        planned = job_plan.of_selection(context, settings, choice, before)
     except SketchbridgeError as error:
         return _refused(error.message, error.fix)
     remembered.data().remember(settings)
@@ -201,7 +203,7 @@ def step(context: bpy.types.Context, blocking: bool = False, show: bool = True) 
     if not show or busy.obstacle(context, blocking):
         return False
     mesh = job.session.take_mesh()
-    if mesh is not None and job.mode == "refine" and len(mesh.faces):
+    if mesh is not None and job.mode != "texture" and len(mesh.faces):
         scene_preview.show(context, job.reading, mesh)
         if preferences.shows_colours(context):
             view_colours.show(context, view_colours.GROWING)
@@ -241,10 +243,10 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
     told = {**provenance(job.settings, done.report), "seconds": round(job.session.worked, 1)}
     try:
         untouched = _selection_is_ours(context, job)
-        if job.mode == "refine":
-            made = [scene_write.apply_refined(context, job.reading, done, told)]
-        else:
+        if job.mode == "texture":
             made = scene_textured.apply_textured(context, job.reading, done, told)
+        else:
+            made = [scene_write.apply_refined(context, job.reading, done, told)]
         for obj in made:
             scene_thumbnail.set_picture(obj, job.session.preview)
         if untouched:
@@ -259,7 +261,7 @@ def _applied(context: bpy.types.Context, job: Job) -> Outcome:
         bpy.ops.ed.undo_push(message="Sketchbridge Result")
     figures = {name: value for name, value in done.report.items() if name.startswith("deviation_") and isinstance(value, float)}
     names = tuple(obj.name for obj in made)
-    text = f"Made {', '.join(map(repr, names))} from {', '.join(scene_read.named_now(job.reading).names)}."
+    text = f"Made {', '.join(map(repr, names))} from {', '.join(scene_read.named_now(job.reading).names) or 'words alone'}."
     measured = ""
     if job.mode == "refine" and "deviation_mean_percent" in figures:
         measured = f"Deviation from the sketch: mean {figures['deviation_mean_percent']:.2f} %"
@@ -343,7 +345,7 @@ def take_out(place: int) -> None:
 
 def keep_preview(context: bpy.types.Context) -> bpy.types.Object | None:
     """The surface as it is now becomes a result of its own beside what is still to come; None where none has come yet."""
-    if running is None or running.mode != "refine":
+    if running is None or running.mode == "texture":
         return None
     told = {"seconds": round(running.session.worked, 1), "kept": running.session.fraction}
     kept = scene_preview.keep(context, running.reading, {**provenance(running.settings, {}), **told})

@@ -8,7 +8,7 @@ from typing import ClassVar
 import bpy
 
 from . import jobs, pulse, report, scene_show
-from .job_fields import UV_LAYOUTS
+from .job_fields import DREAM, UV_LAYOUTS
 from .job_plan import Choice
 from .jobs import Outcome
 from .session import Phase
@@ -52,7 +52,7 @@ class _JobOperator:
 
     def _choice(self, context: bpy.types.Context) -> Choice:
         held = context.scene.sketchbridge
-        jobs_each = held.variations if self.mode == "refine" else 1  # a texture job makes its variations itself
+        jobs_each = 1 if self.mode == "texture" else held.variations  # a texture job makes its variations itself
         return Choice(self.result_itself, each=held.each, variations=jobs_each)
 
     def _told(self, outcome: Outcome) -> set[str]:
@@ -106,6 +106,15 @@ class SKETCHBRIDGE_OT_texture(_JobOperator, bpy.types.Operator):
 
     def _choice(self, context: bpy.types.Context) -> Choice:
         return replace(super()._choice(context), uv_layout="" if self.uv_layout == "SETTING" else self.uv_layout)
+
+
+class SKETCHBRIDGE_OT_dream(_JobOperator, bpy.types.Operator):
+    """Make a textured mesh from the prompt alone, without a sketch. It arrives at the 3D cursor, or beside what was dreamt there before"""
+
+    bl_idname = "sketchbridge.dream"
+    bl_label = "Text to 3D"
+    bl_options: ClassVar[set[str]] = {"REGISTER"}
+    mode = DREAM
 
 
 class SKETCHBRIDGE_OT_cancel(bpy.types.Operator):
@@ -226,7 +235,8 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
         if result is None:
             return False
         if not scene_show.sources_of(result):
-            cls.poll_message_set("What this was made from is not in the file any more")
+            dreamt = result.get(f"{scene_show.MARK}_mode") == DREAM
+            cls.poll_message_set("This was made from words alone" if dreamt else "What this was made from is not in the file any more")
             return False
         return True
 
@@ -238,6 +248,6 @@ class SKETCHBRIDGE_OT_toggle(bpy.types.Operator):
 
 
 CLASSES = (
-    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_pause, SKETCHBRIDGE_OT_take_out,
-    SKETCHBRIDGE_OT_resume, SKETCHBRIDGE_OT_forget, SKETCHBRIDGE_OT_quit, SKETCHBRIDGE_OT_toggle,
+    SKETCHBRIDGE_OT_refine, SKETCHBRIDGE_OT_texture, SKETCHBRIDGE_OT_dream, SKETCHBRIDGE_OT_cancel, SKETCHBRIDGE_OT_pause,
+    SKETCHBRIDGE_OT_take_out, SKETCHBRIDGE_OT_resume, SKETCHBRIDGE_OT_forget, SKETCHBRIDGE_OT_quit, SKETCHBRIDGE_OT_toggle,
 )  # fmt: skip

@@ -37,7 +37,7 @@ def draw_progress(layout: bpy.types.UILayout, job: jobs.Job, width: int) -> None
     else:
         row.operator("sketchbridge.pause", icon="PAUSE")
     row.operator("sketchbridge.cancel", icon="X")
-    if job.mode == "refine":
+    if job.mode != "texture":
         box.operator("sketchbridge.keep", icon="DUPLICATE")
     icon = _preview_icon(session.preview)
     if icon:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import bpy
 
 from . import checks, jobs, known_words, lists, outline, panel_job, panel_variants, preferences, properties, remembered, report, scene_show
+from .dream_fields import DREAMING
 from .errors import InputError
 from .fields import Field, Unit
 from .job_fields import ADVANCED, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES
@@ -107,7 +108,7 @@ def estimated(settings: properties.SketchbridgeSettings) -> float | None:
 
 
 def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Refine and Texture; while a job runs they put the next into the line."""
+    """Refine, Texture and Text to 3D; while a job runs they put the next into the line."""
     settings = context.scene.sketchbridge
     row = layout.row(align=True)
     row.prop(settings, "variations")
@@ -119,9 +120,11 @@ def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     if jobs.running is None:
         buttons.operator("sketchbridge.refine", icon="SHADERFX")
         buttons.operator("sketchbridge.texture", icon="TEXTURE")
+        buttons.operator("sketchbridge.dream", icon="OUTLINER_OB_FONT")
     else:
         buttons.operator("sketchbridge.refine", text="Refine Next", icon="SHADERFX")
         buttons.operator("sketchbridge.texture", text="Texture Next", icon="TEXTURE")
+        buttons.operator("sketchbridge.dream", text="Text to 3D Next", icon="OUTLINER_OB_FONT")
     active = context.view_layer.objects.active
     if active is not None and active.select_get() and scene_show.is_result(active):
         buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True
@@ -151,6 +154,14 @@ class SKETCHBRIDGE_PT_guidance(_SubPanel, bpy.types.Panel):
     bl_idname = "SKETCHBRIDGE_PT_guidance"
     bl_label = "Guidance"
     section = GUIDANCE
+
+
+class SKETCHBRIDGE_PT_dream(_SubPanel, bpy.types.Panel):
+    """How a model is made from words alone."""
+
+    bl_idname = "SKETCHBRIDGE_PT_dream"
+    bl_label = "Text to 3D"
+    section = DREAMING
 
 
 class SKETCHBRIDGE_PT_output(_SubPanel, bpy.types.Panel):
@@ -220,10 +231,11 @@ def draw_in_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.separator()
     menu.layout.operator("sketchbridge.refine", text="Refine Sketch", icon="SHADERFX")
     menu.layout.operator("sketchbridge.texture", text="Texture by Prompt", icon="TEXTURE")
+    menu.layout.operator("sketchbridge.dream", icon="OUTLINER_OB_FONT")
     menu.layout.operator("sketchbridge.toggle", text="Sketch Before / After", icon="ARROW_LEFTRIGHT")
 
 
 CLASSES = (
     *lists.CLASSES, SKETCHBRIDGE_PT_main, *panel_variants.CLASSES, SKETCHBRIDGE_PT_stages, SKETCHBRIDGE_PT_guidance,
-    SKETCHBRIDGE_PT_painting, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced,
+    SKETCHBRIDGE_PT_painting, SKETCHBRIDGE_PT_dream, SKETCHBRIDGE_PT_output, SKETCHBRIDGE_PT_advanced,
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 The properties follow from engine.job_fields: a setting of a job is a property of the same name. A number that may be left to the
 preset has a switch `use_NAME` beside it, or is a list whose first entry is the preset's. Lengths are shown in percent of the
-sketch's longest side. Numbers of the preset that are no settings of their own travel under `overrides`.
+sketch's longest side. Numbers of the preset that are no settings of their own travel under `overrides`, those of a dream under `dream`;
+the panel's field of overrides takes either.
 """
 
 from __future__ import annotations
@@ -16,22 +17,28 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from . import scene_show
+from .dream_fields import DreamNumbers
 from .errors import InputError
 from .fields import Door, Field, Unit, shown, table
-from .job_fields import LONGEST_SIDE, PRESETS, Hyperparameters, JobSettings
+from .job_fields import DREAM, LONGEST_SIDE, PRESETS, Hyperparameters, JobSettings
 
 FROM_PRESET = "0"
 """The list entry that leaves a number to the preset."""
 LARGEST_INT = 2**31 - 1
 _SUBTYPES = {Unit.SHARE: "FACTOR", Unit.LENGTH: "PERCENTAGE", Unit.TEXELS: "PIXEL"}
 
-FIELDS: Mapping[str, Field] = {field.name: field for described in (JobSettings, Hyperparameters) for field in shown(described, Door.PANEL)}
+DESCRIBED = (JobSettings, Hyperparameters, DreamNumbers)
+FIELDS: Mapping[str, Field] = {field.name: field for described in DESCRIBED for field in shown(described, Door.PANEL)}
 """Every setting in the panel, by name."""
 
 
 def left_to_preset(field: Field) -> bool:
     """Whether the preset has a number for it, which is taken unless the artist says otherwise."""
     return field.name in table(Hyperparameters)
+
+
+def _of_dreams(field: Field) -> bool:
+    return field.name in table(DreamNumbers)
 
 
 def scale(field: Field) -> float:
@@ -59,22 +66,28 @@ def job_settings(settings: SketchbridgeSettings, mode: str) -> dict[str, Any]:
     """The settings as JobSettings takes them, checked; InputError says which cannot be used."""
     values: dict[str, Any] = {"mode": mode}
     overrides = _parsed_overrides(settings.overrides)
+    more = {name: overrides.pop(name) for name in table(DreamNumbers) if name in overrides}
+    dream: dict[str, Any] = {}
     for field in FIELDS.values():
         value = _given(settings, field)
         if value is not None:
-            (values if field.name in table(JobSettings) else overrides)[field.name] = value
-    return JobSettings.from_dict({**values, "overrides": overrides}).to_dict()
+            (values if field.name in table(JobSettings) else dream if _of_dreams(field) else overrides)[field.name] = value
+    return JobSettings.from_dict({**values, "overrides": overrides, "dream": {**dream, **more} if mode == DREAM else {}}).to_dict()
 
 
 def show(settings: SketchbridgeSettings, values: Mapping[str, Any]) -> None:
     """The reverse of `job_settings`: the panel takes on the settings of a job, as stored on its result. InputError where it cannot."""
     job = JobSettings.from_dict(values).to_dict()
-    overrides = job.pop("overrides")
+    overrides, dream = job.pop("overrides"), job.pop("dream")
     if job["seed"] > LARGEST_INT:
         message = f"Seed {job['seed']} is too large for Blender; the largest is {LARGEST_INT}."
         raise InputError("bad_setting", message, "Start that job from a command line.")
     for field in FIELDS.values():
         if field.kind is Mapping:
+            continue
+        if _of_dreams(field):
+            if job["mode"] == DREAM:
+                setattr(settings, field.name, dream.pop(field.name, field.default))
             continue
         value = job.get(field.name) if field.name in job else overrides.pop(field.name, None)
         if value is not None and not _listed(field, value):
@@ -87,6 +100,7 @@ def show(settings: SketchbridgeSettings, values: Mapping[str, Any]) -> None:
                 setattr(settings, field.name, value * scale(field) if field.kind is float else value)
         else:
             setattr(settings, field.name, "" if value is None else value)
+    overrides |= dream
     settings.overrides = json.dumps(overrides) if overrides else ""
 
 

@@ -36,8 +36,8 @@ class Reading:
     """What is sent, and what is needed to put the answer back.
 
     `part` float32, world axes, relative to `origin` so that nothing is lost far from the world's centre;
-    `names` the objects read, `uids` their session ids, which outlive a renaming;
-    `active` the one whose transform, parent and collections the result takes;
+    `names` the objects read, `uids` their session ids, which outlive a renaming; none of a dream, which is made of nothing;
+    `active` the one whose transform, parent and collections the result takes, of a dream the result's name;
     `matrix` [4, 4] that object's world matrix when it was read; `targets` what is known of objects to texture;
     `place` the scene and layer they were read in, `selection` what was selected there
     """
@@ -59,8 +59,8 @@ class Reading:
         return [obj for obj in found if obj is not None]
 
     def leader(self) -> bpy.types.Object | None:
-        """The object whose transform the result takes, None where it is gone."""
-        return find_object(self.active, self.uids[self.names.index(self.active)])
+        """The object whose transform the result takes, None where it is gone or there never was one."""
+        return find_object(self.active, self.uids[self.names.index(self.active)]) if self.names else None
 
 
 def read_sketch(context: bpy.types.Context, objects: Sequence[bpy.types.Object] | None = None, keep: str = COLOURS_OF_ALL) -> Reading:
@@ -93,7 +93,7 @@ def named_now(reading: Reading) -> Reading:
     """The reading with the names that its objects have by now; those that are gone keep the name they had."""
     found = (find_object(name, uid) for name, uid in zip(reading.names, reading.uids, strict=True))
     names = tuple(name if obj is None else obj.name for name, obj in zip(reading.names, found, strict=True))
-    return replace(reading, names=names, active=names[reading.names.index(reading.active)])
+    return replace(reading, names=names, active=names[reading.names.index(reading.active)]) if names else reading
 
 
 def find_object(name: str, uid: int) -> bpy.types.Object | None:

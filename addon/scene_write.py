@@ -26,11 +26,11 @@ SHARP = math.radians(50)
 def apply_refined(context: bpy.types.Context, reading: Reading, done: messages.Done, provenance: Mapping[str, Any]) -> bpy.types.Object:
     """The refined mesh as a new object with the original's transform, parent and collections; originals kept and hidden.
 
-    In the scene and view layer of the job.
+    In the scene and view layer of the job. What was dreamt stands upright where the job began, in the scene's own collection.
     """
     source = reading.leader()
     reading = named_now(reading)
-    name = f"{reading.active} refined"
+    name = f"{reading.active} refined" if reading.names else reading.active
     with reading.place.entered(context) as layer, Attempt() as attempt:
         selected = reading.selection.holds(layer)
         mesh = attempt.add(bpy.data.meshes.new(name))

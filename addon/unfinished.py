@@ -42,8 +42,8 @@ class Record:
 
     @property
     def title(self) -> str:
-        """'a red tulip' on 'Flower'."""
-        return f"'{self.settings.get('prompt', '')}' on '{self.active}'"
+        """'a red tulip' on 'Flower'; of a dream, which is of nothing, the prompt alone."""
+        return f"'{self.settings.get('prompt', '')}'" + (f" on '{self.active}'" if self.names else "")
 
 
 def keep(folder: Path, record: Record, arrays: Mapping[str, np.ndarray | None]) -> None:

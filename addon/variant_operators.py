@@ -241,7 +241,7 @@ class SKETCHBRIDGE_OT_keep(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return jobs.running is not None and jobs.running.mode == "refine" and context.mode == "OBJECT"
+        return jobs.running is not None and jobs.running.mode != "texture" and context.mode == "OBJECT"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         kept = jobs.keep_preview(context)

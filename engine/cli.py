@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from engine import dream_fields
+from engine.dream_fields import JOB_OPTIONS, DreamNumbers
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError, tell_any_letter
 from engine.fields import Door, add_options, shown, table, values_from
 from engine.formats import SUFFIXES, UP_AXES
-from engine.job_fields import MODES, JobSettings
+from engine.job_fields import DREAM, MODES, TEXT_TO_3D, JobSettings
 from engine.memory import fault_of_the_machine
 from engine.reporting import ConsoleReporter
 from engine.stages import Stage
@@ -93,16 +93,14 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
 DOCTOR_OPTIONS = [table(JobSettings)[name] for name in ("model", "control", "lora")]
 """What the doctor examines beside this machine: a model, and what is put beside it."""
 
-DREAM_NUMBERS = shown(dream_fields.DreamNumbers, Door.ENGINE)
-DREAM_OPTIONS = [field for field in OPTIONS if field.name in dream_fields.JOB_OPTIONS]
-DREAM = "dream"
-"""Stem of a dream's files."""
+DREAM_NUMBERS = shown(DreamNumbers, Door.ENGINE)
+DREAM_OPTIONS = [field for field in OPTIONS if field.name in JOB_OPTIONS]
 
 
 def run_dream_command(arguments: argparse.Namespace) -> int:
     """`sketchbridge dream`."""
-    settings = JobSettings.from_dict(values_from(arguments, DREAM_OPTIONS))
-    numbers = dream_fields.DreamNumbers(**values_from(arguments, DREAM_NUMBERS))
+    dream = values_from(arguments, DREAM_NUMBERS)
+    settings = JobSettings.from_dict({**values_from(arguments, DREAM_OPTIONS), "mode": DREAM, "dream": dream})
     from engine.dream.pictures import write_sheet, write_turntable
     from engine.dream.run import run_dream
     from engine.results import prepare_folder, write_maps, write_result
@@ -110,7 +108,7 @@ def run_dream_command(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.out)
     prepare_folder(folder)
     with InterruptibleReporter() as reporter:
-        dreamt = run_dream(settings, numbers, reporter, folder / f"{DREAM}.checkpoint")
+        dreamt = run_dream(settings, reporter, folder / f"{DREAM}.checkpoint")
         dreamt.result.report["notes"] = list(reporter.notes)
         written = write_result(dreamt.result, dreamt.mesh, folder, DREAM, sheet=False)
         write_sheet(folder / f"{DREAM}.png", dreamt.views, dreamt.result)
@@ -158,10 +156,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", required=True, help="folder for the results")
         add_options(command, OPTIONS)
         command.set_defaults(run=_job_runner(mode.value))
-    dream = commands.add_parser(DREAM, help="text to 3D: a model from words alone", description="Text to 3D: a model from words alone")
+    dream = commands.add_parser(DREAM, help=TEXT_TO_3D.description, description=f"{TEXT_TO_3D.label}: {TEXT_TO_3D.description}")
     dream.add_argument("--out", required=True, help="folder for the results")
     add_options(dream, [*DREAM_OPTIONS, *DREAM_NUMBERS])
-    dream.set_defaults(run=run_dream_command, **dream_fields.DEFAULTS)
+    dream.set_defaults(run=run_dream_command)
     add_commands(commands)
     add_command(commands)
     commands.add_parser("engine", help="the child process that Blender talks to").set_defaults(run=run_engine)

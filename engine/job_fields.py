@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from .dream_fields import DreamNumbers
 from .errors import InputError
 from .fields import Choice, Door, Spec, Unit, check, refuse_unknown, table
 
@@ -25,6 +26,10 @@ MODES = (
     Choice("refine", "Refine", "Geometry and texture from a sketch"),
     Choice("texture", "Texture", "A texture alone; vertices, faces and UVs stay as they are"),
 )
+"""What is made of a sketch."""
+DREAM = "dream"
+TEXT_TO_3D = Choice(DREAM, "Text to 3D", "A model from words alone")
+"""What is made of no sketch."""
 PRESET_CHOICES = (
     Choice("draft", "Draft", "Minutes; coarse detail"),
     Choice("standard", "Standard", "Finer detail, several times longer"),
@@ -278,7 +283,7 @@ class JobSettings:
     """
 
     prompt: Annotated[str, Spec("Prompt", "A few words that say what the sketch should become", example="a red tulip flower", section=MAIN)]
-    mode: Annotated[str, Spec("Mode", "What is made", choices=MODES, doors=Door.WIRE)] = "refine"
+    mode: Annotated[str, Spec("Mode", "What is made", choices=(*MODES, TEXT_TO_3D), doors=Door.WIRE)] = "refine"
     source: Annotated[
         str | None,
         Spec("Source Prompt", "What it looks like now; left out, the prompt with the descriptors of a poor render", section=STAGES),
@@ -369,10 +374,14 @@ class JobSettings:
     overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
         default_factory=dict
     )
+    dream: Annotated[Mapping[str, Any], Spec("Dream", "Numbers of a dream that differ", members=DreamNumbers, doors=Door.WIRE)] = field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         check(self)
         self.resolve()
+        self.resolve_dream()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> JobSettings:
@@ -384,12 +393,18 @@ class JobSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` takes back and JSON can hold."""
-        return {**{name: getattr(self, name) for name in table(type(self))}, "overrides": dict(self.overrides)}
+        tables = {"overrides": dict(self.overrides), "dream": dict(self.dream)}
+        return {**{name: getattr(self, name) for name in table(type(self))}, **tables}
 
     def resolve(self) -> Hyperparameters:
         """The preset's numbers with this job's own in their place; worked out and checked once, when the settings are made. A grid of the
         job's own is taken as it is, whatever the surface."""
         return self._numbers
+
+    def resolve_dream(self) -> DreamNumbers:
+        """The usual numbers of a dream with this job's own in their place."""
+        refuse_unknown(self.dream, DreamNumbers, "number of a dream", "Correct or remove it.")
+        return DreamNumbers(**self.dream)
 
     @functools.cached_property
     def _numbers(self) -> Hyperparameters:

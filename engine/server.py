@@ -28,7 +28,7 @@ from engine.messages import Message
 from engine.protocol import Connection, Role
 from engine.wire_job import WireReporter, outcome
 
-DEFAULT_JOB = "engine.job:run_kept_job"
+DEFAULT_JOB = "engine.modes:run_kept"
 ABANDONED_SECONDS = 1.5
 """A job that has not ended this long after its host went away is ended with the process."""
 READ_BYTES = 1 << 20

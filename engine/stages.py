@@ -7,7 +7,7 @@ import enum
 
 class Stage(enum.Enum):
     """The stages of a job in the order in which they run; a texture job leaves out SDF and FIT,
-    and only a dream has DREAM. The value is what `Progress` carries.
+    and only a dream has DREAM before them. The value is what `Progress` carries.
 
     label  for people
     """

@@ -18,7 +18,7 @@ from engine.batch.tables import KEYS, Table, read_tables, settings_of, unknown_k
 from engine.errors import InputError
 from engine.formats import UP_AXES
 from engine.formats.references import folder_contents
-from engine.job_fields import JobSettings
+from engine.job_fields import DREAM, MODES, JobSettings
 
 MOST_TOLD = 20
 """Mistakes that are listed; how many more there are is said."""
@@ -149,6 +149,7 @@ class Planner:
             for seed in table.values.get("seeds") or [given.get("seed", 0)]:
                 try:
                     settings = JobSettings.from_dict(settings_of({**given, "seed": seed}))
+                    refuse_dreams(settings)
                 except InputError as error:
                     culprit = _culprit(error, given)
                     whose = f"{place_name(source)}: " if culprit == "prompt" else ""  # the rest is wrong for every sketch
@@ -222,6 +223,14 @@ def fingerprint_of(item: Item) -> str:
 def _control_folders(text: str) -> list[str]:
     """The folders of the ControlNets that a setting names."""
     return [entry.rpartition("=")[2].split(":")[0] for entry in text.split(";") if entry.strip()]
+
+
+def refuse_dreams(settings: JobSettings) -> None:
+    """InputError for text to 3D: what a batch makes, it makes of sketches."""
+    if settings.mode == DREAM:
+        modes = ", ".join(mode.value for mode in MODES)
+        message = f"Mode of a batch must be one of {modes}, got '{DREAM}'."
+        raise InputError("bad_setting", message, "Correct 'mode', or run `sketchbridge dream`.")
 
 
 def _culprit(error: InputError, given: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.camera import fixed_ring
-from engine.checkpoint import Checkpoint, fingerprint
+from engine.checkpoint import Checkpoint, cached_path, fingerprint
 from engine.device import select_device
 from engine.diffusion.load import ModelChoice, load_prior
 from engine.diffusion.prior import ControlledPrior, Prior, remarks_on
@@ -25,9 +25,10 @@ from engine.distillation import PromptPair
 from engine.dream.cloud import Cloud, Ground
 from engine.dream.dream import Dream, ViewSampler, fault
 from engine.dream.rays import look
-from engine.dream.shape import mesh_of
-from engine.dream_fields import REFINEMENT, VIEWS, DreamNumbers
+from engine.dream.shape import mesh_of, rough_mesh
+from engine.dream_fields import JOB_OPTIONS, REFINEMENT, VIEWS, DreamNumbers
 from engine.errors import JobError, ModelError
+from engine.isosurface.dmtet import TetGrid
 from engine.job import run_job
 from engine.job_fields import JobSettings
 from engine.large_models import embed_ahead
@@ -46,6 +47,8 @@ NOTHING = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
 PREVIEW_SECONDS = 1.5
 FAULT_EVERY = 25
 """Steps between looks at whether the cloud went empty or solid."""
+ROUGH_GRID = 32
+"""Cells along each axis of the grid that shows the surface of a cloud while it is dreamt."""
 REFINED_FACES = 20_000
 """About how many faces the surface of a cloud has, for the plan of its refinement."""
 SHEET_SIZE, SHEET_SAMPLES = 96, 128
@@ -62,7 +65,6 @@ class Dreamt:
 
 def run_dream(
     settings: JobSettings,
-    numbers: DreamNumbers,
     reporter: Reporter,
     checkpoint: Path | None = None,
     load: Callable[..., Prior] = load_prior,
@@ -70,18 +72,19 @@ def run_dream(
 ) -> Dreamt:
     """Dream what the prompt says and refine it.
 
-    settings    of the refinement; prompt, source, descriptors, seed, model and device are the dream's as well
+    settings    prompt, source, descriptors, seed, model, LoRAs, device and the numbers of the dream; what else JOB_OPTIONS names is of
+                the refinement
     checkpoint  file for the state of the dream; the refinement's is beside it
     sample_views  in place of `engine.view_batch.sample_view_batch`
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
+    numbers = settings.resolve_dream()
     timer = StageTimer(reporter, planned(settings, numbers))
     with Checkpoint(checkpoint, f"{fingerprint(NOTHING, settings)} {numbers}", reporter.note) as kept:
         mesh, views, told = _surface_of_a_dream(settings, numbers, timer, kept, reporter, load, sample_views)
-        rounded = dataclasses.replace(settings, overrides={**REFINEMENT, **settings.overrides})
-        result = run_job(mesh, rounded, reporter, refinement_checkpoint(checkpoint), load)
+        result = run_job(mesh, refinement_of(settings), reporter, refinement_checkpoint(checkpoint), load)
     seconds = {**timer.seconds, **result.report["stage_seconds"]}
-    result.report.update({"dream": {**told, **dataclasses.asdict(numbers)}, "stage_seconds": seconds})
+    result.report.update({"mode": settings.mode, "dream": {**told, **dataclasses.asdict(numbers)}, "stage_seconds": seconds})
     delivered = result.delivered
 
     def both() -> None:
@@ -89,6 +92,18 @@ def run_dream(
         kept.remove()
 
     return Dreamt(dataclasses.replace(result, delivered=both), mesh, views)
+
+
+def run_kept_dream(settings: JobSettings, reporter: Reporter) -> JobResult:
+    """`run_dream` with its checkpoints in the user's cache: after a crash of either side the same dream goes on where it was."""
+    return run_dream(settings, reporter, cached_path(fingerprint(NOTHING, settings))).result
+
+
+def refinement_of(settings: JobSettings) -> JobSettings:
+    """The job that refines the dream's surface."""
+    own = {name: getattr(settings, name) for name in JOB_OPTIONS}
+    own["overrides"] = {**REFINEMENT, **settings.overrides}
+    return JobSettings(**own, adherence=settings.resolve_dream().dream_adherence)
 
 
 def _surface_of_a_dream(
@@ -185,6 +200,7 @@ def _resumed(begin: Callable[[int], Dream], kept: Checkpoint, reporter: Reporter
 def _to_the_end(dream: Dream, attempt: int, timer: StageTimer, kept: Checkpoint, reporter: Reporter) -> str | None:
     """Takes all steps, unless the cloud goes empty or solid before: then that word."""
     total, shown = dream.numbers.dream_steps + dream.numbers.dream_steps2, 0.0
+    grid = TetGrid.make(ROUGH_GRID, dream.cloud.blob.device)
 
     def state() -> dict[str, Any]:
         return {"attempt": attempt, "dream": dream.state_dict()}
@@ -196,6 +212,8 @@ def _to_the_end(dream: Dream, attempt: int, timer: StageTimer, kept: Checkpoint,
         if time.monotonic() - shown > PREVIEW_SECONDS:
             shown = time.monotonic()
             reporter.preview(to_bytes(torch.cat(list(step.rgb[:4]), dim=2)))
+            if (surface := rough_mesh(dream.cloud, grid)) is not None:
+                reporter.mesh(surface)
         kept.offer(state())
         timer.step(dream.taken, total, step.figures)
     kept.save(state())

@@ -22,6 +22,8 @@ from engine.render.shading import render_views
 
 LEVELS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Densities (per engine unit) that the surface may be drawn at."""
+ROUGH_LEVEL = 2.0
+"""That at which a cloud is shown while it is dreamt."""
 OUTLINE_SIZE, OUTLINE_VIEWS, OUTLINE_SAMPLES = 64, 6, 96
 FARTHEST = 4.0
 """Steps of the grid at which the distance to the surface is held: further away the density says nothing about it."""
@@ -46,6 +48,15 @@ def mesh_of(cloud: Cloud, ground: Ground, rasterizer: Rasterizer, resolution: in
         mesh = mesh.with_vertices(smooth(mesh, SMOOTHING))
         colours = surface_colours(cloud, torch.from_numpy(mesh.vertices).to(cloud.blob.device)).cpu().numpy()
     return replace(mesh, colours=colours), scores[best]
+
+
+@torch.no_grad()
+def rough_mesh(cloud: Cloud, grid: TetGrid) -> Mesh | None:
+    """The surface of a cloud as it is now, in engine space, with sRGB colours, to be looked at; None where it has none yet."""
+    mesh = _surface(cloud, grid, ROUGH_LEVEL)
+    if mesh is None:
+        return None
+    return replace(mesh, colours=surface_colours(cloud, torch.from_numpy(mesh.vertices).to(cloud.blob.device)).cpu().numpy())
 
 
 def signed_distance(density: Tensor, level: float) -> Tensor:

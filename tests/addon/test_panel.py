@@ -17,7 +17,7 @@ from helpers import add_cube, part
 def test_every_setting_of_the_panel_is_a_property_with_the_tables_words_and_bounds(scene: ModuleType) -> None:
     properties, fields, job_fields = part(scene, "properties"), part(scene, "fields"), part(scene, "job_fields")
     made = bpy.context.scene.sketchbridge.bl_rna.properties
-    for described in (job_fields.JobSettings, job_fields.Hyperparameters):
+    for described in properties.DESCRIBED:
         for field in fields.shown(described, fields.Door.PANEL):
             shown = made[field.name]
             assert shown.name == field.spec.label and shown.description.startswith(field.spec.description)

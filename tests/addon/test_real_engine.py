@@ -63,6 +63,24 @@ def test_refine(scene: ModuleType) -> None:
     assert tuple(image.size) == (64, 64) and image.packed_file is not None
 
 
+def test_text_to_3d_arrives_at_the_cursor(scene: ModuleType) -> None:
+    """Four steps of a cloud: what is there is the ball that it begins as, half a metre in radius, refined and textured."""
+    prepare()
+    dream = {"dream_views": 2, "dream_size": 16, "dream_samples": 16}
+    settings = bpy.context.scene.sketchbridge
+    settings.dream_steps, settings.dream_grid, settings.overrides = 4, 16, json.dumps({**TINY, **dream})
+    bpy.context.scene.cursor.location = (4, 0, 2)
+    assert bpy.ops.sketchbridge.dream() == {"FINISHED"}
+    result = bpy.context.view_layer.objects.active
+    bpy.context.view_layer.update()
+    made = world_vertices(result)
+    assert result.name == "a red apple" and np.abs(made.mean(axis=0) - (4, 0, 2)).max() < 0.2
+    assert (np.ptp(made, axis=0) > 0.4).all() and (np.ptp(made, axis=0) < 1.6).all() and 50 < len(result.data.polygons) <= 800
+    assert result.data.uv_layers and json.loads(result["sketchbridge_settings"])["dream"]["dream_steps"] == 4
+    shader = next(node for node in result.material_slots[0].material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    assert tuple(shader.inputs["Base Color"].links[0].from_node.image.size) == (64, 64)
+
+
 def test_texture_leaves_everything_byte_identical(scene: ModuleType) -> None:
     prepare()
     cube = add_cube()

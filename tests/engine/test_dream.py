@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine import messages
 from engine.camera import Cameras, orbit
 from engine.checkpoint import Checkpoint
 from engine.cli import main
@@ -27,9 +31,11 @@ from engine.errors import Cancelled, InputError, JobError, ModelError
 from engine.pictures import write_image
 from engine.render.base import select_rasterizer
 from engine.reporting import QuietReporter, StageTimer
+from engine.server import DEFAULT_JOB
 from engine.sketch.deviation import deviation
 from engine.stages import Stage
 from engine.view_batch import ViewBatch
+from engine.wire_job import WireReporter, outcome
 from tests.engine import test_loop_oracle as oracle
 
 SMALL = DreamNumbers(dream_steps=30, dream_steps2=4, dream_views=2, dream_grid=16, dream_size=12, dream_samples=16, dream_guidance=1.0)
@@ -246,23 +252,73 @@ def test_what_cannot_be_dreamt_is_refused() -> None:
         refuse_control(Sees(torch.rand(1, 3, 8, 8), [ImageLabel("a ball")]))
 
 
+def board_of_views(folder: Path) -> Path:
+    """A folder of twelve views of the coloured ellipsoid with captions: a prior by itself."""
+    _, cameras, images = known_views()
+    folder.mkdir()
+    lines = []
+    for place in range(0, 48, 4):
+        write_image(folder / f"{place}.png", images[place])
+        angles = {"azimuth": float(cameras.azimuth[place]), "elevation": float(cameras.elevation[place])}
+        lines.append(json.dumps({"file": f"{place}.png", "caption": "a striped ball", **angles}))
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+REFINED = {
+    "grid": 24,
+    "colour_grid": 16,
+    "views": 2,
+    "fit_steps": 2,
+    "stage1_steps": 2,
+    "stage2_steps": 2,
+    "faces": 800,
+    "texture_size": 64,
+}
+
+
+@pytest.mark.slow
+def test_a_host_sees_the_cloud_grow_cancels_and_takes_the_dream_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode over the wire, by the function that the engine calls: messages, the checkpoint in the user's cache, its end."""
+    monkeypatch.setenv("SKETCHBRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("engine.checkpoint.MOST_OF_THE_TIME", 1e9)
+    dream = {**vars(SMALL), "dream_steps": 8, "dream_steps2": 2}
+    settings = {"prompt": "a ball", "mode": "dream", "model": str(board_of_views(tmp_path / "board")), "dream": dream, "overrides": REFINED}
+    submit = messages.Submit("a", settings, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    cancel, told = threading.Event(), []
+
+    def hear(message: messages.Message) -> None:
+        told.append(message)
+        if isinstance(message, messages.Progress) and message.stage == "dream" and message.step == 5:
+            cancel.set()
+
+    def run() -> tuple[messages.Message, Callable[[], None]]:
+        ticks = itertools.count()
+        return outcome(submit, DEFAULT_JOB, WireReporter("a", hear, cancel, clock=lambda: float(next(ticks))))  # everything is sent
+
+    assert run()[0] == messages.CancelledJob("a")
+    assert {type(message) for message in told} >= {messages.Preview, messages.MeshUpdate, messages.Progress}
+    surface = next(message for message in told if isinstance(message, messages.MeshUpdate))
+    assert len(surface.faces) > 100 and np.abs(np.linalg.norm(surface.vertices, axis=1) - 0.4).max() < 0.2 and surface.colours is not None
+    cancel, told = threading.Event(), []
+    cancel.set = lambda: None  # type: ignore[method-assign]
+    done, delivered = run()
+    assert isinstance(done, messages.Done) and 50 < len(done.faces) <= 800 and done.report["mode"] == "dream"
+    assert "Resumed after step 5 of the dream." in [message.text for message in told if isinstance(message, messages.Note)]
+    kept = list((tmp_path / "cache").rglob("*.checkpoint"))
+    assert len(kept) == 2, "the dream's and its refinement's, until the host has the result"
+    delivered()
+    assert not list((tmp_path / "cache").rglob("*.checkpoint"))
+
+
 @pytest.mark.slow
 def test_the_command_writes_a_model_a_turntable_and_a_sheet_and_tells_unknown_words_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, cameras, images = known_views()
-    board = tmp_path / "board"
-    board.mkdir()
-    lines = []
-    for place in range(0, 48, 4):
-        write_image(board / f"{place}.png", images[place])
-        angles = {"azimuth": float(cameras.azimuth[place]), "elevation": float(cameras.elevation[place])}
-        lines.append(json.dumps({"file": f"{place}.png", "caption": "a striped ball", **angles}))
-    (board / "captions.jsonl").write_text("\n".join(lines))
+    board = board_of_views(tmp_path / "board")
     words = [f"--{name.replace('_', '-')}={value}" for name, value in {**vars(SMALL), "dream_attempts": 1}.items()]
-    refinement = {"grid": 24, "colour_grid": 16, "views": 2, "fit_steps": 2, "stage1_steps": 2, "stage2_steps": 2}
-    words += [word for name, value in refinement.items() for word in ("--set", f"{name}={value}")]
-    words += ["--faces", "800", "--texture-size", "64"]
+    words += [word for name, value in REFINED.items() for word in ("--set", f"{name}={value}")]
     assert main(["dream", "--prompt", "a zeppelin", "--model", str(board), "--out", str(tmp_path / "out"), *words]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dream.gif", "dream.glb", "dream.json", "dream.png"]
     assert Image.open(tmp_path / "out" / "dream.gif").n_frames == 24  # type: ignore[attr-defined]

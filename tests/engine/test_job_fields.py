@@ -16,13 +16,16 @@ import pytest
 from engine.cli import OPTIONS, build_parser
 from engine.diffusion.prompts import source_prompt
 from engine.distillation import PromptPair
+from engine.dream_fields import DreamNumbers
 from engine.errors import InputError
 from engine.fields import Door, Field, add_options, table, values_from, words_of
 from engine.guidance.methods import methods_for
 from engine.job_fields import MODES, PRESET_CHOICES, PRESETS, STAGE2_METHODS, Hyperparameters, JobSettings
 
-EVERY_FIELD = [pytest.param(described, field, id=name) for described in (JobSettings, Hyperparameters)
+EVERY_FIELD = [pytest.param(described, field, id=name) for described in (JobSettings, Hyperparameters, DreamNumbers)
                for name, field in table(described).items()]  # fmt: skip
+TABLES = {Hyperparameters: "overrides", DreamNumbers: "dream"}
+"""Where those of a class travel that are no settings of their own."""
 
 
 def test_settings_survive_a_round_trip_through_json() -> None:
@@ -59,7 +62,7 @@ def test_every_field_is_described_and_its_bounds_are_the_ones_that_hold(describe
             with pytest.raises(InputError) as caught:
                 JobSettings.from_dict(given(described, field, bound + beyond * step))
             assert caught.value.code == "bad_setting" and field.name in caught.value.fix and spec.label in caught.value.message
-            if not field.name.startswith("t_"):  # these bound each other
+            if not field.name.removeprefix("dream_").startswith("t_"):  # these bound each other
                 JobSettings.from_dict(given(described, field, bound))
 
 
@@ -72,7 +75,9 @@ def test_a_value_of_another_type_is_bad_input_with_a_fix(described: type, field:
     except InputError as error:
         assert error.message and error.fix
         return
-    held = getattr(made if described is JobSettings else made.resolve(), field.name)
+    held = getattr(
+        made if described is JobSettings else made.resolve() if described is Hyperparameters else made.resolve_dream(), field.name
+    )
     assert (field.optional and held is None) or isinstance(held, (int, float) if field.kind is float else field.kind)
     assert not isinstance(held, bool) and not (isinstance(held, float) and not math.isfinite(held))
 
@@ -80,7 +85,7 @@ def test_a_value_of_another_type_is_bad_input_with_a_fix(described: type, field:
 def given(described: type, field: Field, value: object) -> dict[str, object]:
     """A job's settings with one field set."""
     values = {field.name: value}
-    return {"prompt": "a mug", **(values if described is JobSettings else {"overrides": values})}
+    return {"prompt": "a mug", **(values if described is JobSettings else {TABLES[described]: values})}
 
 
 def test_the_command_line_has_an_option_for_every_field_and_gives_back_what_was_typed() -> None:

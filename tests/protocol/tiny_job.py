@@ -15,12 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import InputError
-from engine.job_fields import JobSettings
+from engine.job_fields import DREAM, JobSettings
 from engine.mesh import Mesh
 from engine.reporting import Reporter, stop_if_cancelled
 from engine.results import ImageSet, JobResult
 from engine.texture_sets import plan
 
+DREAMT = Mesh(
+    np.array([[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float32),
+    np.array([[a, b, top] if top == 4 else [b, a, top] for top in (4, 5) for a, b in ((0, 1), (1, 2), (2, 3), (3, 0))], np.int32),
+)
+"""An octahedron around the origin: what every dream begins as here."""
 SMOOTHING_STEPS = 5
 """What comes after them changes nothing, so that something is left to see of the surface."""
 
@@ -29,6 +34,8 @@ def run_job(sketch: Mesh, settings: JobSettings, reporter: Reporter) -> JobResul
     """Smooth the vertices in `steps` steps; the prompt may ask for trouble."""
     print("this line would break the wire if standard output were not taken")
     words = settings.prompt.split()
+    if settings.mode == DREAM:
+        sketch = DREAMT
     if len(sketch.checked().faces) == 0:
         raise InputError("empty_mesh", "The mesh has no faces.", "Add faces.")
     steps = int(words[words.index("steps") + 1]) if "steps" in words else 5

@@ -21,7 +21,7 @@ CALLED_FROM_OUTSIDE = {
     # torch calls this, Python that
     "forward", "__call__", "__getattr__",
     # started by name, from a process's command line (engine/server.py)
-    "run_kept_job",
+    "run_kept",
     # needs the session's own handle of the process: how tests wait until it is gone
     "wait_closed",
 }  # fmt: skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.dream_fields import DreamNumbers
 from engine.fields import Door, shown
 from engine.job_fields import Hyperparameters, JobSettings
 
@@ -41,7 +42,7 @@ def labels_in(path: Path) -> Iterator[str]:
 
 def wanted() -> set[str]:
     found = {label for path in ADDON.glob("*.py") if not path.is_symlink() for label in labels_in(path)}
-    for described in (JobSettings, Hyperparameters):
+    for described in (JobSettings, Hyperparameters, DreamNumbers):
         for field in shown(described, Door.PANEL):
             found |= {field.spec.label, *(choice.label for choice in field.spec.choices)}
     return {label for label in found if any(letter.isalpha() for letter in label)}

@@ -1,0 +1,1 @@
+../engine/dream_fields.py
