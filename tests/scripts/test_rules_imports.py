@@ -173,8 +173,8 @@ def test_the_addon_imports_nothing_but_blender_numpy_and_the_standard_library():
 
 
 SHARED = [
-    "errors.py", "fields.py", "files.py", "job_fields.py", "messages.py", "protocol.py", "setup_commands.py", "setup_environment.py",
-    "setup_pythons.py", "stages.py", "surface_samples.py", "texture_sets.py", "vocabulary.py", "words.py",
+    "dream_fields.py", "errors.py", "fields.py", "files.py", "job_fields.py", "messages.py", "protocol.py", "setup_commands.py",
+    "setup_environment.py", "setup_pythons.py", "stages.py", "surface_samples.py", "texture_sets.py", "vocabulary.py", "words.py",
 ]  # fmt: skip
 OF_ARRAYS = ("messages.py", "protocol.py", "surface_samples.py", "texture_sets.py")
 """What both sides use: files of the engine that are links in the add-on."""
