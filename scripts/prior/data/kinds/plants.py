@@ -92,7 +92,7 @@ def _warts(bench: Workbench, radius: float, height: float, dome: float) -> None:
     for _ in range(rng.randint(14, 26)):
         around, down = rng.uniform(0, 2 * math.pi), math.acos(1 - 0.9 * rng.random())
         reach = 0.97 * radius * math.sin(down)
-        size = rng.uniform(0.012, 0.03)
+        size = rng.uniform(0.012, 0.05)
         lumps.append(
             ball(size, 6, 8)
             .scaled(1, 1, 0.6)
