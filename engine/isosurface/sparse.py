@@ -121,7 +121,7 @@ def fitting_field(mesh: Mesh, fineness: Fineness, thickness: float, closing: flo
         return fineness.finest, field
     resolution = fineness.resolution(surface_area(field.planes), field.solid)
     thicker = shell_thickness(thickness, resolution)
-    return resolution, field if thicker == shell else SketchField.of(mesh, thicker, closing, on_step)
+    return resolution, field if thicker == shell else SketchField.of_strokes(field.strokes, thicker, closing, on_step)
 
 
 def surface_area(planes: Planes) -> float:

@@ -28,7 +28,7 @@ from engine.sketch.crowd import crowds
 from engine.sketch.rims import Rims
 from engine.sketch.strokes import Stroke, counted, face_areas, split_strokes, subdivided
 from engine.sketch.thin import find_growth, growth, thin_walls
-from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion
+from engine.sketch.union import NEAR, SAMPLES, Sheets, StrokeUnion, joined
 
 APART_FACES = 100_000
 """From so many faces on a single call of libigl or of a tree may take longer than a user who cancels will wait."""
@@ -81,9 +81,11 @@ class SketchField:
     The gradient near the surface has length 1 except at creases; deep inside overlapping strokes the depth is that of one of them,
     at most the true one.
 
+    strokes what the sketch is made of
     solid   how much of the strokes' area was drawn as closed solids that the thickness did not change, 0..1
     """
 
+    strokes: list[Stroke]
     union: StrokeUnion
     body: Body | None
     solid: float
@@ -108,17 +110,24 @@ class SketchField:
                 f"The sketch needs at least one face with an area; got {len(mesh.faces)} faces, none of which has one.",
                 "Check that the object has faces and is not scaled to zero.",
             )
+        return cls.of_strokes(strokes, thickness, closing, on_step)
+
+    @classmethod
+    def of_strokes(cls, strokes: list[Stroke], thickness: float, closing: float, on_step: OnStep = unwatched) -> SketchField:
+        """`of` what `split_strokes` found, at least one."""
+        watched = Portions(on_step, SHARES)
         watched.begin("shells")
         sheets, solid = sheets_of(strokes, thickness, closing, watched), solid_share(strokes, thickness)
         if closing <= 0:
-            return cls(StrokeUnion(strokes, sheets.moved(sheets.triangles + sheets.inset), thickness, watched), None, solid, watched)
+            union = StrokeUnion(strokes, sheets.moved(sheets.triangles + sheets.inset), thickness, watched)
+            return cls(strokes, union, None, solid, watched)
         if len(sheets.triangles) and thickness > 0:
             watched.begin("lean")
             upright = StrokeUnion(strokes, sheets, thickness, watched)
             sheets = leaning(sheets, Body.of(upright, closing, coarse=True), thickness)
         watched.begin("body")
         union = StrokeUnion(strokes, sheets, thickness, watched)
-        return cls(union, Body.of(union, closing), solid, watched)
+        return cls(strokes, union, Body.of(union, closing), solid, watched)
 
     def planes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(float32 [N], float32 [N, 3]): the signed distance at points [N, 3], engine space, negative inside; and its gradient where
@@ -143,14 +152,17 @@ def sheets_of(strokes: list[Stroke], thickness: float, closing: float, on_step: 
     """What needs a shell, in triangles of at most SAMPLES: all faces that bound no volume, which may draw in their rims
     (`engine.sketch.rims`), and the middles of walls of solid strokes that are thinner than twice the thickness, and than the stroke as a
     whole: what is thin everywhere is grown instead."""
-    bare = [subdivided(stroke.vertices, stroke.sheet, SAMPLES)[0] for stroke in counted(strokes, on_step)]
+    on_step(0, 1)
+    vertices, faces, owner = joined([(stroke.vertices, stroke.sheet) for stroke in strokes])
+    bare, source = subdivided(vertices, faces, SAMPLES)
+    by_stroke = np.argsort(owner[source], kind="stable")
+    bare, own = bare[by_stroke], owner[source][by_stroke]
     solids = [stroke for stroke in strokes if len(stroke.solid)] if thickness > 0 else []
     walls = []
     for crowd in counted(list(crowds(solids)), on_step):
         find_growth(crowd, thickness)
         walls.append(thin_walls(crowd, np.array([thickness - growth(stroke, thickness) for stroke in crowd.strokes]), SAMPLES))
-    own = np.repeat(np.arange(len(strokes)), [len(triangles) for triangles in bare])
-    triangles = np.concatenate([*bare, *walls])
+    triangles = np.concatenate([bare, *walls])
     inset = np.zeros_like(triangles)
     rims = Rims.of(strokes, thickness, max(2 * closing, TOUCHING * thickness)) if thickness > 0 else None
     if rims is not None:
@@ -160,7 +172,8 @@ def sheets_of(strokes: list[Stroke], thickness: float, closing: float, on_step: 
 
 def solid_share(strokes: list[Stroke], thickness: float) -> float:
     """Which share of the area belongs to strokes that were drawn as closed solids, none of them thin as a whole."""
-    area = np.array([face_areas(stroke.vertices, stroke.solid if len(stroke.solid) else stroke.sheet).sum() for stroke in strokes])
+    vertices, faces, owner = joined([(stroke.vertices, stroke.solid if len(stroke.solid) else stroke.sheet) for stroke in strokes])
+    area = np.bincount(owner, weights=face_areas(vertices, faces), minlength=len(strokes))
     solid = np.array([stroke.closed and growth(stroke, thickness) == 0 for stroke in strokes])
     return float(area[solid].sum() / area.sum())
 

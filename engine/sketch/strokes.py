@@ -7,8 +7,9 @@ with both sides. No rule for the whole mesh gives a sensible inside; each stroke
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from engine.reporting import OnStep, unwatched
+from engine.sketch.together import SMALL, windings
 from engine.sketch.triangles import Triangles
 
 SHEET_BELOW = 0.7
@@ -24,6 +26,9 @@ surfaces and long open tubes, 3/4 for half a tube, 1/2 for a flat ribbon."""
 
 FEW = 4000
 """A stroke of more faces is judged by the middles of its faces, and whether it encloses anything by some of them."""
+
+WORK = 1_000_000
+"""Small strokes are judged together until the squares of their numbers of faces come to this: a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,22 @@ def split_strokes(vertices: np.ndarray, faces: np.ndarray, on_step: OnStep = unw
     if not len(faces):
         return []
     label = face_components(faces)
-    order = np.argsort(label, kind="stable")
-    strokes = []
-    for stroke in counted(np.split(faces[order], np.cumsum(np.bincount(label))[:-1]), on_step):
-        used, own = np.unique(stroke, return_inverse=True)
-        strokes.append(_stroke(points[used], own.reshape(-1, 3)))
-    return strokes
+    faces, count = faces[np.argsort(label, kind="stable")], np.bincount(label)
+    first = np.cumsum(count) - count
+    strokes: dict[int, Stroke] = {}
+    for some in _portions(count):
+        on_step(len(strokes), len(count))
+        owner = np.repeat(np.arange(len(some)), count[some])
+        number = np.arange(len(owner)) - np.repeat(np.cumsum(count[some]) - count[some], count[some])
+        strokes.update(zip(some.tolist(), _judged(Pile.of(points, faces[first[some][owner] + number], owner)), strict=True))
+    return [strokes[number] for number in range(len(count))]
+
+
+def _portions(count: np.ndarray) -> list[np.ndarray]:
+    """Strokes of so many faces each, int64 [S], by their numbers, in portions: of small ones as many as cost about WORK, larger ones alone."""
+    small, large = np.flatnonzero(count <= SMALL), np.flatnonzero(count > SMALL)
+    together = np.split(small, np.flatnonzero(np.diff(np.cumsum(count[small] ** 2) // WORK)) + 1)
+    return [some for some in (*together, *large[:, None]) if len(some)]
 
 
 def canonical_faces(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -123,26 +138,90 @@ def face_components(faces: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[own.reshape(-1)]
 
 
-def _stroke(vertices: np.ndarray, faces: np.ndarray) -> Stroke:
+@dataclass(frozen=True)
+class Pile:
+    """S strokes as one: vertices float64 [V, 3] of the strokes int64 [V], faces int64 [F, 3] of the strokes owner int64 [F], both
+    ascending. No vertex belongs to two strokes, and no face to two."""
+
+    vertices: np.ndarray
+    of_vertex: np.ndarray
+    faces: np.ndarray
+    owner: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, faces: np.ndarray, owner: np.ndarray) -> Pile:
+        """Of faces that share points [V, 3], each of which becomes one of every stroke that touches it."""
+        used, own = np.unique(owner[:, None] * len(points) + faces, return_inverse=True)
+        return cls(points[used % len(points)], used // len(points), own.reshape(-1, 3), owner)
+
+    @property
+    def count(self) -> int:
+        """Of the strokes."""
+        return int(self.of_vertex[-1]) + 1
+
+    def winding(self, some: np.ndarray, corners: bool) -> np.ndarray:
+        """float64 [2, P, N]: absolute winding numbers of the strokes at the places `_both_sides` of some of their own faces int64 [N]."""
+        import igl
+
+        places = _both_sides(self.vertices, self.faces[some], corners)
+        if self.count == 1 and len(self.faces) > SMALL:
+            turns = np.asarray(igl.fast_winding_number(self.vertices, self.faces, places))
+        else:
+            first = np.searchsorted(self.owner, np.arange(self.count + 1))
+            turns = windings(self.vertices, self.faces, first, places, np.resize(self.owner[some], len(places)))
+        return np.abs(turns).reshape(2, -1, len(some))
+
+    def summed(self, weights: np.ndarray, some: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float64 [S]: the sums of what some faces have, by stroke."""
+        return np.bincount(self.owner[some], weights=weights, minlength=self.count)
+
+
+def _judged(pile: Pile) -> list[Stroke]:
+    """The strokes of a pile, which holds either one, or small ones alone."""
     import igl
 
-    faces, patch = map(np.asarray, igl.bfs_orient(faces))
-    faces = _outward(vertices, faces, patch)
-    size = face_areas(vertices, faces)
-    some = slice(None, None, 1 + len(faces) // FEW)
-    depth = np.abs(igl.fast_winding_number(vertices, faces, _both_sides(vertices, faces[some], corners=False))).reshape(2, -1)
-    enclosed = np.average(np.minimum(depth.max(axis=0), 1), weights=size[some])
-    nothing = np.zeros((0, 3), dtype=np.int64)
-    if enclosed < SHEET_BELOW:
-        return Stroke(vertices, nothing, nothing, faces, 0.0, False)
-    vertices, caps = _capped(vertices, faces)
-    whole = np.concatenate([faces, caps])
-    places = _both_sides(vertices, whole, corners=len(whole) < FEW)
-    within = np.abs(igl.fast_winding_number(vertices, whole, places)).reshape(2, -1, len(whole)) > 0.5
-    buried = within.all(axis=(0, 1))
-    bare = np.asarray(~within.any(axis=0).all(axis=0))
-    bare[len(faces) :] = False
-    return Stroke(vertices, whole, whole[~buried], whole[bare], 2 * _volume(vertices, whole) / float(size.sum()), not len(caps))
+    faces, patch = map(np.asarray, igl.bfs_orient(pile.faces))
+    pile = replace(pile, faces=_outward(pile.vertices, faces, patch))
+    area = face_areas(pile.vertices, pile.faces)
+    solid = _enclosing(pile, area)
+    whole, drawn = _capped(pile, solid)
+    buried, bare = _buried_and_bare(whole, solid)
+    radius = 2 * _volumes(whole) / pile.summed(area)
+    open_ends = whole.summed(~drawn)
+    strokes, nothing = [], np.zeros((0, 3), dtype=np.int64)
+    for number, (corners, own) in enumerate(zip(_runs(whole.of_vertex, whole.count), _runs(whole.owner, whole.count), strict=True)):
+        vertices, faces = whole.vertices[corners], whole.faces[own] - corners.start
+        if solid[number]:
+            parts = faces, faces[~buried[own]], faces[(bare & drawn)[own]], float(radius[number]), not open_ends[number]
+        else:
+            parts = nothing, nothing, faces, 0.0, False
+        strokes.append(Stroke(vertices, *parts))
+    return strokes
+
+
+def _buried_and_bare(whole: Pile, solid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two times bool [F]: which faces of the solid strokes bool [S] have the volume on both sides all over, and which on neither side
+    somewhere."""
+    buried, bare = np.zeros((2, len(whole.faces)), dtype=bool)
+    some = np.flatnonzero(solid[whole.owner])
+    if len(some):
+        within = whole.winding(some, corners=len(whole.faces) < FEW or whole.count > 1) > 0.5
+        buried[some], bare[some] = within.all(axis=(0, 1)), ~within.any(axis=0).all(axis=0)
+    return buried, bare
+
+
+def _runs(owner: np.ndarray, count: int) -> list[slice]:
+    """Where in ascending numbers int64 [N] each of the first `count` is."""
+    return [slice(start, stop) for start, stop in pairwise(np.searchsorted(owner, np.arange(count + 1)).tolist())]
+
+
+def _enclosing(pile: Pile, area: np.ndarray) -> np.ndarray:
+    """bool [S]: which strokes enclose a volume, by the winding number on the deeper side of their faces, of areas float64 [F]."""
+    count = np.bincount(pile.owner)
+    number = np.arange(len(pile.owner)) - (np.cumsum(count) - count)[pile.owner]
+    some = np.flatnonzero(number % (1 + count // FEW)[pile.owner] == 0)
+    depth = np.minimum(pile.winding(some, corners=False).max(axis=(0, 1)), 1)
+    return pile.summed(depth * area[some], some) / pile.summed(area[some], some) >= SHEET_BELOW
 
 
 def _both_sides(vertices: np.ndarray, faces: np.ndarray, corners: bool) -> np.ndarray:
@@ -172,25 +251,35 @@ def _outward(vertices: np.ndarray, faces: np.ndarray, patch: np.ndarray) -> np.n
     return faces
 
 
-def _capped(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fans that close each connected rim around its middle: vertices with the middles appended, and the fans' faces [C, 3]."""
-    directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    size = len(vertices)
+def _capped(pile: Pile, solid: np.ndarray) -> tuple[Pile, np.ndarray]:
+    """The pile with fans that close each connected rim of the strokes bool [S] around its middle: after each stroke's own vertices come the
+    middles, after its own faces the fans'; and bool [F + C], which faces were drawn."""
+    size = len(pile.vertices)
+    directed = pile.faces[solid[pile.owner]][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     low, high = np.sort(directed, axis=1).T
     _, first, count = np.unique(low * size + high, return_index=True, return_counts=True)
     rim = directed[first[count == 1]]
     if not len(rim):
-        return vertices, np.zeros((0, 3), dtype=np.int64)
+        return pile, np.ones(len(pile.faces), dtype=bool)
     graph = coo_matrix((np.ones(len(rim), dtype=np.int8), (rim[:, 0], rim[:, 1])), shape=(size, size))
-    _, loop = np.unique(connected_components(graph, directed=False)[1][rim[:, 0]], return_inverse=True)
-    middles = np.stack([np.bincount(loop, weights=axis) for axis in vertices[rim[:, 0]].T], axis=1) / np.bincount(loop)[:, None]
-    return np.concatenate([vertices, middles]), np.stack([rim[:, 1], rim[:, 0], size + loop], axis=1)
+    _, begin, loop = np.unique(connected_components(graph, directed=False)[1][rim[:, 0]], return_index=True, return_inverse=True)
+    middles = np.stack([np.bincount(loop, weights=axis) for axis in pile.vertices[rim[:, 0]].T], axis=1) / np.bincount(loop)[:, None]
+    caps = np.stack([rim[:, 1], rim[:, 0], size + loop], axis=1)
+    of_vertex = np.concatenate([pile.of_vertex, pile.of_vertex[rim[begin, 0]]])
+    owner = np.concatenate([pile.owner, pile.of_vertex[rim[:, 0]]])
+    ahead, order = np.argsort(of_vertex, kind="stable"), np.argsort(owner, kind="stable")
+    place = np.empty_like(ahead)
+    place[ahead] = np.arange(len(ahead))
+    faces = place[np.concatenate([pile.faces, caps])[order]]
+    return Pile(np.concatenate([pile.vertices, middles])[ahead], of_vertex[ahead], faces, owner[order]), order < len(pile.faces)
 
 
-def _volume(vertices: np.ndarray, faces: np.ndarray) -> float:
-    """Volume of a closed, coherently oriented stroke."""
-    a, b, c = (vertices[faces] - vertices.mean(axis=0)).transpose(1, 0, 2)
-    return abs(float(np.einsum("fi,fi->", np.cross(a, b), c))) / 6
+def _volumes(pile: Pile) -> np.ndarray:
+    """float64 [S]: of strokes that are closed and oriented coherently."""
+    count = np.bincount(pile.of_vertex)
+    middle = np.stack([np.bincount(pile.of_vertex, weights=axis) for axis in pile.vertices.T], axis=1) / count[:, None]
+    a, b, c = (pile.vertices[pile.faces] - middle[pile.owner, None]).transpose(1, 0, 2)
+    return np.abs(pile.summed(np.einsum("fi,fi->f", np.cross(a, b), c))) / 6
 
 
 def inside(stroke: Stroke, points: np.ndarray) -> np.ndarray:

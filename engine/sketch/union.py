@@ -15,7 +15,8 @@ import numpy as np
 from engine.reporting import OnStep, unwatched
 from engine.sketch.crowd import crowds
 from engine.sketch.nearest import NearestSamples
-from engine.sketch.strokes import Stroke, counted, inside, surface_samples
+from engine.sketch.point_cells import PointCells
+from engine.sketch.strokes import Stroke, counted, surface_samples
 from engine.sketch.thin import growth
 from engine.sketch.triangles import Triangles
 
@@ -134,15 +135,17 @@ class StrokeUnion:
     def _sink(self, points: np.ndarray, values: np.ndarray, nearest: np.ndarray, close: np.ndarray) -> np.ndarray:
         """Make values [N] negative where a stroke encloses the point, as deep as it is in the stroke where it is deepest; bool [N]: where
         that was done."""
-        boxes = Boxes(points)
+        cells = PointCells(points)
         unsigned, sunk = np.zeros(len(points), dtype=bool), np.zeros(len(points), dtype=bool)
-        asked = iter(counted(self.solids, self.on_step))
+        done = 0
         for crowd in self._crowds:
-            within = []
-            for stroke, _ in zip(crowd.strokes, asked, strict=False):
-                some = boxes.between(stroke.low, stroke.high)
-                within.append(some[inside(stroke, points[some])])
-            owner, place = np.repeat(np.arange(len(within)), [len(some) for some in within]), np.concatenate(within)
+            found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+            for owner, place in cells.in_boxes(crowd.low, crowd.high):
+                self.on_step(done + int(owner[0]), len(self.solids))
+                within = crowd.inside(points[place], owner)
+                found.append((owner[within], place[within]))
+            done += len(crowd.strokes)
+            owner, place = (np.concatenate(column) for column in zip(*found, strict=True))
             unsigned[place] = True
             owner, place = owner[close[place]], place[close[place]]
             depth, places, _ = crowd.nearest(points[place], owner)
@@ -162,32 +165,17 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.where(length > VANISHING, vectors / np.maximum(length, VANISHING), 0.0)
 
 
-class Boxes:
-    """Points float64 [N, 3], sorted, to find those in a box without looking at all of them."""
-
-    def __init__(self, points: np.ndarray) -> None:
-        self._axis = int(np.ptp(points, axis=0).argmax()) if len(points) else 0
-        self._order = np.argsort(points[:, self._axis], kind="stable")
-        self._sorted = points[self._order]
-
-    def between(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """int [M]: indices of the points in the closed box from low [3] to high [3]."""
-        along = self._sorted[:, self._axis]
-        first, last = np.searchsorted(along, low[self._axis], "left"), np.searchsorted(along, high[self._axis], "right")
-        some = self._sorted[first:last]
-        return self._order[first:last][((some >= low) & (some <= high)).all(axis=1)]
-
-
 def _group(parts: list[tuple[np.ndarray, np.ndarray]], growth: float) -> Group:
-    vertices, faces = joined(parts)
+    vertices, faces, _ = joined(parts)
     return Group(Triangles(vertices, faces), growth, surface_samples(vertices, faces, SAMPLES)[0])
 
 
-def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V, 3] and faces [F, 3] of several meshes as one."""
+def joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices [V, 3] and faces [F, 3] of several meshes as one, and the mesh of each face int64 [F]."""
     first = np.cumsum([0] + [len(vertices) for vertices, _ in parts])
-    return (np.concatenate([vertices for vertices, _ in parts]),
-            np.concatenate([faces + start for (_, faces), start in zip(parts, first, strict=False)]))  # fmt: skip
+    owner = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
+    faces = np.concatenate([faces for _, faces in parts])
+    return np.concatenate([vertices for vertices, _ in parts]), faces + first[owner, None], owner
 
 
 def _alike(values: np.ndarray, width: float) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,12 +26,28 @@ MARKS = {name: pytest.mark.long if name in LONG else pytest.mark.slow for name i
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
 @pytest.mark.parametrize("attack", [pytest.param(name, marks=mark) for name, mark in MARKS.items()])
 def test_nothing_that_is_tried_gets_through(attack: str) -> None:
-    rows = rows_of_a_process(attack)
-    assert rows and all(tried > 0 for tried, _ in rows)
-    assert [fault for _, faults in rows for fault in faults] == []
+    rows = list(rows_of(attack, SHARES[attack]))
+    assert rows and all(row.tried > 0 for row in rows)
+    assert [fault for row in rows for fault in row.faults] == []
 
 
-def rows_of_a_process(attack: str) -> list[tuple[int, list[str]]]:
-    """In a process of its own, as the whole is: attacks set limits and count what a process holds."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return [(row.tried, row.faults) for row in pool.apply(rows_of, (attack, SHARES[attack]))]
+@pytest.mark.parametrize(("ending", "told"), [("raise MemoryError('too little')", "too little"), ("os.kill(os.getpid(), 9)", "status -9")])
+def test_an_attack_that_breaks_off_gives_the_rows_it_had_and_says_why(
+    ending: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "breaking").mkdir()
+    (tmp_path / "breaking" / "off.py").write_text(BREAKING.format(ending=ending))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first, last = rows_of("off", 0.5, package="breaking")
+    assert (first.what, first.tried, first.faults) == ("one of three", 1, [])
+    assert len(last.faults) == 1 and told in last.faults[0] and "off broke off" in last.faults[0]
+
+
+BREAKING = """
+import os
+from scripts.bench.reliability.tiny import Row
+
+def attack(share, folder, seed):
+    yield Row("one of three", 1)
+    {ending}
+"""

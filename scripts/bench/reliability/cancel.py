@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from engine import job
 from engine.cli import BEFORE_THE_WORK
+from engine.errors import SketchbridgeError
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import QuietReporter
@@ -50,15 +52,19 @@ class Listener(QuietReporter):
         self._last = time.process_time()
 
 
-def attack(share: float, folder: Path, seed: int) -> list[Row]:
-    """Three large jobs; of a share of their faces."""
+def attack(share: float, folder: Path, seed: int) -> Iterator[Row]:
+    """Three large jobs, of a share of their faces; each row comes when its job is done, whatever becomes of the others."""
     model = board(folder / "board")
     jobs = {
         f"{round(STROKES * share):,} loose strokes, refine": (loose_strokes(round(STROKES * share)), "refine"),
         f"{round(FACES * share):,} faces, refine": (wavy_ball(round(FACES * share)), "refine"),
         f"{round(FACES * share):,} faces without UVs, texture": (wavy_ball(round(FACES * share)), "texture"),
     }
-    return [_row(name, mesh, mode, model) for name, (mesh, mode) in jobs.items()]
+    for name, (mesh, mode) in jobs.items():
+        try:
+            yield _row(name, mesh, mode, model)
+        except (SketchbridgeError, MemoryError) as error:
+            yield Row(f"stages without a second's silence: {name}", 1, faults=[f"{name} ended with {type(error).__name__}: {error}"])
 
 
 def _row(name: str, mesh: Mesh, mode: str, model: Path) -> Row:

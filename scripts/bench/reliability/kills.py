@@ -57,7 +57,7 @@ def load_all() -> None:
     wp = load_warp()
     importlib.import_module("engine.render.warp_backend")
     importlib.import_module("engine.sketch.triangles_kernel")
-    importlib.import_module("engine.sketch.crowd_kernel")
+    importlib.import_module("engine.sketch.together_kernel")
     importlib.import_module("engine.texture.field_kernels")
     wp.force_load(device="cpu")
     sketch = box(layout=False)

@@ -6,8 +6,12 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import multiprocessing
 import tempfile
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +84,32 @@ def plain(settings: JobSettings) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
-def rows_of(attack: str, share: float, seed: int = 0) -> list[Row]:
-    """The rows of one attack, in a folder that is removed afterwards. share: of the full number of tries; seed: of what
-    is drawn."""
-    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        return importlib.import_module(f"scripts.bench.reliability.{attack}").attack(share, Path(folder), seed)
+def rows_of(attack: str, share: float, seed: int = 0, package: str = "scripts.bench.reliability") -> Iterator[Row]:
+    """The rows of one attack as they come, in a process of its own: attacks set limits and count what a process holds. One that breaks off,
+    whatever ends it, leaves a row that says so.
+
+    share: of the full number of tries; seed: of what is drawn; package: where the attack's module is
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_tell_rows, args=(theirs, f"{package}.{attack}", share, seed), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        while (row := ours.recv()) is not None:
+            yield row
+    except EOFError:
+        process.join()
+        yield Row(attack, 1, faults=[f"{attack} broke off: its process ended with status {process.exitcode}"])
+    process.join()
+
+
+def _tell_rows(pipe: Connection, attack: str, share: float, seed: int) -> None:
+    """Run an attack in a folder that is removed afterwards, and send its rows, then None."""
+    with pipe, tempfile.TemporaryDirectory(prefix="reliability-") as folder:
+        try:
+            for row in importlib.import_module(attack).attack(share, Path(folder), seed):
+                pipe.send(row)
+        except Exception:
+            pipe.send(Row(attack, 1, faults=[f"{attack} broke off: {traceback.format_exc()}"]))
+        pipe.send(None)

@@ -16,16 +16,21 @@ def nearest_own(
     first: wp.array(dtype=wp.int64),
     points: wp.array(dtype=wp.vec3d),
     owner: wp.array(dtype=wp.int64),
+    middles: wp.array(dtype=wp.vec3d),
+    reach: wp.array(dtype=wp.float64),
     face: wp.array(dtype=wp.int64),
     places: wp.array(dtype=wp.vec3d),
     distances: wp.array(dtype=wp.float64),
 ):
     """The nearest of the faces first[owner] .. first[owner + 1] to each point (the first of equally near ones), the place on it, and how
-    far it is."""
+    far it is. Nothing of a face is further from its middle than its reach: most need no closer look."""
     index = wp.tid()
     p = points[index]
     least = wp.float64(wp.inf)
     for number in range(int(first[int(owner[index])]), int(first[int(owner[index]) + 1])):
+        far = wp.sqrt(least) + reach[number]
+        if wp.length_sq(p - middles[number]) > far * far:
+            continue
         place = on_triangle(p, vertices[int(faces[number, 0])], vertices[int(faces[number, 1])], vertices[int(faces[number, 2])])
         distance = wp.length_sq(place - p)
         if distance < least:
@@ -44,10 +49,13 @@ def winding_own(
     owner: wp.array(dtype=wp.int64),
     turns: wp.array(dtype=wp.float64),
 ):
-    """The winding number of the faces first[owner] .. first[owner + 1] around each point: their solid angles (van Oosterom and Strackee
-    1983), summed."""
+    """The winding number of the faces first[owner] .. first[owner + 1] around each point: the sum of their solid angles (van Oosterom and
+    Strackee 1983). Half of each is the angle of a complex number, and that of a product is the sum of the angles, but for whole turns."""
     index = wp.tid()
-    total = wp.float64(0.0)
+    none = wp.float64(0.0)
+    re = wp.float64(1.0)
+    im = wp.float64(0.0)
+    whole = wp.float64(0.0)
     for number in range(int(first[int(owner[index])]), int(first[int(owner[index]) + 1])):
         a = vertices[int(faces[number, 0])] - points[index]
         b = vertices[int(faces[number, 1])] - points[index]
@@ -55,5 +63,15 @@ def winding_own(
         x = wp.length(a)
         y = wp.length(b)
         z = wp.length(c)
-        total += wp.atan2(wp.dot(a, wp.cross(b, c)), x * y * z + wp.dot(a, b) * z + wp.dot(b, c) * x + wp.dot(c, a) * y)
-    turns[index] = total / wp.float64(6.283185307179586)
+        along = x * y * z + wp.dot(a, b) * z + wp.dot(b, c) * x + wp.dot(c, a) * y
+        across = wp.dot(a, wp.cross(b, c))
+        size = wp.abs(along) + wp.abs(across)
+        if size > none:  # otherwise the point is a corner
+            before = im
+            im = (re * across + im * along) / size
+            re = (re * along - before * across) / size
+            if before >= none and across >= none and im < none:
+                whole += wp.float64(1.0)
+            if before < none and across < none and im >= none:
+                whole -= wp.float64(1.0)
+    turns[index] = whole + wp.atan2(im, re) / wp.float64(6.283185307179586)
