@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.conventions import SceneNormalization
 from engine.mesh import Mesh
+from engine.reporting import OnStep
 from engine.sketch.strokes import face_normals
 from engine.texture.atlas import decimate, unwrap
 from engine.texture.detail import Colours
@@ -56,9 +57,8 @@ def finish(vertices: Tensor, faces: Tensor, field: Colours, normalization: Scene
     mesh = Mesh(vertices.detach().cpu().numpy().astype(np.float32), faces.detach().cpu().numpy().astype(np.int32))
     mesh = remove_loose_parts(mesh, sketch, watcher.note)
     mesh = mesh.with_vertices(smooth(mesh, smoothing, creased(mesh) if crisp else None))
-    watcher.part("decimate")
-    fine = mesh
-    mesh = _evened(mesh, face_budget, watcher) if even else decimate(mesh, face_budget)
+    on_step, fine = watcher.part("decimate"), mesh
+    mesh = _evened(mesh, face_budget, watcher, on_step) if even else decimate(mesh, face_budget, on_step)
     if len(mesh.faces) > 1.05 * face_budget:
         watcher.note(f"{len(mesh.faces)} faces were kept, over the budget of {face_budget}: with fewer the surface would not be closed.")
     colours = _field_colours(field, mesh.vertices)
@@ -114,12 +114,12 @@ def _distances(mesh: Mesh, labels: np.ndarray, count: int, sketch: Mesh) -> np.n
     return result
 
 
-def _evened(mesh: Mesh, faces: int, watcher: Watcher) -> Mesh:
+def _evened(mesh: Mesh, faces: int, watcher: Watcher, on_step: OnStep) -> Mesh:
     """Of even triangles; of few, and a note, where that does not succeed."""
     found = remesh(mesh, faces)
     if found is None:
         watcher.note(f"About {faces} even triangles would not have closed the surface; it is decimated instead.")
-    return decimate(mesh, faces) if found is None else found
+    return decimate(mesh, faces, on_step) if found is None else found
 
 
 def ironed(mesh: Mesh) -> Mesh:

@@ -15,6 +15,8 @@ CHUNK_FACES = 20_000
 """xatlas' time grows with the square of a chart's faces: larger meshes are cut into compact pieces of this size."""
 MANY_FACES, SMALL_CHUNK_FACES = 100_000, 4_000
 """Meshes of more faces are cut into smaller pieces, at the price of more seams: a million faces take about a minute, not ten."""
+CAREFUL_FACES = 20_000
+"""A reduction that takes care of more faces takes so long that whoever cancels would wait for it."""
 QUIET_SECONDS = 60.0
 """xatlas may be quiet for this long, and 1 s more for every 500 faces that it cuts together: some fifteen times what it takes."""
 
@@ -51,12 +53,12 @@ def grid_layout(faces: int, resolution: int, padding: int) -> np.ndarray:
     return (origin[:, None] + np.where((index % 2 == 0)[:, None, None], first, second)).astype(np.float32)
 
 
-def decimate(mesh: Mesh, faces: int) -> Mesh:
+def decimate(mesh: Mesh, faces: int, on_step: OnStep = unwatched) -> Mesh:
     """At most about `faces` triangles (quadric error, Garland & Heckbert 1997); uvs are dropped, colours follow the nearest vertex.
 
     A closed mesh stays closed and keeps its orientation: the quick reduction's result is checked, and where collapses folded it (as they
     do where two sheets run close together) libigl's takes its place, which is ten times slower and collapses no edge that would.
-    Should that fail too, more faces than asked for are kept.
+    Should that fail too, more faces than asked for are kept. on_step is asked meanwhile; what it raises (Cancelled) ends this.
     """
     if len(mesh.faces) <= faces:
         return mesh
@@ -64,28 +66,38 @@ def decimate(mesh: Mesh, faces: int) -> Mesh:
     count = int(faces)
     while count < len(mesh.faces):
         for reduce in (_reduce_quickly, _reduce_carefully):
-            points, triangles = reduce(mesh, count)
+            points, triangles = reduce(mesh, count, on_step)
             if len(triangles) and np.isfinite(points).all() and (not closed or is_closed(triangles)):
                 return _with_colours(mesh, points.astype(np.float32), triangles.astype(np.int32))
         count = 2 * count
     return mesh
 
 
-def _reduce_quickly(mesh: Mesh, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _reduce_quickly(mesh: Mesh, count: int, on_step: OnStep) -> tuple[np.ndarray, np.ndarray]:
     """0.1 s for 80,000 faces."""
     import fast_simplification
 
+    on_step(0, 1)
     reduced = fast_simplification.simplify(mesh.vertices.astype(np.float64), mesh.faces.astype(np.int32), target_count=count, agg=5.0)
     return np.asarray(reduced[0]), np.asarray(reduced[1])
 
 
-def _reduce_carefully(mesh: Mesh, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """1 s for 80,000 faces."""
+def _reduce_carefully(mesh: Mesh, count: int, on_step: OnStep) -> tuple[np.ndarray, np.ndarray]:
+    """1 s for 80,000 faces: of more than CAREFUL_FACES in a process of its own, which can be ended at any moment."""
+    inputs = {"vertices": mesh.vertices, "faces": mesh.faces, "count": np.array(count)}
+    found = run_apart(reduced_apart, inputs, on_step) if len(mesh.faces) > CAREFUL_FACES else None
+    found = found or reduced_apart(inputs, on_step)
+    return found["vertices"], found["faces"]
+
+
+def reduced_apart(inputs: dict[str, np.ndarray], on_step: OnStep) -> dict[str, np.ndarray]:
+    """`engine.apart`: {"vertices", "faces"} of vertices, faces and the count of faces that shall be left."""
     import igl
 
-    vertices, faces = np.asfortranarray(mesh.vertices, dtype=np.float64), np.asfortranarray(mesh.faces, dtype=np.int32)
-    points, triangles, _, _ = igl.qslim(vertices, faces, count)
-    return np.asarray(points), np.asarray(triangles)
+    on_step(0, 1)
+    vertices, faces = np.asfortranarray(inputs["vertices"], dtype=np.float64), np.asfortranarray(inputs["faces"], dtype=np.int32)
+    points, triangles, _, _ = igl.qslim(vertices, faces, int(inputs["count"]))
+    return {"vertices": np.asarray(points), "faces": np.asarray(triangles)}
 
 
 def is_closed(faces: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ import trimesh
 
 from engine.errors import Cancelled
 from engine.mesh import Mesh
+from engine.reporting import unwatched
 from engine.texture import atlas
 from engine.texture.atlas import decimate, grid_layout, is_closed, unwrap
 from engine.texture.bake import rasterize_layout, signed_areas
@@ -136,13 +137,33 @@ def test_thin_parts_stay_closed_within_the_budget() -> None:
     """A wire ring, 2,400 faces to 100: the quick reduction folds it, the careful one takes over; the budget holds and so does the ring."""
     ring = trimesh.creation.torus(0.7, 0.02, 200, 6)
     mesh = Mesh(ring.vertices.astype(np.float32), ring.faces.astype(np.int32))
-    assert not is_closed(atlas._reduce_quickly(mesh, 100)[1])  # otherwise this test shows nothing
+    assert not is_closed(atlas._reduce_quickly(mesh, 100, unwatched)[1])  # otherwise this test shows nothing
     reduced = decimate(mesh, 100)
     assert len(reduced.faces) <= 100 and is_closed(reduced.faces)
     assert len(reduced.vertices) == len(reduced.faces) // 2  # Euler's characteristic of a torus is 0
     assert volume(reduced) == pytest.approx(volume(mesh), rel=0.3)  # three-sided prisms hold less than six-sided ones
     radius = np.linalg.norm(reduced.vertices[:, :2], axis=1)
     assert radius.min() > 0.62 and radius.max() < 0.76
+
+
+def test_a_careful_reduction_of_many_faces_is_asked_whether_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: with the result that it has here."""
+    ring = trimesh.creation.torus(0.7, 0.02, 200, 6)
+    mesh = Mesh(ring.vertices.astype(np.float32), ring.faces.astype(np.int32))
+    here, asked = decimate(mesh, 100), []
+    monkeypatch.setattr(atlas, "CAREFUL_FACES", 1000)
+    apart = decimate(mesh, 100, lambda done, total, figures=None: asked.append(done))
+    assert np.array_equal(apart.vertices, here.vertices) and np.array_equal(apart.faces, here.faces)
+    assert len(asked) > 1 + 2  # once in each way of reducing, were they both here
+
+    def cancelled(done: int, total: int, figures: object = None) -> None:
+        asked.append(done)
+        if len(asked) > 2:
+            raise Cancelled()
+
+    asked.clear()
+    with pytest.raises(Cancelled):
+        decimate(mesh, 100, cancelled)
 
 
 def test_decimation_carries_colours_and_leaves_small_meshes_alone() -> None:
