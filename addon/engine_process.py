@@ -22,7 +22,7 @@ from . import job_object
 from .engine_log import log_tail
 from .errors import JobError
 from .messages import Bye, Hello, LocalProtocolError, Message, ProtocolError, Refused
-from .protocol import PROTOCOL_VERSION, Connection, Role, State
+from .protocol import PROTOCOL_VERSION, Connection, Role
 
 ENGINE_VARIABLE = "SKETCHBRIDGE_ENGINE"
 LOG_VARIABLE = "SKETCHBRIDGE_LOG"
@@ -140,13 +140,12 @@ class EngineProcess:
     def stop(self) -> None:
         """Say Bye and see, in the background, that the child ends. May be called again at any time.
 
-        While a job runs nothing is said: Bye would tell the engine that its result has arrived.
+        While a job runs nothing is said: Bye would tell the engine that its result has arrived, so it is not legal.
         """
         if self._reaper is not None:
             return
-        if self._connection.state not in (State.SUBMITTED, State.BUSY):
-            with contextlib.suppress(LocalProtocolError):
-                self.send(Bye())
+        with contextlib.suppress(LocalProtocolError):
+            self.send(Bye())
         self._stopping.set()
         self._outbox.put(None)
         self._reaper = threading.Thread(target=self._reap, name="sketchbridge reaper", daemon=True)

@@ -224,7 +224,8 @@ class Refused:
 
 @dataclass(frozen=True)
 class Bye:
-    """This side is about to leave; nothing follows."""
+    """This side is about to leave; nothing follows. A host says it only between jobs: it has read the last one's end. One that leaves in
+    the middle of a job closes the stream."""
 
 
 Message = (

@@ -98,7 +98,10 @@ TRANSITIONS: dict[tuple[State, Role, type], State] = {
     (State.BUSY, _ENGINE, CancelledJob): State.IDLE,
     **{(State.BUSY, _ENGINE, kind): State.BUSY for kind in (Progress, Preview, MeshUpdate, Note)},
     **{(state, role, kind): state for state in (State.IDLE, State.SUBMITTED, State.BUSY) for role in Role for kind in (Ping, Pong)},
-    **{(state, role, kind): State.CLOSED for state in State if state is not State.CLOSED for role in Role for kind in (Refused, Bye)},
+    **{(state, role, Refused): State.CLOSED for state in State if state is not State.CLOSED for role in Role},
+    **{(state, _ENGINE, Bye): State.CLOSED for state in State if state is not State.CLOSED},
+    # a host's Bye says that it has read all that was said to it: what a job leaves for another try is then no longer kept
+    **{(state, _HOST, Bye): State.CLOSED for state in (State.OPENING, State.GREETED, State.IDLE)},
 }
 """The one table of what may be said: (state, who speaks, message) -> state afterwards."""
 

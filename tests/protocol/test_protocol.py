@@ -221,6 +221,28 @@ def test_two_jobs_one_after_the_other() -> None:
     assert engine.state is State.CLOSED and engine.receive(b"anything") == []
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_host_says_bye_only_once_it_has_read_how_its_job_ended(begun: bool) -> None:
+    """Not with the result on its way, which the engine would take for delivered; not to an engine that is busy either."""
+    host, engine = open_pair()
+    pass_on(host, engine, messages.Submit("a", {}, VERTICES, FACES))
+    if begun:
+        pass_on(engine, host, messages.Accepted("a"))
+    with pytest.raises(LocalProtocolError, match="may not say 'bye'"):
+        host.send(messages.Bye())
+    with pytest.raises(RemoteProtocolError, match="said 'bye'"):
+        engine.receive(b"".join(protocol.encode(messages.Bye())))
+    host, engine = open_pair()
+    pass_on(host, engine, messages.Submit("a", {}, VERTICES, FACES))
+    pass_on(engine, host, messages.Accepted("a"))
+    done = b"".join(engine.send(messages.Done("a", {}, VERTICES, FACES)))
+    host.receive(done[:-1])
+    with pytest.raises(LocalProtocolError, match="may not say 'bye'"):
+        host.send(messages.Bye())
+    host.receive(done[-1:])
+    assert pass_on(host, engine, messages.Bye())
+
+
 def test_cancel_that_crosses_the_end_of_its_job_is_legal() -> None:
     host, engine = open_pair()
     pass_on(host, engine, messages.Submit("a", {}, VERTICES, FACES))
