@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from engine.errors import ModelError, SketchbridgeError
 
 LARGEST_JSON = 64 * 2**20
 """Bytes: a tokenizer of 250,000 words is 20 MiB."""
+POINTER = b"version https://git-lfs"
+"""How a file begins that stands in the place of one that was not fetched."""
+_VARIANT = re.compile(r"\.(?P<single>\w+)\.safetensors|\.safetensors\.index\.(?P<index>\w+)\.json")
 LARGEST_HEADER = 100 * 2**20
 """Bytes of a safetensors file's header, the format's own limit."""
 
@@ -121,7 +125,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     with libraries(folder, name):
         if not path.is_file() or path.stat().st_size > LARGEST_JSON:
             raise ValueError(f"expected a file of at most {LARGEST_JSON // 2**20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict):
             raise ValueError(f"expected a JSON object, got {type(content).__name__}")
     return content
@@ -173,8 +177,10 @@ def check_words(folder: Path, parts: Mapping[str, Any]) -> None:
 
 
 def weights_variant(folder: Path, part: Part) -> str | None:
-    """ "" or the variant ("fp16") under which a part's safetensors are stored; None if there are none."""
-    for variant in ("", "fp16"):
+    """ "" or the variant ("fp16", "bf16") under which a part's safetensors are stored; None if there are none."""
+    stored = (_VARIANT.fullmatch(path.name.removeprefix(str(part.weights))) for path in (folder / part.folder).glob(f"{part.weights}.*"))
+    others = sorted({found["single"] or found["index"] for found in stored if found})
+    for variant in ("", "fp16", *others):
         if any((folder / part.folder / name).exists() for name in weight_names(part, variant)):
             return variant
     return None
@@ -225,6 +231,8 @@ def check_length(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
+        if start == POINTER[:8] and (start + file.read(len(POINTER) - 8)) == POINTER:
+            raise ValueError("a git-lfs pointer stands in its place: run 'git lfs pull' in the folder")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
         if not 2 <= length <= min(LARGEST_HEADER, size - 8):
             raise ValueError(f"the header of {size} bytes is cut off or damaged")

@@ -10,11 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from engine.cli import InterruptibleReporter
-from engine.errors import Cancelled
+from engine.cli import InterruptibleReporter, main
+from engine.errors import Cancelled, SketchbridgeError
+from engine.formats.meshio import load_mesh
+from engine.results import ImageSet, JobResult, write_result
 from engine.stages import Stage
+from scripts.bench.reliability.tiny import NUMBERS, board, box
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWER = ROOT / "examples" / "flower.glb"
@@ -171,6 +175,29 @@ def test_the_doctor_examines_every_part_and_names_what_the_model_knows() -> None
     for part in ("python", "torch", "rasterizer", "memory", "disk", "model"):
         assert f"] {part}:" in done.stdout
     assert "mushroom" in done.stdout
+
+
+def test_what_a_reader_left_out_is_told_and_kept_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case, out = ROOT / "tests" / "cases" / "meshes" / "mtl_missing.obj", tmp_path / "out"
+    numbers = [word for name, value in NUMBERS.items() for word in ("--set", f"{name}={value}")]
+    model = ["--model", str(board(tmp_path / "board"))]
+    assert main(["refine", str(case), "--prompt", "a red ball", "--out", str(out), *model, *numbers]) == 0
+    notes = json.loads((out / "mtl_missing.json").read_text())["notes"]
+    told = capsys.readouterr().err
+    (left_out,) = [note for note in notes if ".mtl" in note]
+    assert f"note: {left_out}" in told
+
+
+@pytest.mark.parametrize(("blocked", "whole"), [("a.png", ["a.glb"]), ("a.json", ["a.glb", "a.png"])])
+def test_a_failure_between_two_files_of_a_result_names_the_one_that_is_missing(blocked: str, whole: list[str], tmp_path: Path) -> None:
+    (tmp_path / blocked).mkdir()
+    mesh = box(layout=True)
+    result = JobResult(mesh, (ImageSet.whole(mesh, {"albedo": np.full((8, 8, 3), 128, np.uint8)}),), {"mode": "texture"})
+    with pytest.raises(SketchbridgeError) as caught:
+        write_result(result, mesh, tmp_path, "a")
+    assert f"{blocked}' could not be written" in caught.value.message and "Nothing was written there" in caught.value.message
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == whole
+    assert np.array_equal(load_mesh(tmp_path / "a.glb").faces, mesh.faces)
 
 
 def test_help_is_quick_and_needs_no_torch() -> None:

@@ -133,6 +133,8 @@ def test_modules_named_by_the_folder_are_not_imported(folder):
         ("unet", {"cross_attention_dim": 768}, ("cross_attention_dim", "768")),
         ("unet", {"addition_embed_type": "text_time"}, ("addition_embed_type", "text_time")),
         ("unet", {"class_embed_type": "projection"}, ("class_embed_type",)),
+        ("unet", {"num_class_embeds": 10}, ("num_class_embeds",)),
+        ("unet", {"out_channels": 8}, ("out_channels", "8")),
         ("text_encoder", {"vocab_size": 10**12}, ("text_encoder", "vocab_size")),
         ("text_encoder", {"num_hidden_layers": True}, ("text_encoder", "num_hidden_layers")),
         ("scheduler", {"num_train_timesteps": 10**12}, ("scheduler", "num_train_timesteps")),
@@ -193,6 +195,37 @@ def test_damaged_weights_are_named(folder, part, damage):
             }[damage]
         )
     refused(folder, part)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_git_lfs_pointer_is_told_as_one(folder, part):
+    path = next((folder / part).glob("*.safetensors"))
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 3438167540\n")
+    error = refused(folder, part)
+    assert "git-lfs" in f"{error.message} {error.fix}"
+    told = finding(str(folder))
+    assert told.state == "fails" and "git-lfs" in f"{told.detail} {told.fix}"
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16", "ema_v2"])
+def test_weights_of_any_variant_are_found(folder, variant):
+    path = next((folder / "unet").glob("*.safetensors"))
+    path.rename(path.with_name(f"{path.stem}.{variant}.safetensors"))
+    assert load_prior(str(folder)).image_size == 16
+
+
+def test_an_index_with_a_byte_order_mark_is_read(folder):
+    for name in ("model_index.json", "kinds.json"):
+        path = folder / name
+        path.write_bytes(b"\xef\xbb\xbf" + (path.read_bytes() if path.exists() else b"{}"))
+    assert load_prior(str(folder)).image_size == 16
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"unet": null}'])
+def test_the_doctor_tells_of_a_broken_description_and_goes_on(folder, content):
+    (folder / "model_index.json").write_text(content)
+    told = finding(str(folder))
+    assert told.state == "fails" and told.detail and told.fix
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])

@@ -12,6 +12,7 @@ import torch
 
 import engine.job as job
 from engine.checkpoint import is_finite
+from engine.conventions import SceneNormalization
 from engine.diffusion.load import load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import DROPPED_AT_MOST
@@ -20,6 +21,9 @@ from engine.formats.meshio import load_mesh
 from engine.job_fields import JobSettings
 from engine.mesh import Mesh
 from engine.reporting import QuietReporter
+from engine.texture.maps import COLOURS_ALONE
+from engine.texture.watcher import NOBODY
+from scripts.bench.reliability.tiny import box
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = {"grid": 24, "colour_grid": 16, "views": 2, "supersample": 1, "fit_steps": 2, "stage1_steps": 9, "stage2_steps": 0,
@@ -87,3 +91,17 @@ def test_a_dropped_step_changes_nothing_but_the_count(sketch: Mesh, monkeypatch:
     assert [dropped for dropped, _, _ in states] == [number == 3 for number in range(9)]
     assert [same for _, same, _ in states] == [number == 3 for number in range(9)]
     assert all(finite for _, _, finite in states)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_state_that_is_not_finite_is_not_exported(number: float) -> None:
+    """Whatever it came from: a resumed job's last step, a prior's gradient that overflowed."""
+    mesh = box(layout=True)
+    settings = JobSettings(prompt="a box", mode="texture", overrides={"texture_size": 32})
+    subject = job.texture_subject(mesh, settings.resolve(), torch.device("cpu"))
+    last = list(subject.colour.parameters())[-1]
+    with torch.no_grad():
+        last.view(-1)[-1] = number
+    with pytest.raises(JobError) as caught:
+        job._exported(subject, mesh, mesh, SceneNormalization.of_bounds(mesh.vertices), settings, NOBODY, [], COLOURS_ALONE)
+    assert caught.value.code == "not_finite" and caught.value.fix
