@@ -101,7 +101,7 @@ def split_strokes(vertices: np.ndarray, faces: np.ndarray, on_step: OnStep = unw
 
 
 def _portions(count: np.ndarray) -> list[np.ndarray]:
-    """Strokes of so many faces each, int64 [S], by their numbers, in portions: of small ones as many as cost about WORK, larger ones alone."""
+    """Strokes of so many faces each, int64 [S], in portions: of small ones as many as cost about WORK, larger ones alone."""
     small, large = np.flatnonzero(count <= SMALL), np.flatnonzero(count > SMALL)
     together = np.split(small, np.flatnonzero(np.diff(np.cumsum(count[small] ** 2) // WORK)) + 1)
     return [some for some in (*together, *large[:, None]) if len(some)]

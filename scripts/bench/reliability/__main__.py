@@ -2,7 +2,8 @@
 
     python -m scripts.bench.reliability [kills conversations damage disk models meshes soak cancel] [--share 1]
 
-Each attack runs in a process of its own, and each of its rows is told as soon as it is known. Ends with 1 where something was not survived. Frames in-process: scripts.bench.fuzz_protocol.
+Each attack runs in a process of its own, and each of its rows is told as soon as it is known. Ends with 1 where something was not
+survived. Frames in-process: scripts.bench.fuzz_protocol.
 """
 
 from __future__ import annotations
