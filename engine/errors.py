@@ -65,6 +65,7 @@ CODES = {
     "model_class": "the model is of a kind that is not known here",
     "model_code": "the model brings program code, which is not run",
     "model_control": "the model lacks the conditions that the job asks for",
+    "model_method": "the model cannot serve the method of guidance",
     "model_lora": "a LoRA file does not fit the model",
     "model_download": "the model cannot be fetched",
     "model_too_large": "more images than fit",

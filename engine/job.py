@@ -24,12 +24,13 @@ from engine.device import select_device
 from engine.diffusion.load import ModelChoice, load_prior
 from engine.diffusion.prior import Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
-from engine.distillation import Distillation, PromptPair, Step
+from engine.distillation import Distillation, PromptPair, Step, schedule
 from engine.errors import JobError
 from engine.export import finish
 from engine.formats.map_files import DTYPES
 from engine.guidance.methods import method_named
 from engine.guidance.regions import PartPrompts
+from engine.guidance.served import refuse_unserved
 from engine.isosurface.kaolin import refuse_without_kaolin
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead, for_its_model
@@ -194,7 +195,10 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
 def _prompts_for(
     prior: Prior, settings: JobSettings, numbers: Hyperparameters, local: Mesh, reporter: Reporter
 ) -> tuple[PromptPair, PartPrompts | None]:
-    """The prompts of all and of parts, embedded ahead; tells what there is to say of the prior and of them."""
+    """The prompts of all and of parts, embedded ahead; tells what there is to say of the prior and of them. ModelError for a method that
+    the prior cannot serve."""
+    if (stages := schedule(numbers)) is not None:
+        refuse_unserved(prior, stages)
     prompts = PromptPair(settings.prompt, settings.source, numbers.stage2_method, settings.descriptors or DESCRIPTORS)
     _tell(reporter, (*remarks_on(prior), *prompts.notes(prior)))
     parts = part_prompts(local, settings)

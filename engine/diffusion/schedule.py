@@ -78,6 +78,12 @@ class NoiseSchedule:
             return (x_t + alpha * output) / (alpha + sigma)
         return (x_t - alpha * output) / sigma.clamp(min=MIN_LEVEL)
 
+    def to_velocity(self, epsilon: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """A noise estimate [B, ...] at x_t [B, ...] and t [B] -> the velocity n - x_0 of the straight path through both: the reverse of
+        `to_epsilon`, v = ((alpha + sigma) eps - x_t) / alpha."""
+        alpha, sigma = self.levels(t, x_t)
+        return ((alpha + sigma) * epsilon - x_t) / alpha.clamp(min=MIN_LEVEL)
+
     def on_the_straight_path(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """x_t [B, ...] at t [B] as a flow-matching model knows it, (1 - s) x_0 + s n, and its s in 0..1, float32 [B]."""
         alpha, sigma = self.levels(t, x_t.float())

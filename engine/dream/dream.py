@@ -19,6 +19,7 @@ from engine.dream.cloud import REACH, Cloud, Ground, entropy, lattice
 from engine.dream.rays import Seen, look, occupied
 from engine.dream_fields import DreamNumbers
 from engine.errors import JobError
+from engine.guidance.served import refuse_unserved
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.guidance.two_stage import TwoStage
 from engine.view_batch import ViewBatch
@@ -58,6 +59,7 @@ class Dream:
     numbers       of the dream; method is that of stage 2
     sample_views  draws the views of a step
     generator     a CPU generator; with it, every step is determined
+    ModelError for a method that the prior cannot serve.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Dream:
         self._dropped = 0
         self._sample_views = sample_views
         self._plan = plan(numbers, prompts.method)
+        refuse_unserved(prior, self._plan)
         self._somewhere = occupied(self.cloud)
 
     @property

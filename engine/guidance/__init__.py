@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.guidance.two_stage import TwoStage
     from engine.guidance.vsd import LoraParticles, LoraSettings
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 _HOMES = {
     "engine.diffusion.load": ("load_prior",),

@@ -12,6 +12,7 @@ from engine.diffusion.prior import Prior, ViewAngles
 from engine.diffusion.prompts import check_prompt, target_prompt
 from engine.errors import InputError
 from engine.guidance.methods import METHODS, method_named, source_text, view_weight
+from engine.guidance.served import refuse_unserved
 from engine.guidance.step import ConditionPair, GuidanceSettings, ParticleScore, Weighting, distill
 from engine.guidance.two_stage import TwoStage
 from engine.views import view_word
@@ -29,7 +30,7 @@ class Guide:
     weighting  w(t), see `GuidanceSettings`
     t_low, t_high, t_high_end  noise levels as shares of the schedule; t_high falls to t_high_end, None = it stays
     seed       of noise and timesteps
-    InputError for what cannot work.
+    InputError for what cannot work, ModelError for a method that the prior cannot serve.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Guide:
         soft = METHODS["sds"].scale_for(prior.image_size) if first_scale is None else first_scale
         first, until = (GuidanceSettings("sds", soft, **times), round(switch * steps)) if entry.stages == 2 else (own, steps)
         self.plan = TwoStage(steps, until, first, own, t_high_end)
+        refuse_unserved(prior, self.plan)
 
     @property
     def notes(self) -> tuple[str, ...]:

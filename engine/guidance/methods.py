@@ -111,6 +111,15 @@ def asd(uncond: Tensor, cond: Tensor, later: Tensor, scale: float) -> Tensor:
     return cfg(uncond, cond, scale) - later
 
 
+def rfds(uncond: Tensor, cond: Tensor, velocity: Tensor, scale: float) -> Tensor:
+    """Rectified flow distillation sampling (Yang et al. 2024, arXiv 2406.03293): v_u + s (v_c - v_u) - (n - x_0), in velocities.
+
+    With x_s = (1 - s) x_0 + s n and eps = x_s + (1 - s) v this is SDS over 1 - s: the same direction under another w(t).
+    velocity  n - x_0, that of the path which leads from the image to x_t
+    """
+    return cfg(uncond, cond, scale) - velocity
+
+
 def perp_neg(uncond: Tensor, cond: Tensor, negative: Tensor, noise: Tensor, weight: Tensor | float, scale: float) -> Tensor:
     """Perp-Neg in SDS (Armandpour et al. 2023, eq. 8): u + s (p - w (q - <q, p> / |p|^2 p)) - n, p = c - u, q = neg - u.
 
@@ -149,7 +158,7 @@ def bridge(psi_source: Tensor, psi_target: Tensor) -> Tensor:
 class Estimates:
     """What a direction is made of: the noise estimates of one step, [B, ...] each, and the numbers of its settings.
 
-    of             by role
+    of             by role; velocities n - x_0 for a method in velocities
     noise          n, the noise in x_t
     early          bool [B], t below NFSD_SWITCH of the schedule
     scale          the method's strength
@@ -157,6 +166,7 @@ class Estimates:
     particle       the score of the images being made, where the method learns it
     slope          the estimate from which the last step of an inversion led to x_t
     against        how much each item [B] is to be held off its source prompt
+    clean          x_0, the latents of the images
     """
 
     of: Mapping[Role, Tensor]
@@ -167,6 +177,7 @@ class Estimates:
     particle: Tensor | None = None
     slope: Tensor | None = None
     against: Tensor | float = 1.0
+    clean: Tensor | None = None
 
     @property
     def target(self) -> Tensor:
@@ -192,6 +203,13 @@ class Estimates:
     def later(self) -> Tensor:
         """c at the later timestep."""
         return self.of["later"]
+
+    @property
+    def velocity(self) -> Tensor:
+        """n - x_0; ValueError where the caller did not say what the images are."""
+        if self.clean is None:
+            raise ValueError("this method needs `clean`, the latents of the images")
+        return self.noise - self.clean
 
     @property
     def before(self) -> Tensor:
@@ -251,6 +269,7 @@ class Method:
     held           each image keeps one noise through the run
     particles      it learns a score of the images being made: the prior must be an `AdaptablePrior`
     bridge         it ends with steps along the full bridge
+    flow           its estimates are velocities of a straight path: the prior must be a flow-matching model
     """
 
     label: str
@@ -268,6 +287,7 @@ class Method:
     held: bool = False
     particles: bool = False
     bridge: bool = False
+    flow: bool = False
 
     def roles(self, scale: float) -> tuple[Role, ...]:
         """The estimates of a step at this scale."""
@@ -377,6 +397,16 @@ METHODS: dict[str, Method] = {
         uses=("image", "job"),
         falling=0.02,
         held=True,
+    ),
+    "rfds": Method(
+        "RFDS",
+        lambda e: rfds(e.uncond, e.target, e.velocity, e.scale),
+        ("target", "uncond"),
+        scale=100.0,
+        small_scale=7.5,
+        uses=("image", "job"),
+        lean=True,
+        flow=True,
     ),
     "inverted": Method(
         "calibrated at an inverted x_t, two-stage",

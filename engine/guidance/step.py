@@ -37,9 +37,9 @@ class GuidanceSettings:
     scale           its strength (s of SDS and its kin, w of calibrated, w1 of CSD); None = the method's own
     source_weight   w2 of CSD; None = as strong as `scale`
     t_low, t_high   range of timesteps, as fractions of the schedule; (0.02, 0.98) of 1,000 is 20..979
-    weighting       w(t): "sigma2" = 1 - alpha_bar (the paper's), "one", or "x0" = sigma / alpha, under which eps - n
-                    becomes the difference between the image and the prior's clean estimate, bounded at every level; `distill`
-                    brings it to the pixels as a difference of images (`Prior.precondition`)
+    weighting       w(t): "sigma2" = 1 - alpha_bar (the paper's), "one", or "x0" = sigma / alpha (of velocities sigma / (alpha +
+                    sigma)), under which eps - n becomes the difference between the image and the prior's clean estimate, bounded at
+                    every level; `distill` brings it to the pixels as a difference of images (`Prior.precondition`)
     stratified      timesteps of a batch spread over the range (each still uniform)
     shared_noise    one noise image for the whole batch
     """
@@ -201,6 +201,8 @@ def distill_latents(
     else:
         noised = reach(prior, clean, t, prompts, settings.entry.inversion, generator)
     of = predict_roles(prior, settings, noised, prompts, reference)
+    if settings.entry.flow:
+        of = {role: prior.schedule.to_velocity(estimate, noised.x_t, noised.t) for role, estimate in of.items()}
     particle = None
     if particles is not None and settings.entry.particles:
         conditions = prompts.target.expand(len(noised.t))
@@ -210,10 +212,10 @@ def distill_latents(
     source_weight = strength if settings.source_weight is None else settings.source_weight
     direction = settings.entry.direction
     assert direction is not None  # GuidanceSettings refuses methods that sample
-    gradient = timestep_weight(prior.schedule, noised.t, noised.clean, settings.weighting) * direction(
-        Estimates(
-            of, noised.noise, early, strength, source_weight, particle, noised.slope, 1.0 if prompts.against is None else prompts.against
-        )
+    against = 1.0 if prompts.against is None else prompts.against
+    weight = timestep_weight(prior.schedule, noised.t, noised.clean, settings.weighting, settings.entry.flow)
+    gradient = weight * direction(
+        Estimates(of, noised.noise, early, strength, source_weight, particle, noised.slope, against, noised.clean)
     )
     figures = {"t": float(noised.t.float().mean()), "gradient": float(gradient.square().mean().sqrt())}
     if particles is not None and particle is not None:
@@ -294,11 +296,13 @@ def draw_noise(like: Tensor, generator: torch.Generator, shared: bool) -> Tensor
     return noise.expand(like.shape) if shared else noise
 
 
-def timestep_weight(schedule: NoiseSchedule, t: Tensor, like: Tensor, weighting: Weighting) -> Tensor:
-    """w(t) for t [B], shaped to multiply `like`."""
+def timestep_weight(schedule: NoiseSchedule, t: Tensor, like: Tensor, weighting: Weighting, velocities: bool = False) -> Tensor:
+    """w(t) for t [B], shaped to multiply `like`: a direction in noise estimates, or in `velocities`."""
     alpha, sigma = schedule.levels(t, like)
     if weighting == "sigma2":
         return sigma**2
+    if weighting == "x0" and velocities:
+        return sigma / (alpha + sigma)
     return torch.ones_like(sigma) if weighting == "one" else sigma / alpha.clamp(min=MIN_LEVEL)
 
 

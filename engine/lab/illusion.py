@@ -18,6 +18,7 @@ from engine.diffusion.prior import Prior
 from engine.diffusion.prompts import check_prompt
 from engine.errors import InputError
 from engine.guidance.methods import method_named, source_text
+from engine.guidance.served import refuse_unserved
 from engine.guidance.step import ConditionPair, distill
 from engine.lab.optimize import Run, RunMonitor
 from engine.lab.recipes import Recipe
@@ -102,6 +103,7 @@ def make_illusion(
 def optimize_views(run: Run, base: FourierImage, rotator: FourierImage, prompts: ConditionPair) -> None:
     """The loop over random views; Adam on both networks."""
     prior, plan = run.prior, run.recipe.plan()
+    refuse_unserved(prior, plan)
     adam = torch.optim.Adam([*base.parameters(), *rotator.parameters()], lr=run.recipe.rate, betas=(0.9, 0.99))
     for step in range(plan.steps):
         stage, settings = plan.at(step)

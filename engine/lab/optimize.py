@@ -14,6 +14,7 @@ from engine.diffusion.prompts import check_prompt, join
 from engine.diffusion.schedule import sequence_timesteps
 from engine.guidance.methods import source_text
 from engine.guidance.pf_ode import BridgeSettings, GuidedPrompt, bridge_direction, sample
+from engine.guidance.served import refuse_unserved
 from engine.guidance.step import ConditionPair, distill_latents, draw_noise
 from engine.guidance.two_stage import TwoStage
 from engine.guidance.vsd import LoraParticles, LoraSettings
@@ -125,6 +126,7 @@ def run_sampler(run: Run, noise: Tensor, target: Conditions, from_time: int | No
 def run_plan(run: Run, start: Tensor, prompts: ConditionPair, plan: TwoStage | None = None, reference: Tensor | None = None) -> Tensor:
     """Latents [N, ...] after all stages of a plan, the recipe's own if none is given, from `start`; `reference` for DDS."""
     plan = plan or run.recipe.plan()
+    refuse_unserved(run.prior, plan)
     particles = None
     if run.recipe.entry.particles:
         particles = LoraParticles(run.prior, LoraSettings(learning_rate=run.recipe.lora_rate), run.generator)

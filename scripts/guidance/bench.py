@@ -32,8 +32,8 @@ from scripts.guidance.captions import bench_captions, records_of
 from scripts.guidance.rows import ROWS, Row
 from scripts.guidance.store import Store, digest_of_model
 
-COST_METHODS = tuple(name for name in methods_for("image") if not METHODS[name].samples and not METHODS[name].bridge)
-"""Methods with steps of their own."""
+COST_METHODS = tuple(name for name in methods_for("image") if not (METHODS[name].samples or METHODS[name].bridge or METHODS[name].flow))
+"""Methods with steps of their own that every prior can serve."""
 
 
 class LineReporter(QuietReporter):

@@ -84,8 +84,8 @@ def _equal(method: str) -> Row:
     return _row(METHODS[method].label, method, steps=steps, **changes)
 
 
-EQUAL: dict[str, Row] = {f"equal_{method}": _equal(method) for method in methods_for("image")}
-"""Every method that makes images, at equal evaluations."""
+EQUAL: dict[str, Row] = {f"equal_{method}": _equal(method) for method in methods_for("image") if not METHODS[method].flow}
+"""Every method that makes images and that every prior can serve, at equal evaluations."""
 
 REPORTED: dict[str, Row] = MAIN | BEYOND | ABLATIONS
 """The rows of the report."""
