@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import fmean, median
 
 import torch
 
@@ -75,9 +76,9 @@ def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None
         sources = [source_text(row.recipe.method, caption, descriptors=row.descriptors) for caption in captions]
         reporter = LineReporter(f"{name} {number + 1}/{len(store.chunks(row))}")
         generator = torch.Generator().manual_seed(store.seed + 1000 * number)
-        started = time.perf_counter()
+        started = time.process_time()
         images = text_to_image(prior, captions, row.recipe, generator, reporter, sources=sources, watch=RunMonitor(reporter, prior))
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         pictures = torch.stack([torch.from_numpy(to_bytes(image)) for image in images.float()]).numpy()
         store.save(store.path(name, row, number), pictures, seconds)
         print(f"{name}: {number + 1}/{len(store.chunks(row))} chunks, {seconds / len(captions):.2f} s an image", flush=True)
@@ -108,14 +109,14 @@ def forwarded(arguments: argparse.Namespace) -> list[str]:
 
 
 def measure_cost(arguments: argparse.Namespace, store: Store) -> int:
-    """Seconds a step and image by method, the smallest of several rounds taken in turn, so that other load falls on all alike."""
+    """Processor time a step and image by method, in several rounds taken in turn, so that other load falls on all alike."""
     from scripts.guidance.measure import step_costs
 
     costs = step_costs(
         load_prior(arguments.model, arguments.device), [item.caption for item in store.items[:8]], COST_METHODS, arguments.rounds
     )
     for method, seconds in costs.items():
-        print(f"{method:12s} {1e3 * seconds:8.1f} ms a step and image   {seconds / costs['sds']:.2f} x SDS")
+        print(f"{method:12s} {1e3 * median(seconds):8.1f} ms a step and image   {median(seconds) / median(costs['sds']):.2f} x SDS")
     write_json(arguments.out / "cost.json", costs)
     return 0
 
@@ -124,9 +125,9 @@ def measure_orders(arguments: argparse.Namespace, store: Store) -> int:
     """Error of the bridge by solver and steps on this prior, against many Heun steps."""
     from scripts.guidance.measure import bridge_errors
 
-    errors = bridge_errors(load_prior(arguments.model, arguments.device, torch.float32), [item.caption for item in store.items[:4]])
+    errors = bridge_errors(load_prior(arguments.model, arguments.device, torch.float32), [item.caption for item in store.items[:8]])
     for solver, by_steps in errors.items():
-        print(solver, "  ".join(f"{steps}: {error:.4f}" for steps, error in by_steps.items()))
+        print(solver, "  ".join(f"{steps}: {fmean(squares) ** 0.5:.4f}" for steps, squares in by_steps.items()))
     write_json(arguments.out / "orders.json", errors)
     return 0
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from engine.errors import ModelError
-from scripts.metrics import FeatureNetwork, RidgeProbe, fid, kid, prepared, saturation, share_right, sharpness
+from scripts.guidance.intervals import Figure, Interval, bootstrap, mean_of, weighted_fid, weighted_kid
+from scripts.metrics import FeatureNetwork, RidgeProbe, prepared, saturation, sharpness
 
 CLIP_MEAN, CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -41,26 +42,34 @@ class ClipJudge:
         return torch.cat(parts).double().numpy()
 
     @torch.no_grad()
-    def similarity(self, rows: np.ndarray, captions: Sequence[str]) -> float:
-        """Mean cosine between features [N, d] and their captions: the CLIP score."""
+    def similarities(self, rows: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        """Cosines [N] between features [N, d] and their captions: their mean is the CLIP score."""
         tokens = self.tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
         pooled = self.model.text_model(**tokens).pooler_output
         texts = torch.nn.functional.normalize(self.model.text_projection(pooled), dim=-1).double().numpy()
-        return float((rows * texts).sum(1).mean())
+        return (rows * texts).sum(1)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the table."""
+    """One row of the table: figures with their intervals, over the images.
+
+    kernel_of  KID as a function of how often each image counts, for differences from another row
+    """
 
     count: int
-    frechet: float
-    kernel: float
-    kinds: float
-    saturation: float
-    sharpness: float
-    clip_frechet: float | None = None
-    clip_score: float | None = None
+    frechet: Interval
+    kernel: Interval
+    kinds: Interval
+    saturation: Interval
+    sharpness: Interval
+    kernel_of: Figure
+    clip_frechet: Interval | None = None
+    clip_score: Interval | None = None
+
+    def above(self, base: Score) -> Interval:
+        """KID minus that of a row of the same captions, drawn in pairs."""
+        return bootstrap(self.count, lambda weights: self.kernel_of(weights) - base.kernel_of(weights))
 
 
 class Judge:
@@ -75,19 +84,22 @@ class Judge:
 
     def score(self, pictures: np.ndarray, kinds: tuple[str, ...], captions: Sequence[str] = ()) -> Score:
         """Of uint8 [N, S, S, 3] that were asked to show `kinds`; captions serve the CLIP score, if there is a CLIP model."""
-        rows = self.network.features(pictures)
+        rows, count = self.network.features(pictures), len(pictures)
         clip_frechet = clip_score = None
         if self.clip is not None and self.clip_reference is not None:
             seen = self.clip.features(pictures)
-            clip_frechet = fid(seen, self.clip_reference)
-            clip_score = self.clip.similarity(seen, captions) if captions else None
+            clip_frechet = bootstrap(count, weighted_fid(seen, self.clip_reference), centred=True)
+            clip_score = mean_of(self.clip.similarities(seen, captions)) if captions else None
+        kernel_of = weighted_kid(rows, self.reference)
+        right = np.array([guess == kind for guess, kind in zip(self.probe.predict(rows), kinds, strict=True)], dtype=float)
         return Score(
-            len(pictures),
-            fid(rows, self.reference),
-            kid(rows, self.reference),
-            share_right(self.probe.predict(rows), kinds),
-            float(saturation(pictures).mean()),
-            float(sharpness(pictures).mean()),
+            count,
+            bootstrap(count, weighted_fid(rows, self.reference), centred=True),
+            bootstrap(count, kernel_of),
+            mean_of(right),
+            mean_of(saturation(pictures)),
+            mean_of(sharpness(pictures)),
+            kernel_of,
             clip_frechet,
             clip_score,
         )

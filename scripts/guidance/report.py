@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from scripts.guidance.captions import read_reals, records_of
+from scripts.guidance.intervals import REDRAWS, bootstrap
 from scripts.guidance.judge import Judge, Score
 from scripts.guidance.rows import ABLATIONS, BEYOND, MAIN, PAPER, REPORTED, STEPS, Row
 from scripts.guidance.store import Store
@@ -76,44 +78,50 @@ each other and with nothing published. The reference is small, so FID is biased 
 unbiased. *Right kind*: the share of images that a ridge probe, fitted on the features of training renders, takes for the kind that
 was asked. Saturation (HSV) and sharpness (mean absolute Laplacian)
 should be those of the real renders.
+
+In brackets stands the middle 95 % of {REDRAWS} bootstrap draws over the images (FID's moved to its value: images drawn twice bias it).
+*Above calibrated*: KID minus the calibrated row's on the same captions, drawn in pairs; where its interval holds 0, the two are not
+told apart. Times are of the processor.
 """
 
 
-def line(label: str, score: Score, *more: str) -> str:
-    """One row of a table."""
+def line(label: str, score: Score, base: Score | None, *more: str) -> str:
+    """One row of a table; `base` is the calibrated row on the same captions, None where there is none."""
     figures = (
         f"{score.count}",
-        f"{score.frechet:.1f}",
-        f"{1e3 * score.kernel:.1f}",
-        f"{100 * score.kinds:.0f} %",
-        f"{score.saturation:.2f}",
-        f"{score.sharpness:.1f}",
+        score.frechet.text(),
+        score.kernel.text(0, 1e3),
+        "" if base is None else score.above(base).text(0, 1e3),
+        score.kinds.text(0, 100),
+        score.saturation.text(2),
+        score.sharpness.text(1),
     )
     if score.clip_frechet is not None:
-        figures += (f"{score.clip_frechet:.4f}", "" if score.clip_score is None else f"{score.clip_score:.4f}")
+        figures += (score.clip_frechet.text(4), "" if score.clip_score is None else score.clip_score.text(4))
     return "| " + " | ".join((label, *figures, *more)) + " |"
 
 
 def heading(scores: dict[str, Score], *more: str) -> str:
     """The first two lines of a table."""
     clip = ("CLIP-FID", "CLIP score") if any(score.clip_frechet is not None for score in scores.values()) else ()
-    columns = ("method", "images", FID, KID, "right kind", "saturation", "sharpness", *clip, *more)
+    columns = ("method", "images", FID, KID, "above calibrated", "right kind, %", "saturation", "sharpness", *clip, *more)
     return "| " + " | ".join(columns) + " |\n|" + "---|" * len(columns)
 
 
 def main_table(store: Store, scores: dict[str, Score], reals: dict[str, Score]) -> str:
     """The paper's Table 1 on this prior, beside the paper's own figures."""
     lines = ["## Table 1\n", heading(scores, "evaluations", "s an image", "paper: FID / CLIP-FID / min")]
-    lines += [line(label, score, "", "", "") for label, score in reals.items()]
+    lines += [line(label, score, None, "", "", "") for label, score in reals.items()]
     for name, row in MAIN.items():
         if name in scores:
             done = store.load(name, row)
             seconds = f"{done.seconds / len(done.pictures):.2f}" if done else ""
-            lines.append(line(row.label, scores[name], str(row.recipe.evaluations()), seconds, PAPER[name]))
+            base = same_captions(scores, scores[name].count)
+            lines.append(line(row.label, scores[name], base, str(row.recipe.evaluations()), seconds, PAPER[name]))
     missing = [row.label for name, row in MAIN.items() if name not in scores]
     if missing:
         lines.append(f"\nNot run: {', '.join(missing)}.")
-    ratio = scores["bridge"].frechet / scores["ddim"].frechet if {"bridge", "ddim"} <= scores.keys() else None
+    ratio = scores["bridge"].frechet.value / scores["ddim"].frechet.value if {"bridge", "ddim"} <= scores.keys() else None
     if ratio is not None:
         lines.append(f"\n{FID} of two-stage + bridge over DDIM's: {ratio:.2f} (the paper: 1.13; calibrated alone 1.38).")
     return "\n".join(lines) + "\n"
@@ -126,13 +134,18 @@ def extra_table(title: str, rows: dict[str, Row], store: Store, scores: dict[str
         return ""
     lines = [f"## {title}\n", heading(scores, "evaluations")]
     for count in sorted({scores[name].count for name in there}):
-        base = f"calibrated:{count}" if f"calibrated:{count}" in scores else "calibrated"
-        if base in scores:
-            lines.append(line("calibrated, as above", scores[base], str(MAIN["calibrated"].recipe.evaluations())))
+        base = same_captions(scores, count)
+        if base is not None:
+            lines.append(line("calibrated, as above", base, base, str(MAIN["calibrated"].recipe.evaluations())))
         lines += [
-            line(row.label, scores[name], str(row.recipe.evaluations())) for name, row in there.items() if scores[name].count == count
+            line(row.label, scores[name], base, str(row.recipe.evaluations())) for name, row in there.items() if scores[name].count == count
         ]
     return "\n".join(lines) + "\n"
+
+
+def same_captions(scores: Mapping[str, Score], count: int) -> Score | None:
+    """The calibrated row's score on the first `count` captions, where it has been run on them."""
+    return next((scores[name] for name in (f"calibrated:{count}", "calibrated") if name in scores and scores[name].count == count), None)
 
 
 def cost_table(store: Store) -> str:
@@ -140,15 +153,17 @@ def cost_table(store: Store) -> str:
     path = store.folder / "cost.json"
     if not path.is_file():
         return ""
-    costs = json.loads(path.read_text(encoding="utf-8"))
+    rounds: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
     published = {"sds": "1", "calibrated": "1.00", "nfsd": "1.61", "csd": "1.39", "vsd": "3.58"}
     lines = [
         "## Cost of a step relative to SDS\n",
-        "Least of several rounds taken in turn in one process; batch of 8.\n",
+        f"Processor time, median of {len(rounds['sds'])} rounds taken in turn in one process (least and most of a round); batch of 8.\n",
         "| method | here | paper |",
         "|---|---|---|",
     ]
-    lines += [f"| {method} | {seconds / costs['sds']:.2f} | {published.get(method, '')} |" for method, seconds in costs.items()]
+    for method, seconds in rounds.items():
+        ratios = np.array(seconds) / np.array(rounds["sds"])
+        lines.append(f"| {method} | {np.median(ratios):.2f} ({ratios.min():.2f} .. {ratios.max():.2f}) | {published.get(method, '')} |")
     return "\n".join(lines) + "\n"
 
 
@@ -157,18 +172,31 @@ def orders_table(store: Store) -> str:
     path = store.folder / "orders.json"
     if not path.is_file():
         return ""
-    errors = json.loads(path.read_text(encoding="utf-8"))
+    errors: dict[str, dict[str, list[float]]] = json.loads(path.read_text(encoding="utf-8"))
     steps = list(next(iter(errors.values())))
+    count = len(next(iter(errors.values()))[steps[0]])
     lines = [
         "## The bridge's solvers on this prior\n",
-        "Distance of psi_tgt from that of 96 Heun intervals. Heun takes two evaluations an interval.\n",
+        f"Distance of psi_tgt from that of 96 Heun intervals, {count} captions. Heun takes two evaluations an interval.\n",
     ]
     lines += ["| solver | " + " | ".join(f"{count} intervals" for count in steps) + " | order |", "|---|" + "---|" * (len(steps) + 1)]
     for solver, by_steps in errors.items():
-        first, last = by_steps[steps[0]], by_steps[steps[-1]]
-        order = np.log(first / last) / np.log(int(steps[-1]) / int(steps[0]))
-        lines.append(f"| {solver} | " + " | ".join(f"{by_steps[count]:.4f}" for count in steps) + f" | {order:.1f} |")
+        squares = {name: np.array(by_steps[name]) for name in steps}
+        cells = [bootstrap(count, partial(root_mean, squares[name])).text(3) for name in steps]
+        ends = squares[steps[0]], squares[steps[-1]], np.log(int(steps[-1]) / int(steps[0]))
+        lines.append(f"| {solver} | " + " | ".join(cells) + f" | {bootstrap(count, partial(order, *ends)).text(1)} |")
     return "\n".join(lines) + "\n"
+
+
+def root_mean(squares: np.ndarray, weights: np.ndarray) -> float:
+    """Root of the weighted mean of squares [N]."""
+    return float(np.sqrt(weights @ squares / weights.sum()))
+
+
+def order(coarse: np.ndarray, fine: np.ndarray, halvings: float, weights: np.ndarray) -> float:
+    """The power of an interval's length with which the error falls, from squares [N] to others; `halvings`: the logarithm of how many
+    times as many intervals those had."""
+    return float(np.log(root_mean(coarse, weights) / root_mean(fine, weights)) / halvings)
 
 
 def draw_sheet(store: Store, rows: Mapping[str, Row], path: Path) -> None:

@@ -67,8 +67,11 @@ class Store:
 
 
 def digest_of_model(name: str, folder: Path) -> str:
-    """A digest of the weights, so that results of older weights are not mixed in; the name itself if it is no local folder."""
-    files = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    """A digest of the weights, so that results of older weights are not mixed in; the name itself if it is no local folder. Models of
+    their own in folders within it do not count."""
+    others = [path.parent for path in folder.glob("*/model_index.json")]
+    found = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+    files = [path for path in found if not any(path.is_relative_to(other) for other in others)]
     if not files:
         return name
     total = hashlib.sha256()
