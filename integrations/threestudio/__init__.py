@@ -3,8 +3,12 @@
     system.guidance_type: "sketchbridge-guidance"
     system.guidance: {model: "/models/stable-diffusion-2-1-base", method: "calibrated", steps: 10000, switch: 0.8}
 
-Text is encoded here, by the prior: of the prompt processor only the words are taken. The system is threestudio's own
+Text is encoded here, by the prior: of the prompt processor only the words are taken. Any system of threestudio's own takes it
 ("dreamfusion-system", "magic3d-system", "fantasia3d-system"): it adds up every "loss_" that comes back, times its lambda_sds.
+"sketchbridge-system" is the first of them without a prompt processor, so that no second text encoder is loaded:
+
+    system_type: "sketchbridge-system"
+    system.prompt: "a photo of a red apple"
 """
 
 from dataclasses import dataclass
@@ -46,9 +50,7 @@ class SketchbridgeGuidance(BaseObject):
         self.guide = None
         self.step = 0
 
-    def __call__(
-        self, rgb, prompt_utils, elevation, azimuth, camera_distances=None, rgb_as_latents=False, guidance_eval=False, **_batch
-    ):
+    def __call__(self, rgb, prompt_utils, elevation, azimuth, camera_distances=None, rgb_as_latents=False, guidance_eval=False, **_batch):
         """rgb [B, H, W, 3] in 0..1, angles [B] in degrees, azimuth 0 before the front -> what the systems log and add up."""
         if rgb_as_latents:
             raise ValueError("sketchbridge-guidance takes pictures, not latents: render rgb, and leave latent stages out")
@@ -70,3 +72,24 @@ class SketchbridgeGuidance(BaseObject):
         for note in guide.notes:
             threestudio.warn(note)
         return guide
+
+
+@threestudio.register("sketchbridge-system")
+class SketchbridgeSystem(threestudio.find("dreamfusion-system")):
+    """threestudio's DreamFusion with this guidance and the prompt's words alone: rendering, losses and pictures are the system's own."""
+
+    @dataclass
+    class Config(threestudio.find("dreamfusion-system").Config):
+        """Those of "dreamfusion-system", whose prompt processor is not asked."""
+
+        prompt: str = ""
+        guidance_type: str = "sketchbridge-guidance"
+
+    cfg: Config
+
+    def on_fit_start(self):
+        """In place of DreamFusion's own, which would load a text encoder."""
+        super(threestudio.find("dreamfusion-system"), self).on_fit_start()
+        words = SimpleNamespace(prompt=self.cfg.prompt)
+        self.prompt_processor = lambda: words
+        self.guidance = threestudio.find(self.cfg.guidance_type)(self.cfg.guidance)

@@ -7,7 +7,8 @@
     python -m scripts.guidance.bench --data FOLDER equal          judges the rows at equal evaluations, into docs/guidance.md
     python -m scripts.guidance.bench --data FOLDER report         judges all rows that are there and writes docs/guidance.md
 
-FOLDER holds captions.jsonl and the pictures (or images.zip). What is done is kept in --out and not done again.
+FOLDER holds captions.jsonl and the pictures (or images.zip). What is done is kept in --out and not done again; `--first 50` makes
+the first 50 captions of every row only, and a later run goes on from there.
 """
 
 from __future__ import annotations
@@ -68,10 +69,10 @@ def kinds_of(model: str) -> tuple[str, ...]:
     return tuple(json.loads(path.read_text(encoding="utf-8"))["kinds"]) if path.is_file() else ()
 
 
-def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None:
-    """Makes a row's missing chunks; equal seeds for equal captions in all rows."""
+def make_row(name: str, row: Row, store: Store, model: str, device: str, first: int) -> None:
+    """Makes a row's missing chunks of the `first` captions; equal seeds for equal captions in all rows."""
     prior = load_prior(model, device)
-    for number in store.missing(name, row):
+    for number in store.missing(name, row, first):
         captions = [item.caption for item in store.chunks(row)[number]]
         sources = [source_text(row.recipe.method, caption, descriptors=row.descriptors) for caption in captions]
         reporter = LineReporter(f"{name} {number + 1}/{len(store.chunks(row))}")
@@ -86,7 +87,7 @@ def make_row(name: str, row: Row, store: Store, model: str, device: str) -> None
 
 def run_rows(arguments: argparse.Namespace, store: Store) -> int:
     """All rows asked for, `--workers` processes at a time; one that fails does not stop the others."""
-    waiting = [name for name in arguments.rows if store.missing(name, ROWS[name])]
+    waiting = [name for name in arguments.rows if store.missing(name, ROWS[name], arguments.first)]
     running: dict[str, subprocess.Popen[bytes]] = {}
     failed = []
     while waiting or running:
@@ -104,7 +105,7 @@ def run_rows(arguments: argparse.Namespace, store: Store) -> int:
 
 def forwarded(arguments: argparse.Namespace) -> list[str]:
     """The common options for a child."""
-    names = ("data", "out", "model", "captions", "chunk", "seed", "device")
+    names = ("data", "out", "model", "captions", "chunk", "first", "seed", "device")
     return [part for name in names for part in (f"--{name}", str(getattr(arguments, name)))]
 
 
@@ -175,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--captions", type=int, default=200)
     parser.add_argument("--chunk", type=int, default=50, help="captions in one batch")
+    parser.add_argument("--first", type=int, default=sys.maxsize, help="make only so many captions of each row now; a multiple of --chunk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -203,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         store = open_store(arguments)
         if arguments.command == "row":
-            make_row(arguments.name, ROWS[arguments.name], store, arguments.model, arguments.device)
+            make_row(arguments.name, ROWS[arguments.name], store, arguments.model, arguments.device, arguments.first)
             return 0
         actions = {
             "run": run_rows,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,9 +50,10 @@ class Store:
         with replacing(path) as unfinished:
             np.savez_compressed(unfinished, pictures=pictures, seconds=seconds)
 
-    def missing(self, name: str, row: Row) -> list[int]:
-        """Chunks that are still to be made."""
-        return [number for number in range(len(self.chunks(row))) if not self.path(name, row, number).is_file()]
+    def missing(self, name: str, row: Row, first: int = sys.maxsize) -> list[int]:
+        """Chunks that are still to be made, of those that begin within the `first` captions."""
+        wanted = (number for number in range(len(self.chunks(row))) if number * self.chunk < first)
+        return [number for number in wanted if not self.path(name, row, number).is_file()]
 
     def load(self, name: str, row: Row) -> Done | None:
         """The leading chunks that are there; None if there is none."""

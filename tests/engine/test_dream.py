@@ -199,6 +199,26 @@ def test_an_empty_dream_starts_again_with_other_seeds_and_says_so(tmp_path: Path
     assert "seed 7 went empty" in reporter.notes[0] and "again with the seed 8" in reporter.notes[0]
 
 
+def test_a_solid_dream_starts_again_and_the_next_one_is_taken() -> None:
+    prior, cameras = known_object()
+    numbers = DreamNumbers(**{**vars(SMALL), "dream_steps": 4, "dream_steps2": 0})
+    reporter = QuietReporter()
+
+    def begin(attempt: int) -> Dream:
+        dream = dream_of(prior, cameras, numbers, attempt)
+        if attempt == 0:
+            with torch.no_grad():
+                dream.cloud.levels[0][0] += 60.0
+        return dream
+
+    timer = StageTimer(reporter, {Stage.DREAM: 1.0})
+    timer.start(Stage.DREAM)
+    with Checkpoint(None, "", reporter.note) as kept:
+        dream, attempt = dreamt(begin, 2, 7, timer, kept, reporter)
+    assert attempt == 1 and dream.finished and fault(dream.cloud) is None
+    assert reporter.notes == ["The dream of seed 7 went solid by step 4. It starts again with the seed 8."]
+
+
 def test_a_dream_is_kept_and_ends_within_a_step_when_it_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prior, cameras = known_object()
     monkeypatch.setattr("engine.checkpoint.INTERVAL_SECONDS", 0.0)  # saved at every step, not every 20 s

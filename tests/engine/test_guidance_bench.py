@@ -81,6 +81,7 @@ def test_store_forgets_results_of_other_settings(tmp_path):
     store = Store(tmp_path, items, "model-a", 2, 0)
     row = ROWS["sds"]
     assert store.missing("sds", row) == [0, 1, 2] and store.load("sds", row) is None
+    assert store.missing("sds", row, 2) == [0] and store.missing("sds", row, 4) == [0, 1]
     store.save(store.path("sds", row, 0), np.ones((2, 4, 4, 3), np.uint8), 3.0)
     assert store.missing("sds", row) == [1, 2]
     done = store.load("sds", row)

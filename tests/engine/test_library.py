@@ -112,7 +112,7 @@ def test_a_guide_refuses_what_cannot_work(board: str) -> None:
 
 @pytest.fixture
 def threestudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """What the adapter uses of threestudio (its registry, `BaseObject`, the processor's output), by its published interface."""
+    """What the adapters use of threestudio (its registry, `BaseObject`, a system, the processor's output), by its published interface."""
     registry: dict[str, Any] = {}
     warned: list[str] = []
 
@@ -128,8 +128,46 @@ def threestudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
         def configure(self, *args: Any, **kwargs: Any) -> None: ...
 
+    class BaseLift3DSystem:
+        @dataclasses.dataclass
+        class Config:
+            loss: dict[str, float] = dataclasses.field(default_factory=dict)
+            prompt_processor_type: str = ""
+            prompt_processor: dict[str, Any] = dataclasses.field(default_factory=dict)
+            guidance_type: str = ""
+            guidance: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+        def __init__(self, cfg: dict[str, Any]) -> None:
+            self.cfg, self.fits, self.logged = self.Config(**cfg), 0, {}
+            self.raw = torch.zeros(1, 16, 16, 3, requires_grad=True)
+
+        def on_fit_start(self) -> None:
+            self.fits += 1
+
+        def log(self, name: str, value: Any) -> None:
+            self.logged.setdefault(name, []).append(float(value))
+
+    class DreamFusion(BaseLift3DSystem):
+        """Its steps by what is published of them: picture, guidance, every "loss_" times its lambda."""
+
+        def on_fit_start(self) -> None:
+            super().on_fit_start()
+            self.prompt_processor = registry[self.cfg.prompt_processor_type](self.cfg.prompt_processor)  # loads a text encoder
+            self.guidance = registry[self.cfg.guidance_type](self.cfg.guidance)
+
+        def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+            rgb = self.raw.sigmoid().expand(len(batch["azimuth"]), -1, -1, -1)
+            loss = torch.zeros(())
+            for name, value in self.guidance(rgb, self.prompt_processor(), **batch, rgb_as_latents=False).items():
+                self.log(f"train/{name}", value)
+                if name.startswith("loss_"):
+                    loss = loss + value * self.cfg.loss[name.replace("loss_", "lambda_")]
+            return {"loss": loss}
+
+    registry["dreamfusion-system"] = DreamFusion
     package, utils, base = (ModuleType(name) for name in ("threestudio", "threestudio.utils", "threestudio.utils.base"))
     package.register = lambda name: lambda registered: registry.setdefault(name, registered)  # type: ignore[attr-defined]
+    package.find = registry.__getitem__  # type: ignore[attr-defined]
     package.warn = warned.append  # type: ignore[attr-defined]
     base.BaseObject = BaseObject  # type: ignore[attr-defined]
     for module in (package, utils, base):
@@ -155,6 +193,24 @@ def test_threestudio_s_systems_can_call_the_guidance(threestudio: SimpleNamespac
     assert len(threestudio.warned) == 2 and all("zeppelin" in told for told in threestudio.warned)  # target and source, each once
     with pytest.raises(ValueError, match="not latents"):
         guidance(rgb, processor, **batch, rgb_as_latents=True)
+
+
+def test_threestudio_s_own_loop_runs_with_the_system(threestudio: SimpleNamespace, board: str) -> None:
+    """Fit and forty steps as threestudio's trainer calls them: both stages, no prompt processor, and the picture becomes red."""
+    started(ROOT / "integrations" / "threestudio", "sketchbridge_threestudio")
+    own = {"model": board, "method": "anchored", "steps": 40, "switch": 0.5, "first_scale": 1.0, "scale": 1.0}
+    system = threestudio.find("sketchbridge-system")({"prompt": "a red ball", "guidance": own, "loss": {"lambda_sds": 1.0}})
+    system.on_fit_start()
+    adam = torch.optim.Adam([system.raw], lr=0.2)
+    batch = {"elevation": torch.zeros(2), "azimuth": torch.tensor([0.0, 180.0]), "camera_distances": torch.ones(2)}
+    for step in range(40):
+        system.guidance.update_step(0, step)
+        adam.zero_grad()
+        system.training_step(batch, step)["loss"].backward()
+        adam.step()
+    assert system.fits == 1 and system.logged["train/stage"] == [1.0] * 20 + [2.0] * 20 and not threestudio.warned
+    red, green, _ = system.raw.sigmoid()[0, 5:11, 5:11].mean((0, 1)).tolist()
+    assert red > green + 0.3
 
 
 def test_the_comfyui_node_loads_and_works_without_comfyui(board: str) -> None:
