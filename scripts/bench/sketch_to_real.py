@@ -55,8 +55,8 @@ class Row:
 
     model: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
-    alone: bool = False
-    """Whether stage 1 takes the steps of both stages."""
+    alone: int = 0
+    """The stage, 1 or 2, that takes the steps of both; 0 for none."""
     after: str = ""
     """The row whose result this one goes on from, by its finishing stage alone."""
 
@@ -65,7 +65,8 @@ ROWS: dict[str, Row] = {
     "the sketch itself": Row(),
     "fitted, no prior": Row(),
     "picture prior, two-stage": Row(str(EMBEDDED_FOLDER)),
-    "surface prior, SDS alone": Row("embedded", alone=True),
+    "surface prior, SDS alone": Row("embedded", alone=1),
+    "surface prior, stage 2 alone": Row("embedded", alone=2),
     "surface prior, two-stage": Row("embedded"),
     "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 6, "finish_views": 8}, after="surface prior, two-stage"),
 }
@@ -126,8 +127,8 @@ class Bench:
         numbers = self.job(asset, row, {}).resolve()
         if not row.alone:
             return numbers
-        whole = {"stage1_steps": numbers.stage1_steps + numbers.stage2_steps, "stage2_steps": 0}
-        return self.job(asset, row, whole).resolve()
+        whole = numbers.stage1_steps + numbers.stage2_steps
+        return self.job(asset, row, {f"stage{stage}_steps": whole if stage == row.alone else 0 for stage in (1, 2)}).resolve()
 
     def job(self, asset: Asset, row: Row, more: dict[str, Any]) -> JobSettings:
         """Settings of the row's job."""

@@ -60,7 +60,7 @@ def test_the_truth_is_the_truth_and_what_is_smaller_or_grey_is_not(mug):
 @pytest.mark.slow
 def test_every_row_is_made_once_and_told_in_a_table(mug, tmp_path, monkeypatch):
     rows = {"the sketch itself": Row(), "fitted, no prior": Row(), "two-stage": Row("embedded"),
-            "bridge": Row("embedded", BRIDGED, after="two-stage"), "alone": Row("embedded", alone=True)}  # fmt: skip
+            "bridge": Row("embedded", BRIDGED, after="two-stage"), "alone": Row("embedded", alone=1)}  # fmt: skip
     monkeypatch.setattr(sketch_to_real, "ROWS", rows)
     bench = Bench(tmp_path, {"preset": "draft", "overrides": TINY})
     assert bench.numbers(mug, rows["alone"]).stage1_steps == 3 and bench.numbers(mug, rows["alone"]).stage2_steps == 0
