@@ -93,6 +93,8 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "source"
+        except OSError:  # no descriptor is left to read them with: a result is worth more than its provenance
+            found[package] = "unknown"
     return found
 
 
