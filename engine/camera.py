@@ -38,9 +38,9 @@ class Cameras:
         return self.view.device
 
     def clip(self, vertices: Tensor) -> Tensor:
-        """Clip-space positions [B, V, 4] of engine-space points [V, 3], differentiable."""
-        transform = (self.projection @ self.view).to(vertices)
-        return torch.matmul(vertices, transform[:, :, :3].mT) + transform[:, None, :, 3]
+        """Clip-space positions [B, V, 4] of engine-space points [V, 3], differentiable; a point's positions in all views lie together."""
+        transform = (self.projection @ self.view).to(vertices).flatten(0, 1)
+        return torch.addmm(transform[:, 3], vertices, transform[:, :3].mT).unflatten(1, (-1, 4)).transpose(0, 1)
 
     def select(self, indices: Tensor | Sequence[int]) -> Cameras:
         """The cameras at `indices`, in that order."""

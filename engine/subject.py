@@ -110,12 +110,10 @@ class RefineSubject(nn.Module):
     def regularization(self, numbers: Hyperparameters) -> Tensor:
         """Roughness of the displacement from the fitted sketch: the guidance may move parts, not pierce and ruffle them.
 
-        A membrane energy of sdf - fitted and of the deformation over the edges of the band, in grid steps: it is zero for the
+        A membrane energy of sdf - fitted and of the deformation over the edges of the band: it is zero for the
         fitted sketch itself, so thin strokes do not shrink as they would under a Laplacian of the surface.
         """
-        start, end = self.surface.band_edges().unbind(1)
-        moved = self.surface.displacement(self.fitted)
-        return numbers.smoothness * (moved.index_select(0, start) - moved.index_select(0, end)).square().sum()
+        return numbers.smoothness * self.surface.membrane(self.fitted)
 
     @torch.no_grad()
     def project(self) -> None:

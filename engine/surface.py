@@ -32,7 +32,7 @@ class _Band:
     """A part of the grid. tets [T, 4] index the grid's vertices, tet_edges [T, 6] the band's edges [E, 2]; columns are contiguous.
 
     inside bool [Nv] and watched bool [Nv]: the signs when the band was made, and the corners of tetrahedra that are not in it
-    vertices [M]: all corners of the band's tetrahedra, ascending
+    vertices [M]: all corners of the band's tetrahedra, ascending; own_edges int32 [E, 2] index these
     """
 
     inside: Tensor
@@ -42,6 +42,12 @@ class _Band:
     tet_edges: Tensor
     edges: Tensor
     kind: Tensor
+
+    @functools.cached_property
+    def own_edges(self) -> Tensor:
+        number = torch.zeros(len(self.inside), dtype=torch.int32, device=self.vertices.device)
+        number[self.vertices] = torch.arange(len(self.vertices), dtype=torch.int32, device=self.vertices.device)
+        return number[self.edges]
 
     @functools.cached_property
     def ring(self) -> Tensor:
@@ -105,10 +111,16 @@ class Surface(nn.Module):
         groups = [{"params": [self.sdf], "lr": sdf_lr, "moves": sdf_lr}]
         return groups if self.crisp else [*groups, {"params": [self.deform], "lr": deform_lr, "moves": deform_lr}]
 
-    def displacement(self, since: Tensor) -> Tensor:
-        """[Nv, C]: how far the field moved since it was [Nv], in grid steps, and the raw deformation, where there is one."""
-        moved = ((self.sdf - since) / self.grid.spacing).unsqueeze(1)
-        return moved if self.crisp else torch.cat([moved, self.deform], dim=1)
+    def membrane(self, since: Tensor) -> Tensor:
+        """Energy of a membrane over the edges of the band, a scalar: squared differences of how far the field moved since it was [Nv],
+        in grid steps, and of the raw deformation, where there is one."""
+        from engine.isosurface.membrane import membrane_energy
+
+        band = self._whole_band()
+        moved = ((self.sdf.index_select(0, band.vertices) - since.index_select(0, band.vertices)) / self.grid.spacing).unsqueeze(1)
+        if not self.crisp:
+            moved = torch.cat([moved, self.deform.index_select(0, band.vertices)], dim=1)
+        return membrane_energy(moved, band.own_edges)
 
     def extract(self) -> tuple[Tensor, Tensor]:
         """The surface: vertices float [V, 3] with gradients to sdf and deform, faces int32 [F, 3], counter-clockwise from outside.
@@ -125,8 +137,8 @@ class Surface(nn.Module):
         if self._extract is not None:
             return self._extract(self.grid.deformed(self.deform), closed(self.grid, self.sdf), band.tets)
         crossed, faces = connect(inside, band.tets, band.edges, band.tet_edges)
-        start, end = band.edges.index_select(0, crossed).unbind(1)
-        return cross(self._position(start), self._position(end), self._value(start), self._value(end)), faces
+        ends = band.edges.t().index_select(1, crossed).flatten()  # all starts, then all ends: each table is read once
+        return cross(*self._position(ends).chunk(2), *self._value(ends).chunk(2)), faces
 
     def _dual(self, inside: Tensor, band: _Band) -> tuple[Tensor, Tensor]:
         """The crisp mesh: a vertex for each tetrahedron with corners inside and outside, in the band's order."""
@@ -147,10 +159,6 @@ class Surface(nn.Module):
     def band_vertices(self) -> Tensor:
         """int64 [M]: the corners of the tetrahedra around the surface at the last extraction, each once, ascending."""
         return self._whole_band().vertices
-
-    def band_edges(self) -> Tensor:
-        """int64 [E, 2]: their edges, each once."""
-        return self._whole_band().edges
 
     def _whole_band(self) -> _Band:
         if self._band is None:

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from engine.errors import InputError
-from engine.render.warp_runtime import launch, load_warp, runs_of_pixels
+from engine.render.warp_runtime import launch, load_warp, runs_of_pixels, runs_of_views
 
 
 def why_unavailable(device: torch.device) -> str | None:
@@ -41,7 +41,7 @@ class WarpRasterizer:
         if tri.shape[0] == 0:
             rast = pos.new_zeros(pos.shape[0], *resolution, 4, dtype=torch.float32)
         else:
-            rast = _Rasterize.apply(_packed(pos), tri.contiguous(), *resolution)
+            rast = _Rasterize.apply(_as_vectors(pos), tri.contiguous(), *resolution)
         return rast, rast.new_empty(*rast.shape[:3], 0)
 
     def interpolate(self, attr: Tensor, rast: Tensor, tri: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class WarpRasterizer:
         _require_faces(tri)
         if tri.shape[0] == 0:
             return _packed(color)
-        return _Antialias.apply(_packed(color), _packed(rast.detach()), _packed(pos), tri.contiguous(), self._neighbours(tri))
+        return _Antialias.apply(_packed(color), _packed(rast.detach()), _as_vectors(pos), tri.contiguous(), self._neighbours(tri))
 
     def _neighbours(self, tri: Tensor) -> Tensor:
         """The edge table of `tri`, made anew unless it is the very tensor of the call before, unchanged."""
@@ -91,7 +91,7 @@ def edge_neighbours(tri: Tensor) -> Tensor:
     from engine.render.kernels import silhouettes as kernels
 
     faces = tri.shape[0]
-    size = 1 << max(4, (6 * faces - 1).bit_length() if faces else 4)
+    size = 1 << max(4, (4 * faces - 1).bit_length() if faces else 4)
     keys = torch.full((size,), -1, dtype=torch.int64, device=tri.device)
     counts = torch.zeros(size, dtype=torch.int32, device=tri.device)
     halves = torch.empty(size, 2, dtype=torch.int32, device=tri.device)
@@ -110,12 +110,13 @@ class _Rasterize(Function):
         wp = load_warp()
         views, vertices = pos.shape[:2]
         keys = torch.full((views, height, width), kernels.EMPTY_KEY, dtype=torch.int64, device=pos.device)
-        screen = torch.empty(views, vertices, 2, dtype=torch.int32, device=pos.device)
-        depth = torch.empty(views, vertices, device=pos.device)
+        screen = torch.empty(vertices, views, 2, dtype=torch.int32, device=pos.device)
+        depth = torch.empty(vertices, views, device=pos.device)
         rast = torch.empty(views, height, width, 4, device=pos.device)
-        project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2i), depth]
-        launch(kernels.project_vertices, views * vertices, project, pos.device)
-        launch(kernels.fill_keys, views * tri.shape[0], [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, keys], pos.device)
+        share, groups = runs_of_views(views, pos.device)
+        project = [(pos, wp.vec4), float(width), float(height), share, (screen, wp.vec2i), depth]
+        launch(kernels.project_vertices, groups * vertices, project, pos.device)
+        launch(kernels.fill_keys, groups * tri.shape[0], [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, share, keys], pos.device)
         run, chunks = runs_of_pixels(rast.shape, pos.device)
         launch(kernels.resolve, chunks, [(pos, wp.vec4), tri, keys, run, (rast, wp.vec4)], pos.device)
         ctx.save_for_backward(pos, tri, rast)
@@ -196,12 +197,13 @@ class _Antialias(Function):
 
         wp = load_warp()
         views, height, width, channels = color.shape
-        screen = torch.empty(views, pos.shape[1], 2, device=pos.device)
+        screen = torch.empty(pos.shape[1], views, 2, device=pos.device)
         count = torch.zeros(1, dtype=torch.int32, device=pos.device)
         pairs = torch.empty(2 * views * height * width, 4, dtype=torch.int32, device=pos.device)
         alongs = torch.empty(pairs.shape[0], device=pos.device)
-        project = [(pos, wp.vec4), float(width), float(height), (screen, wp.vec2)]
-        launch(kernels.project_to_pixels, (views, pos.shape[1]), project, pos.device)
+        share, groups = runs_of_views(views, pos.device)
+        project = [(pos, wp.vec4), float(width), float(height), share, (screen, wp.vec2)]
+        launch(kernels.project_to_pixels, groups * pos.shape[1], project, pos.device)
         run, chunks = runs_of_pixels(rast.shape, pos.device)
         search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), run, count, (pairs, wp.vec4i), alongs]
         launch(kernels.find_silhouettes, chunks, search, pos.device)
@@ -236,6 +238,12 @@ class _Antialias(Function):
 def _packed(tensor: Tensor) -> Tensor:
     """float32 and contiguous, as the kernels read it."""
     return tensor.float().contiguous()
+
+
+def _as_vectors(pos: Tensor) -> Tensor:
+    """float32 [B, V, 4] whose last axis is contiguous; the kernels read the others in any order."""
+    pos = pos.float()
+    return pos if pos.stride(2) == 1 else pos.contiguous()
 
 
 def _require_faces(tri: Tensor) -> None:

@@ -43,7 +43,7 @@ def load_warp() -> ModuleType:
 def launch(kernel: Any, dim: int | tuple[int, ...], arguments: list[Any], device: torch.device) -> None:
     """Run a Warp kernel on `device`, in torch's current stream where that is a GPU.
 
-    Tensors among the arguments must be contiguous; `(tensor, dtype)` shares a tensor whose last axis is a Warp vector.
+    Tensors among the arguments may have any strides; `(tensor, dtype)` shares a tensor whose last axis, contiguous, is a Warp vector.
     """
     if (math.prod(dim) if isinstance(dim, tuple) else dim) == 0:
         return
@@ -60,6 +60,12 @@ def runs_of_pixels(shape: torch.Size, device: torch.device) -> tuple[int, int]:
     batch, height, width = shape[:3]
     run = max(width, 1) if device.type == "cpu" else 1
     return run, batch * height * ((width + run - 1) // run)
+
+
+def runs_of_views(views: int, device: torch.device) -> tuple[int, int]:
+    """(run, groups) for kernels whose threads take a vertex or face in a run of views: all views on a CPU, one on a GPU."""
+    run = max(views, 1) if device.type == "cpu" else 1
+    return run, (views + run - 1) // run
 
 
 def _shared(argument: Any) -> Any:

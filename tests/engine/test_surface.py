@@ -120,11 +120,32 @@ def test_state_of_another_resolution_is_refused():
 def test_band_edges_are_those_of_the_band():
     grid = TetGrid.make(10)
     surface = Surface.from_sdf(grid, torus(grid))
-    edges = {tuple(sorted(edge)) for edge in surface.band_edges().tolist()}
-    assert len(edges) == len(surface.band_edges())
+    edges = {tuple(sorted(edge)) for edge in surface._whole_band().edges.tolist()}
+    assert len(edges) == len(surface._whole_band().edges)
     own = {tuple(sorted((tet[a], tet[b]))) for tet in surface._whole_band().tets.tolist() for a in range(4) for b in range(a)}
     assert edges == own
     assert surface.band_vertices().tolist() == sorted({corner for tet in surface._whole_band().tets.tolist() for corner in tet})
+
+
+@pytest.mark.parametrize("crisp", [False, True])
+def test_the_membranes_energy_and_gradient_are_those_of_the_bands_edges(crisp):
+    grid = TetGrid.make(10)
+    field = torus(grid)
+    surface = Surface.from_sdf(grid, field, torch.zeros_like(grid.points) if crisp else None)
+    surface.extract()
+    assert surface.membrane(field) == 0
+    with torch.no_grad():
+        for parameter in surface.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4))
+    start, end = surface._whole_band().edges.unbind(1)
+    moved = ((surface.sdf - field) / grid.spacing).unsqueeze(1)
+    moved = moved if crisp else torch.cat([moved, surface.deform], dim=1)
+    expected = (moved[start] - moved[end]).square().sum()
+    torch.testing.assert_close(surface.membrane(field), expected)
+    for parameter in (surface.sdf,) if crisp else surface.parameters():
+        (own,) = torch.autograd.grad(3 * surface.membrane(field), parameter)
+        torch.testing.assert_close(own, torch.autograd.grad(3 * expected, parameter, retain_graph=True)[0])
+        assert own.abs().max() > 0
 
 
 def test_a_loaded_surface_goes_on_with_the_band_of_the_one_that_was_saved():
@@ -139,7 +160,7 @@ def test_a_loaded_surface_goes_on_with_the_band_of_the_one_that_was_saved():
     loaded = Surface(grid)
     loaded.extract()
     loaded.load_state_dict(surface.state_dict())
-    assert torch.equal(loaded.band_edges(), surface.band_edges())
+    assert torch.equal(loaded._whole_band().edges, surface._whole_band().edges)
     fresh = Surface.from_sdf(grid, surface.sdf.detach())
-    assert len(fresh.band_edges()) != len(surface.band_edges()), "else this test shows nothing"
+    assert len(fresh._whole_band().edges) != len(surface._whole_band().edges), "else this test shows nothing"
     assert torch.equal(loaded.extract()[0], surface.extract()[0])

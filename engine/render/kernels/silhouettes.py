@@ -19,6 +19,8 @@ from engine.render.kernels.runs import locate_run
 wp.set_module_options({"enable_backward": False})
 
 BOUNDARY = wp.constant(-1)
+PLACES = wp.constant(8)
+"""Of the edge table, for the edges whose lower vertex is the same: a closed mesh has three of them on average."""
 NO_EDGE = wp.constant(-1)
 OCCLUDED = wp.constant(-2)
 MAX_STEPS = wp.constant(64)
@@ -36,19 +38,26 @@ def collect_edges(
 ):
     """Enter every face's edges into an open-addressing hash table; edge k runs from corner k to corner k + 1.
 
-    keys start at -1, counts at 0; the table's size is a power of two. halves keeps the first two faces of each edge.
+    keys start at -1, counts at 0; the table's size is a power of two. halves keeps the first two faces of each edge. Edges are looked
+    for beside those of their lower vertex first, so that what is near on the mesh is near in memory; where many meet in one vertex, the
+    rest lies anywhere.
     """
     face = wp.tid()
     mask = keys.shape[0] - 1
     for k in range(3):
         i = tri[face, k]
         j = tri[face, (k + 1) % 3]
-        key = (wp.int64(wp.min(i, j)) << wp.int64(32)) | wp.int64(wp.max(i, j))
-        mixed = key * wp.int64(-7046029254386353131)
-        slot = int((mixed >> wp.int64(33)) & wp.int64(0x7FFFFFFF)) & mask
+        low = wp.min(i, j)
+        key = (wp.int64(low) << wp.int64(32)) | wp.int64(wp.max(i, j))
+        slot = (low * PLACES) & mask
+        tried = int(1)
         held = wp.atomic_cas(keys, slot, wp.int64(-1), key)
         while held != wp.int64(-1) and held != key:
-            slot = (slot + 1) & mask
+            if tried == PLACES:
+                slot = int(((key * wp.int64(-7046029254386353131)) >> wp.int64(33)) & wp.int64(0x7FFFFFFF)) & mask
+            else:
+                slot = (slot + 1) & mask
+            tried += 1
             held = wp.atomic_cas(keys, slot, wp.int64(-1), key)
         order = wp.atomic_add(counts, slot, 1)
         if order < 2:
@@ -78,19 +87,26 @@ def project_to_pixels(
     pos: wp.array2d(dtype=wp.vec4),
     width: float,
     height: float,
+    run: int,
     screen: wp.array2d(dtype=wp.vec2),
 ):
-    """Clip space -> pixels, the centre of pixel (column, row) being at (column, row)."""
-    view, vertex = wp.tid()
-    clip = pos[view, vertex]
-    if clip[3] <= 0.0:
-        screen[view, vertex] = wp.vec2(BEHIND_EYE, BEHIND_EYE)
-        return
-    scale = 0.5 / clip[3]
-    screen[view, vertex] = wp.vec2(
-        (clip[0] * scale + 0.5) * width - 0.5,
-        (clip[1] * scale + 0.5) * height - 0.5,
-    )
+    """Clip space -> pixels [V, B] in a run of views, the centre of pixel (column, row) being at (column, row)."""
+    thread = wp.tid()
+    group = thread / pos.shape[1]
+    vertex = thread - group * pos.shape[1]
+    view = group * run
+    last = wp.min(view + run, pos.shape[0])
+    while view < last:
+        clip = pos[view, vertex]
+        if clip[3] <= 0.0:
+            screen[vertex, view] = wp.vec2(BEHIND_EYE, BEHIND_EYE)
+        else:
+            scale = 0.5 / clip[3]
+            screen[vertex, view] = wp.vec2(
+                (clip[0] * scale + 0.5) * width - 0.5,
+                (clip[1] * scale + 0.5) * height - 0.5,
+            )
+        view += 1
 
 
 @wp.func
@@ -170,9 +186,9 @@ def follow_surface(
     """Follow the surface for one pixel. Returns (3 * face + edge, position 0..1) of the silhouette, or NO_EDGE or OCCLUDED."""
     face = int(start)
     for _ in range(MAX_STEPS):
-        p0 = to_path(screen[view, tri[face, 0]], origin, axis, sign)
-        p1 = to_path(screen[view, tri[face, 1]], origin, axis, sign)
-        p2 = to_path(screen[view, tri[face, 2]], origin, axis, sign)
+        p0 = to_path(screen[tri[face, 0], view], origin, axis, sign)
+        p1 = to_path(screen[tri[face, 1], view], origin, axis, sign)
+        p2 = to_path(screen[tri[face, 2], view], origin, axis, sign)
         if wp.max(wp.max(wp.abs(p0[0]), wp.abs(p1[0])), wp.abs(p2[0])) > 0.5 * BEHIND_EYE:
             return int(NO_EDGE), 0.0
         exit_edge, along = leave_face(p0, p1, p2)
@@ -195,7 +211,7 @@ def follow_surface(
         ends = beyond == BOUNDARY
         if not ends:
             j = vertex_beyond(tri, beyond, tri[face, exit_edge], tri[face, (exit_edge + 1) % 3])
-            ends = side(a, b, c) * side(a, b, to_path(screen[view, j], origin, axis, sign)) > 0.0
+            ends = side(a, b, c) * side(a, b, to_path(screen[j, view], origin, axis, sign)) > 0.0
         if ends:
             if parts_pixels_along(a, b, axis):
                 return 3 * face + exit_edge, wp.clamp(along, 0.0, 1.0)

@@ -26,7 +26,8 @@ SUBPIXEL_WIDE = wp.constant(wp.int64(4096))
 HALF_PIXEL = wp.constant(2048)
 SUBPIXEL_SHIFT = wp.constant(12)
 SNAP_LIMIT = wp.constant(float(1 << 29))
-NEEDS_CLIPPING = wp.constant(1.0e30)
+CLIPPED = wp.constant(-(1 << 30))
+"""The screen column of a vertex that the near plane cuts off: left of all that `snap` gives."""
 DEPTH_STEPS = wp.constant(536870000.0)
 
 
@@ -47,19 +48,24 @@ def project_vertices(
     pos: wp.array2d(dtype=wp.vec4),
     width: float,
     height: float,
+    run: int,
     screen: wp.array2d(dtype=wp.vec2i),
     depth: wp.array2d(dtype=float),
 ):
-    """Snapped screen position and z/w of every vertex; z/w is replaced by a mark where the near plane cuts the vertex off."""
+    """Snapped screen position and z/w of every vertex in a run of views, [V, B]; CLIPPED where the near plane cuts the vertex off."""
     thread = wp.tid()
-    view = thread / pos.shape[1]
-    vertex = thread - view * pos.shape[1]
-    clip = pos[view, vertex]
-    if clip[3] <= 0.0 or clip[2] < -clip[3]:
-        depth[view, vertex] = NEEDS_CLIPPING
-        return
-    depth[view, vertex] = clip[2] / clip[3]
-    screen[view, vertex] = snap(clip, width, height)
+    group = thread / pos.shape[1]
+    vertex = thread - group * pos.shape[1]
+    view = group * run
+    last = wp.min(view + run, pos.shape[0])
+    while view < last:
+        clip = pos[view, vertex]
+        if clip[3] <= 0.0 or clip[2] < -clip[3]:
+            screen[vertex, view] = wp.vec2i(CLIPPED, 0)
+        else:
+            depth[vertex, view] = clip[2] / clip[3]
+            screen[vertex, view] = snap(clip, width, height)
+        view += 1
 
 
 @wp.func
@@ -77,6 +83,18 @@ def edge_bias(a: wp.vec2i, b: wp.vec2i) -> wp.int64:
 
 
 @wp.func
+def first_centre(low: int) -> int:
+    """The first pixel whose centre lies at or beyond a coordinate in 1/4096 pixels."""
+    return (low - HALF_PIXEL + SUBPIXEL - 1) >> SUBPIXEL_SHIFT
+
+
+@wp.func
+def last_centre(high: int) -> int:
+    """The last pixel whose centre lies at or before a coordinate in 1/4096 pixels."""
+    return (high - HALF_PIXEL) >> SUBPIXEL_SHIFT
+
+
+@wp.func
 def fill_triangle(
     p0: wp.vec2i,
     p1: wp.vec2i,
@@ -91,13 +109,11 @@ def fill_triangle(
     """Lower the depth keys of the pixels whose centres the screen triangle owns."""
     width = keys.shape[2]
     height = keys.shape[1]
-    left = wp.max((wp.min(wp.min(p0[0], p1[0]), p2[0]) - HALF_PIXEL + SUBPIXEL - 1) >> SUBPIXEL_SHIFT, 0)
-    right = wp.min((wp.max(wp.max(p0[0], p1[0]), p2[0]) - HALF_PIXEL) >> SUBPIXEL_SHIFT, width - 1)
-    if left > right:
-        return
-    bottom = wp.max((wp.min(wp.min(p0[1], p1[1]), p2[1]) - HALF_PIXEL + SUBPIXEL - 1) >> SUBPIXEL_SHIFT, 0)
-    top = wp.min((wp.max(wp.max(p0[1], p1[1]), p2[1]) - HALF_PIXEL) >> SUBPIXEL_SHIFT, height - 1)
-    if bottom > top:
+    left = wp.max(first_centre(wp.min(wp.min(p0[0], p1[0]), p2[0])), 0)
+    right = wp.min(last_centre(wp.max(wp.max(p0[0], p1[0]), p2[0])), width - 1)
+    bottom = wp.max(first_centre(wp.min(wp.min(p0[1], p1[1]), p2[1])), 0)
+    top = wp.min(last_centre(wp.max(wp.max(p0[1], p1[1]), p2[1])), height - 1)
+    if left > right or bottom > top:
         return
     area = edge(p0, p1, p2[0], p2[1])
     if area == wp.int64(0):
@@ -217,22 +233,32 @@ def fill_keys(
     screen: wp.array2d(dtype=wp.vec2i),
     depth: wp.array2d(dtype=float),
     tri: wp.array2d(dtype=wp.int32),
+    run: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """For each view and face: lower the keys (z/w, face + 1) of the pixels that it covers."""
+    """For each face and a run of views: lower the keys (z/w, face + 1) of the pixels that it covers.
+
+    Most faces of a fine mesh cover no pixel's centre: they are known by their corners on the screen [V, B] alone.
+    """
     thread = wp.tid()
-    view = thread / tri.shape[0]
-    face = thread - view * tri.shape[0]
+    group = thread / tri.shape[0]
+    face = thread - group * tri.shape[0]
     i0 = tri[face, 0]
     i1 = tri[face, 1]
     i2 = tri[face, 2]
-    z0 = depth[view, i0]
-    z1 = depth[view, i1]
-    z2 = depth[view, i2]
-    if wp.max(wp.max(z0, z1), z2) < NEEDS_CLIPPING:
-        fill_triangle(screen[view, i0], screen[view, i1], screen[view, i2], z0, z1, z2, face, view, keys)
-    else:
-        fill_clipped(pos[view, i0], pos[view, i1], pos[view, i2], face, view, keys)
+    view = group * run
+    last = wp.min(view + run, keys.shape[0])
+    while view < last:
+        p0 = screen[i0, view]
+        p1 = screen[i1, view]
+        p2 = screen[i2, view]
+        low = wp.min(wp.min(p0[0], p1[0]), p2[0])
+        if low == CLIPPED:
+            fill_clipped(pos[view, i0], pos[view, i1], pos[view, i2], face, view, keys)
+        elif first_centre(low) <= last_centre(wp.max(wp.max(p0[0], p1[0]), p2[0])):
+            if first_centre(wp.min(wp.min(p0[1], p1[1]), p2[1])) <= last_centre(wp.max(wp.max(p0[1], p1[1]), p2[1])):
+                fill_triangle(p0, p1, p2, depth[i0, view], depth[i1, view], depth[i2, view], face, view, keys)
+        view += 1
 
 
 @wp.func
