@@ -47,7 +47,7 @@ class _Band:
     def own_edges(self) -> Tensor:
         number = torch.zeros(len(self.inside), dtype=torch.int32, device=self.vertices.device)
         number[self.vertices] = torch.arange(len(self.vertices), dtype=torch.int32, device=self.vertices.device)
-        return number[self.edges]
+        return number[self.edges].contiguous()
 
     @functools.cached_property
     def ring(self) -> Tensor:

@@ -10,6 +10,7 @@ import warp as wp
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
+from torch.nn import functional
 
 from engine.render import warp_runtime
 
@@ -17,22 +18,20 @@ wp.set_module_options({"enable_backward": False})
 
 
 @wp.kernel
-def pull(values: wp.array2d(dtype=float), edges: wp.array2d(dtype=wp.int32), gradient: wp.array2d(dtype=float)):
+def pull(values: wp.array(dtype=wp.vec4), edges: wp.array(dtype=wp.vec2i), gradient: wp.array(dtype=wp.vec4)):
     """Add the gradient of each edge's squared difference to both of its ends."""
-    edge = wp.tid()
-    start = edges[edge, 0]
-    end = edges[edge, 1]
-    for channel in range(values.shape[1]):
-        difference = 2.0 * (values[start, channel] - values[end, channel])
-        wp.atomic_add(gradient, start, channel, difference)
-        wp.atomic_add(gradient, end, channel, -difference)
+    edge = edges[wp.tid()]
+    difference = 2.0 * (values[edge[0]] - values[edge[1]])
+    wp.atomic_add(gradient, edge[0], difference)
+    wp.atomic_add(gradient, edge[1], -difference)
 
 
 class _Membrane(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, edges: Tensor) -> Tensor:
         gradient = torch.zeros_like(values)
-        warp_runtime.launch(pull, len(edges), [values, edges, gradient], values.device)
+        arguments = [(values, wp.vec4), (edges, wp.vec2i), (gradient, wp.vec4)]
+        warp_runtime.launch(pull, len(edges), arguments, values.device)
         ctx.save_for_backward(gradient)
         return 0.5 * (values * gradient).sum()  # the energy is a quadratic form
 
@@ -43,5 +42,5 @@ class _Membrane(Function):
 
 
 def membrane_energy(values: Tensor, edges: Tensor) -> Tensor:
-    """Sum over edges int32 [E, 2] of the squared differences of their ends' values float32 [M, C], a scalar; once differentiable."""
-    return _Membrane.apply(values, edges)
+    """Sum over edges int32 [E, 2] of the squared differences of their ends' values float32 [M, up to 4], a scalar; once differentiable."""
+    return _Membrane.apply(functional.pad(values, (0, 4 - values.shape[1])), edges)
