@@ -90,7 +90,7 @@ def run_mesh_job(arguments: argparse.Namespace, mode: str) -> int:
     return EXIT_DONE
 
 
-DOCTOR_OPTIONS = [table(JobSettings)[name] for name in ("model", "control", "lora")]
+DOCTOR_OPTIONS = [table(JobSettings)[name] for name in ("model", "control", "lora", "reference")]
 """What the doctor examines beside this machine: a model, and what is put beside it."""
 
 DREAM_NUMBERS = shown(DreamNumbers, Door.ENGINE)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.camera import Cameras
-from engine.diffusion.prior import ControlledPrior, Prior
+from engine.diffusion.prior import ControlledPrior, Prior, referred
 from engine.diffusion.prompts import DESCRIPTORS, check_prompt, target_prompt
 from engine.errors import JobError
 from engine.guidance.methods import METHODS, source_text, view_weight
@@ -316,7 +316,7 @@ class Distillation:
         cameras = view_batch.cameras
         control = control_of(views, cameras) if self._shown else None
         self._unseen = 0 if control is None else int((control[:, MASK].amax((1, 2)) <= 0).sum())
-        target = self.prior.embed([prompts.target_for(words) for words in view_batch.words], cameras)
+        target = referred(self.prior, self.prior.embed([prompts.target_for(words) for words in view_batch.words], cameras))
         source = self.prior.embed([prompts.source_for(words) for words in view_batch.words], cameras)
         against = view_weight(cameras.azimuth) if METHODS[prompts.method].y_src == "views" else None
         strength = self.control_strength()

@@ -28,7 +28,7 @@ class Finding:
     fix: str = ""
 
 
-def examine(model: str = "embedded", control: str | None = None, lora: str | None = None) -> list[Finding]:
+def examine(model: str = "embedded", control: str | None = None, lora: str | None = None, reference: str | None = None) -> list[Finding]:
     """Examine everything that a job needs, with `model` and what settings put beside it as its prior. Takes some seconds: it really
     loads and tries the parts."""
     parts: dict[str, Callable[[], Finding]] = {
@@ -40,7 +40,7 @@ def examine(model: str = "embedded", control: str | None = None, lora: str | Non
         "kaolin": _kaolin,
         "memory": _memory,
         "disk": _disk,
-        "model": lambda: _model(model, control, lora),
+        "model": lambda: _model(model, control, lora, reference),
     }
     return [_guarded(name, part) for name, part in parts.items()]
 
@@ -165,7 +165,7 @@ def _disk() -> Finding:
     return Finding("disk", "works", f"{free / GIB:.1f} GiB free in {folder}")
 
 
-def _model(name: str, control: str | None, lora: str | None) -> Finding:
+def _model(name: str, control: str | None, lora: str | None, reference: str | None) -> Finding:
     """One picture encoded, one noise estimate asked, on the device that a job would take."""
     import torch
 
@@ -175,7 +175,7 @@ def _model(name: str, control: str | None, lora: str | None) -> Finding:
     from engine.room import presets_that_fit
 
     device = select_device("auto")
-    prior = ModelChoice.named(name, control, lora).load(device, surface=True)
+    prior = ModelChoice.named(name, control, lora, reference).load(device, surface=True)
     size = prior.image_size
     started = time.perf_counter()
     with torch.no_grad():

@@ -12,7 +12,7 @@ from .errors import InputError
 from .fields import Door, Spec, Unit, check
 
 JOB_OPTIONS = (
-    "prompt", "source", "descriptors", "preset", "seed", "model", "control", "lora", "closing", "faces", "texture_size", "maps",
+    "prompt", "source", "descriptors", "preset", "seed", "model", "control", "lora", "reference", "closing", "faces", "texture_size", "maps",
     "map_format", "packing", "image_files", "device", "overrides",
 )  # fmt: skip
 """Settings of `engine.job_fields.JobSettings` that a dream takes; all but prompts, seed, model, LoRAs and device are of its refinement.

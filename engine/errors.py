@@ -67,6 +67,7 @@ CODES = {
     "model_control": "the model lacks the conditions that the job asks for",
     "model_method": "the model cannot serve the method of guidance",
     "model_lora": "a LoRA file does not fit the model",
+    "model_reference": "a reference picture's adapter does not fit the model",
     "model_download": "the model cannot be fetched",
     "model_too_large": "more images than fit",
     "not_finite": "the model answers with numbers that are not finite",

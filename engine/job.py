@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.back_off import BackOff
 from engine.bridge import SurfaceBridge, phases
 from engine.checkpoint import Checkpoint, cached_path, fingerprint, is_finite
+from engine.compiling import CompiledSteps, Steps
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import ModelChoice, load_prior
@@ -130,7 +131,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
     numbers = settings.resolve()
     method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
     refuse_without_kaolin(numbers.isosurface if settings.mode == "refine" else "auto")
-    model = ModelChoice.named(settings.model, settings.control, settings.lora)
+    model = ModelChoice.named(settings.model, settings.control, settings.lora, settings.reference)
     part_prompts(sketch.checked(), settings)  # an unknown part is told before anything heavy is loaded
     sets = planned_sets(sketch, settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch, sets))
@@ -312,7 +313,10 @@ def _distil(
     distillation: Distillation, timer: StageTimer, stream: Stream, checkpoint: Checkpoint, known: dict[str, Any], reporter: Reporter
 ) -> None:
     """Both stages; stream and save now and then: where the next step extracts the surface anew, as a resumed job does."""
-    stage, dropped, told, steps = 0, False, False, BackOff(distillation, reporter.note)
+    stage, dropped, told = 0, False, False
+    steps: Steps = BackOff(distillation, reporter.note)
+    if distillation.hyperparameters.compiled == "yes":
+        steps = CompiledSteps(steps, distillation, reporter.note)
     while not distillation.finished:
         if distillation.stage != stage:
             stage = distillation.stage

@@ -99,6 +99,10 @@ SHADINGS = (
     Choice("lambert", "Matt", "One white light and an ambient share, nothing mirrored"),
     Choice("pbr", "Physical", "Skies of our own, reflected by roughness and metallic"),
 )
+COMPILED = (
+    Choice("no", "No", "It computes as it is"),
+    Choice("yes", "Yes", "torch.compile, for long jobs: the first step takes a minute or more, the others less"),
+)
 VIEW_NOISES = (
     Choice("fresh", "Fresh", "Drawn anew for each view"),
     Choice("surface", "Of the Surface", "All views of a place share its noise"),
@@ -230,6 +234,7 @@ class Hyperparameters:
     ] = 1
     shading: Annotated[str, Spec("Shading", "How the views of a step are lit", choices=SHADINGS, doors=Door.WIRE)] = "lambert"
     view_noise: Annotated[str, Spec("View Noise", "The noise that a step's views get", choices=VIEW_NOISES, doors=Door.WIRE)] = "fresh"
+    compiled: Annotated[str, Spec("Compiled", "Whether torch compiles the model", choices=COMPILED, doors=Door.WIRE)] = "no"
     grid_faces: Annotated[
         int,
         _number("Grid Triangles", "The grid is coarser where the surface would have more; 0 for no bound", 0, 5_000_000, Unit.TRIANGLES),
@@ -319,6 +324,16 @@ class JobSettings:
             "LoRA",
             "LoRA files merged into a diffusers model: FILE[:strength]; several with ';' between",
             example="style.safetensors:0.8",
+            separator=";",
+            section=ADVANCED,
+        ),
+    ] = None
+    reference: Annotated[
+        str | None,
+        Spec(
+            "Reference",
+            "Pictures that the result should look like, through an IP-Adapter: ADAPTER=PICTURE[:strength]; several with ';' between",
+            example="ip-adapter_sd15.safetensors=chair.jpg:0.6",
             separator=";",
             section=ADVANCED,
         ),

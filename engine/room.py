@@ -18,6 +18,7 @@ from engine.diffusion.footprint import Footprint, Portion, footprint_of
 from engine.diffusion.hub import cached
 from engine.diffusion.load import EMBEDDED, HUB_ID, SURFACE_FOLDER
 from engine.diffusion.prior import Prior
+from engine.diffusion.references import reference_entries
 from engine.errors import JobError
 from engine.formats.map_files import DTYPES
 from engine.job_fields import PRESETS, Hyperparameters, JobSettings
@@ -141,6 +142,7 @@ def needs_of(settings: JobSettings, faces: int, device: torch.device, images: in
     folder = model_folder(settings.model)
     footprint = footprint_of(folder, fast_dtype(device))
     beside = sum(weights_bytes(entry.folder) for entry in control_entries(settings.control))
+    beside += sum(entry.adapter.stat().st_size for entry in reference_entries(settings.reference))
     own = weights_bytes(folder) if footprint is None else 0
     maps = texel_bytes(KINDS[settings.maps], DTYPES[settings.map_format], refined=settings.mode == "refine")
     return Needs(settings.mode, settings.resolve(), faces, images, maps, own + beside, footprint, device.type != "cuda")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from engine.diffusion.control_nets import ControlEntry
     from engine.diffusion.lora import LoraEntry
+    from engine.diffusion.references import ReferenceEntry
     from engine.diffusion.prior import Prior
     from engine.mesh import Mesh
 
@@ -296,12 +297,18 @@ def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, lis
 
 @functools.lru_cache(maxsize=1)
 def _kept_prior(
-    name: str, device: torch.device, *, surface: bool = False, controls: tuple[ControlEntry, ...] = (), loras: tuple[LoraEntry, ...] = ()
+    name: str,
+    device: torch.device,
+    *,
+    surface: bool = False,
+    controls: tuple[ControlEntry, ...] = (),
+    loras: tuple[LoraEntry, ...] = (),
+    references: tuple[ReferenceEntry, ...] = (),
 ) -> Prior:
     """The model of the last item, or another: a worker loads it once."""
     from engine.diffusion.load import load_prior
 
-    return load_prior(name, device, surface=surface, controls=controls, loras=loras)
+    return load_prior(name, device, surface=surface, controls=controls, loras=loras, references=references)
 
 
 def remove_old(store: Store, item: Item) -> None:

@@ -15,6 +15,7 @@ from engine.diffusion.diffusers_prior import DiffusersPrior, described, read_par
 from engine.diffusion.lora import LoraEntry
 from engine.diffusion.model_folder import check_folder, libraries, read_json
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions
+from engine.diffusion.references import ReferenceEntry, check_references, look_at_references
 from engine.errors import ModelError
 
 
@@ -54,16 +55,19 @@ class ControlledDiffusersPrior(DiffusersPrior):
         dtype: torch.dtype | None = None,
         name: str | None = None,
         loras: Sequence[LoraEntry] = (),
+        references: Sequence[ReferenceEntry] = (),
         controls: Sequence[ControlEntry] = (),
     ) -> ControlledDiffusersPrior:
         """As `DiffusersPrior.from_folder`, and the ControlNets beside it, all checked before any weight is read."""
         model = check_folder(folder)
         for entry in controls:
             check_control_net(entry, model)
+        check_references(references, model)
         parts = read_parts(model, device, dtype, loras)
+        seen = look_at_references(parts["unet"], references)
         nets = [read_control_net(entry, model, device, parts["unet"].dtype) for entry in controls]
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), nets, **described(model, device, dtype, loras))
+            return cls(parts, name or str(folder), nets, seen=seen, **described(model, device, dtype, loras))
 
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
         """What the UNet answers under the conditions' control. ModelError without a fitting control."""
@@ -71,7 +75,7 @@ class ControlledDiffusersPrior(DiffusersPrior):
         added = self._added(x_t, t, states, control, conditions.strength)
         if self.takes_depth:
             x_t = torch.cat([x_t, self._depth(control, x_t)], dim=1)
-        return self.unet(x_t, timestep=t, **self.told(states), **added).sample
+        return self.unet(x_t, timestep=t, **self.shown(states), **added).sample
 
     def _added(self, x_t: Tensor, t: Tensor, states: Tensor, control: Tensor, strength: float) -> dict[str, Any]:
         """The sum of all ControlNets' answers, as the UNet takes it; nothing where none counts at these timesteps."""

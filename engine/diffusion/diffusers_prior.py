@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from engine.diffusion.model_fit import encodes_in_half, remarks, sample_size
 from engine.diffusion.model_folder import ModelFolder, check_folder, check_words, libraries
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompt_encoder import PromptEncoder
+from engine.diffusion.references import ReferenceEntry, SeenPictures, check_references, look_at_references
 from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, straight_schedule
 from engine.diffusion.text_states import unpacked
 
@@ -40,10 +42,11 @@ class DiffusersPrior:
         again: Callable[[str], Any] | None = None,
         zero_empty: bool = False,
         remarks: tuple[str, ...] = (),
+        seen: SeenPictures | None = None,
     ) -> None:
         """parts: `model_parts.PARTS` by folder, on the device that computes; known: see `model_folder.read_known`; latents: along a side;
         again: reads a part by its folder once more, so that text encoders and decoder need not be held; zero_empty: see `states_of`;
-        remarks: see `engine.diffusion.prior.remarks_on`."""
+        remarks: see `engine.diffusion.prior.remarks_on`; seen: reference pictures to which the denoiser listens."""
         from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
         from engine.diffusion.patch_autoencoder import PatchAutoencoder
@@ -54,7 +57,7 @@ class DiffusersPrior:
         encoders = [part for part in texts if part.startswith("text_encoder")]
         reload = (lambda: {part: again(part) for part in encoders}) if again else None
         self.text = PromptEncoder(texts, known, reload, zero_empty, self.device)
-        self.name, self.remarks = name, remarks
+        self.name, self.remarks, self.seen = name, remarks, seen
         self.prediction: Prediction
         self.schedule, self.prediction = levels_of(parts["scheduler"], self.device)
         self.kinds = self.text.kinds
@@ -77,15 +80,18 @@ class DiffusersPrior:
         dtype: torch.dtype | None = None,
         name: str | None = None,
         loras: Sequence[LoraEntry] = (),
+        references: Sequence[ReferenceEntry] = (),
     ) -> DiffusersPrior:
         """Reads a local folder, never the network. `dtype` None: the faster one of this device, see `fast_dtype`.
 
         ModelError names the part that is missing, broken or not allowed, and the fix.
         """
         model = check_folder(folder)
+        check_references(references, model)
         parts = read_parts(model, device, dtype, loras)
+        seen = look_at_references(parts.get("unet"), references)
         with libraries(folder, "model"):
-            return cls(parts, name or str(folder), **described(model, device, dtype, loras))
+            return cls(parts, name or str(folder), seen=seen, **described(model, device, dtype, loras))
 
     @property
     def device(self) -> torch.device:
@@ -151,9 +157,16 @@ class DiffusersPrior:
         return ((pixels.to(latents.dtype) + 1) / 2).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str], cameras: ViewAngles | None = None) -> Conditions:
-        """Text states [N, L, C], computed once a prompt. Notes tell which words were cut and which are unknown to the model."""
+        """Text states [N, L, C], computed once a prompt. Notes tell which words were cut and which are unknown to the model.
+
+        Where there are reference pictures, tokens of none follow: see `referred`."""
         del cameras
-        return self.text.embed(prompts)
+        found = self.text.embed(prompts)
+        return found if self.seen is None else replace(found, data=self.seen.beside(found.data))
+
+    def referred(self, conditions: Conditions) -> Conditions:
+        """The same conditions under the reference pictures, if there are any: what is wanted should look like them."""
+        return conditions if self.seen is None else replace(conditions, data=self.seen.show(conditions.data))
 
     def rest_text(self) -> None:
         """Give the text encoders' memory back until a prompt is asked that was not asked before."""
@@ -180,10 +193,19 @@ class DiffusersPrior:
     def forward(self, x_t: Tensor, t: Tensor, states: Tensor, conditions: Conditions) -> Tensor:
         """What the denoiser answers, in its own prediction and type, to latents and text states [B, L, C] of that type."""
         del conditions
-        return self.unet(x_t, timestep=t, **self.told(states)).sample
+        return self.unet(x_t, timestep=t, **self.shown(states)).sample
+
+    def shown(self, data: Tensor) -> dict[str, Any]:
+        """A condition's data of B items as the denoiser takes them: `told`, and the reference pictures."""
+        told: dict[str, Any] = self.told(data)
+        if self.seen is None:
+            return told
+        return {**told, "added_cond_kwargs": {**told.get("added_cond_kwargs", {}), "image_embeds": self.seen.apart(data)[1]}}
 
     def told(self, states: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
-        """Text states of B items as the denoiser (and a ControlNet) takes them, with all else that its class is told."""
+        """Text states of B items as the denoiser and a ControlNet take them, with all else that their class is told but pictures."""
+        if self.seen is not None:
+            states = self.seen.apart(states)[0]
         config = self.unet.config
         if "pooled_projection_dim" in config:
             pooled, states = unpacked(states, int(config.pooled_projection_dim))

@@ -13,6 +13,7 @@ from engine.diffusion.control_nets import ControlEntry, control_entries
 from engine.diffusion.hub import download
 from engine.diffusion.lora import LoraEntry, lora_entries
 from engine.diffusion.prior import Prior
+from engine.diffusion.references import ReferenceEntry, reference_entries
 from engine.diffusion.single_file import refused
 from engine.errors import ModelError
 from engine.pictures import pictures_in
@@ -32,6 +33,7 @@ def load_prior(
     surface: bool = False,
     controls: Sequence[ControlEntry] = (),
     loras: Sequence[LoraEntry] = (),
+    references: Sequence[ReferenceEntry] = (),
 ) -> Prior:
     """A prior by name, on `device`.
 
@@ -43,20 +45,30 @@ def load_prior(
                 that makes pictures
     controls    ControlNets beside a Stable Diffusion folder
     loras       of a Stable Diffusion folder's class, merged into its weights
+    references  pictures that what it paints should look like, through IP-Adapters of its class
 
     Raises ModelError for whatever is missing, with the fix.
     """
-    device = torch.device(device)
+    device, beside = torch.device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
-        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, controls, loras)
+        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _load_folder(folder, device, dtype, image_size, name, controls, loras)
+        return _load_folder(folder, device, dtype, image_size, name, beside)
     if folder.exists():
         raise refused(folder)
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
-    return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, controls, loras)
+    return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, beside)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is put beside a model, see `load_prior`."""
+
+    controls: tuple[ControlEntry, ...] = ()
+    loras: tuple[LoraEntry, ...] = ()
+    references: tuple[ReferenceEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,15 +78,16 @@ class ModelChoice:
     model: str
     controls: tuple[ControlEntry, ...] = ()
     loras: tuple[LoraEntry, ...] = ()
+    references: tuple[ReferenceEntry, ...] = ()
 
     @classmethod
-    def named(cls, model: str, control: str | None = None, lora: str | None = None) -> ModelChoice:
-        """By the settings `model`, `control` and `lora`; InputError for one that cannot be read."""
-        return cls(model, control_entries(control), lora_entries(lora))
+    def named(cls, model: str, control: str | None = None, lora: str | None = None, reference: str | None = None) -> ModelChoice:
+        """By the settings `model`, `control`, `lora` and `reference`; InputError for one that cannot be read."""
+        return cls(model, control_entries(control), lora_entries(lora), reference_entries(reference))
 
     def load(self, device: torch.device, *, surface: bool = False, load: Callable[..., Prior] = load_prior) -> Prior:
         """The prior, by `load_prior` or a function that is called like it."""
-        beside = {"surface": surface, "controls": self.controls, "loras": self.loras}
+        beside = {"surface": surface, "controls": self.controls, "loras": self.loras, "references": self.references}
         return load(self.model, device, **{name: value for name, value in beside.items() if value})
 
 
@@ -84,8 +97,7 @@ def _load_folder(
     dtype: torch.dtype | None,
     image_size: int | None,
     name: str,
-    controls: Sequence[ControlEntry],
-    loras: Sequence[LoraEntry],
+    beside: Beside,
 ) -> Prior:
     if (folder / "model_index.json").is_file():
         from engine.diffusion.controlled_prior import ControlledDiffusersPrior, takes_depth
@@ -93,22 +105,28 @@ def _load_folder(
         from engine.diffusion.surface_prior import SurfacePrior, paints_surfaces
 
         surfaces = paints_surfaces(folder)
-        if not surfaces and (controls or takes_depth(folder)):
-            return ControlledDiffusersPrior.from_folder(folder, device, dtype, name, loras, controls)
-        if not surfaces and not controls:
-            return DiffusersPrior.from_folder(folder, device, dtype, name, loras)
-        if not controls and not loras:
+        if not surfaces and (beside.controls or takes_depth(folder)):
+            return ControlledDiffusersPrior.from_folder(folder, device, dtype, name, beside.loras, beside.references, beside.controls)
+        if not surfaces:
+            return DiffusersPrior.from_folder(folder, device, dtype, name, beside.loras, beside.references)
+        if beside == Beside():
             return SurfacePrior.from_folder(folder, device, dtype, name)
-    if loras:
+    if beside.loras:
         raise ModelError(
             "model_lora",
-            f"The model '{name}' takes no LoRA such as '{loras[0].file}'.",
+            f"The model '{name}' takes no LoRA such as '{beside.loras[0].file}'.",
             "Leave --lora out, or choose a folder of a Stable Diffusion model with --model.",
         )
-    if controls:
+    if beside.references:
+        raise ModelError(
+            "model_reference",
+            f"The model '{name}' takes no reference picture such as '{beside.references[0].picture}'.",
+            "Leave --reference out, or choose a folder of a Stable Diffusion 1.x, 2.x or XL model with --model.",
+        )
+    if beside.controls:
         raise ModelError(
             "model_control",
-            f"The model '{name}' takes no ControlNet such as '{controls[0].folder}'.",
+            f"The model '{name}' takes no ControlNet such as '{beside.controls[0].folder}'.",
             "Leave --control out, or choose a folder of a Stable Diffusion 1.x or 2.x model with --model.",
         )
     if folder.is_dir() and pictures_in(folder):

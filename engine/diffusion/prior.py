@@ -170,6 +170,12 @@ def remarks_on(prior: Prior) -> tuple[str, ...]:
     return getattr(prior, "remarks", ())
 
 
+def referred(prior: Prior, conditions: Conditions) -> Conditions:
+    """What is wanted of a prior, under the reference pictures that it was given (`engine.diffusion.references`), if any."""
+    own = getattr(prior, "referred", None)
+    return conditions if own is None else own(conditions)
+
+
 def fit_square(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W] resized to size x size, differentiable: an average over whole blocks where that is exact."""
     height, width = images.shape[-2:]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.camera import Cameras
-from engine.diffusion.prior import Prior
+from engine.diffusion.prior import Prior, referred
 from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import REACH, Cloud, Ground, entropy, lattice
 from engine.dream.rays import Seen, look, occupied
@@ -130,7 +130,7 @@ class Dream:
 
     def conditions(self, views: ViewBatch) -> ConditionPair:
         """What the prior is told of the views: the prompt and its source with the words of each."""
-        target = self.prior.embed([self.prompts.target_for(words) for words in views.words], views.cameras)
+        target = referred(self.prior, self.prior.embed([self.prompts.target_for(words) for words in views.words], views.cameras))
         return ConditionPair(target, self.prior.embed([self.prompts.source_for(words) for words in views.words], views.cameras))
 
     def regularization(self, seen: Seen) -> Tensor:

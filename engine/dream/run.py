@@ -118,7 +118,8 @@ def _surface_of_a_dream(
     """The mesh (engine space) of what was dreamt, the cloud from all sides, and what the report tells of it."""
     timer.start(Stage.LOAD)
     device = select_device(settings.device)
-    prior = ModelChoice.named(settings.model, lora=settings.lora).load(device, load=load)  # a ControlNet has no surface to look at yet
+    prior = ModelChoice.named(settings.model, lora=settings.lora, reference=settings.reference).load(device, load=load)
+    # a ControlNet has no surface to look at yet
     refuse_control(prior)
     seen_from = {name: value for name, value in VIEWS.items() if name not in settings.overrides}
     hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views, **seen_from)

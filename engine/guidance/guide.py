@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.diffusion.prior import Prior, ViewAngles
+from engine.diffusion.prior import Prior, ViewAngles, referred
 from engine.diffusion.prompts import check_prompt, target_prompt
 from engine.errors import InputError
 from engine.guidance.methods import METHODS, method_named, source_text, view_weight
@@ -104,7 +104,7 @@ class Guide:
         told = [""] * count if words is None else list(words)
         if len(told) != count:
             raise InputError("bad_setting", f"{len(told)} words for {count} images; expected as many.", "Give one text for each image.")
-        target = self.prior.embed([target_prompt(self.prompt, text) for text in told], cameras)
+        target = referred(self.prior, self.prior.embed([target_prompt(self.prompt, text) for text in told], cameras))
         source = self.prior.embed([source_text(self.method, self.prompt, text, self.source) for text in told], cameras)
         against = view_weight(cameras.azimuth) if METHODS[self.method].y_src == "views" and cameras is not None else None
         return ConditionPair(target.under(control), source.under(control), against)

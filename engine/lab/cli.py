@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 256
 """Pictures of a small prior are enlarged by a whole factor to at least this side."""
 
-SHARED = [table(JobSettings)[name] for name in ("model", "lora", "seed", "device")]
+SHARED = [table(JobSettings)[name] for name in ("model", "lora", "reference", "seed", "device")]
 """Settings that mean the same as in a job."""
 
 NETWORK_RATE = 1e-3
@@ -223,7 +223,7 @@ def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None
     from engine.diffusion.load import ModelChoice
     from engine.diffusion.prior import ControlledPrior, remarks_on
 
-    choice = replace(ModelChoice.named(arguments.model, lora=given.get("lora")), controls=tuple(controls or ()))
+    choice = replace(ModelChoice.named(arguments.model, lora=given.get("lora"), reference=given.get("reference")), controls=tuple(controls or ()))
     prior = choice.load(select_device(arguments.device))
     if isinstance(prior, ControlledPrior) and (controls is None or not prior.control_pictures):
         raise ModelError(

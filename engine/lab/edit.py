@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.diffusion.prior import Prior
+from engine.diffusion.prior import Prior, referred
 from engine.diffusion.prompts import check_prompt, painting_source
 from engine.errors import InputError
 from engine.guidance.methods import METHODS, method_named
@@ -62,7 +62,7 @@ def edit_image(
     check_source(recipe.method, edit.source)
     text = check_prompt(edit.prompt)
     source = None if entry.samples else prior.embed([edit.source or painting_source(text)]).under(control)
-    prompts = ConditionPair(prior.embed([text]).under(control), source)
+    prompts = ConditionPair(referred(prior, prior.embed([text])).under(control), source)
     run = Run.start(prior, recipe, generator, reporter, watch, prompts)
     with torch.no_grad():
         latents = prior.encode(init, generator)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.diffusion.prior import Prior
+from engine.diffusion.prior import Prior, referred
 from engine.diffusion.prompts import check_prompt
 from engine.errors import InputError
 from engine.guidance.methods import method_named, source_text
@@ -90,7 +90,7 @@ def make_illusion(
         )
     method_named(recipe.method, "illusion")
     texts = [check_prompt(prompt) for prompt in prompts]
-    pair = ConditionPair(prior.embed(texts), prior.embed([source_text(recipe.method, text) for text in texts]))
+    pair = ConditionPair(referred(prior, prior.embed(texts)), prior.embed([source_text(recipe.method, text) for text in texts]))
     run = Run.start(prior, recipe, generator, reporter, watch, pair)
     base, rotator = (FourierImage(generator).to(prior.device) for _ in range(2))
     optimize_views(run, base, rotator, pair)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.diffusion.prior import Conditions, Prior
+from engine.diffusion.prior import Conditions, Prior, referred
 from engine.diffusion.prompts import check_prompt, join
 from engine.diffusion.schedule import sequence_timesteps
 from engine.guidance.methods import source_text
@@ -96,7 +96,7 @@ def text_to_image(
     """
     checked = [check_prompt(text) for text in texts]
     given = [source_text(recipe.method, text) for text in checked] if sources is None else list(sources)
-    prompts = ConditionPair(prior.embed(checked).under(control), prior.embed(given).under(control))
+    prompts = ConditionPair(referred(prior, prior.embed(checked)).under(control), prior.embed(given).under(control))
     run = Run.start(prior, recipe, generator, reporter, watch, prompts)
     noise = initial_noise(prior, len(checked), generator)
     latents = run_sampler(run, noise, prompts.target) if recipe.entry.samples else run_plan(run, recipe.spread * noise, prompts)
@@ -175,7 +175,8 @@ def with_suffix(prior: Prior, prompts: ConditionPair, suffix: str) -> ConditionP
     """The conditions of stage 2, whose target prompts say more."""
     if not suffix:
         return prompts
-    return replace(prompts, target=prior.embed([join(text, suffix) for text in prompts.target.prompts]).beside(prompts.target))
+    told = prior.embed([join(text, suffix) for text in prompts.target.prompts])
+    return replace(prompts, target=referred(prior, told).beside(prompts.target))
 
 
 def finish_by_bridge(run: Run, latents: Tensor, prompts: ConditionPair) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -16,8 +17,20 @@ from diffusers import (
     T2IAdapter,
     UNet2DConditionModel,
 )
+from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
+from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 TOKENS = 16
 
@@ -183,3 +196,34 @@ def make_tiny_adapter(folder: Path, **more: object) -> Path:
         **{"channels": [8, 16], "num_res_blocks": 1, "downscale_factor": 4, "adapter_type": "full_adapter_xl", **more}
     ).save_pretrained(folder)
     return folder
+
+
+def make_tiny_reference(folder: Path, model: Path, plus: bool = False, tokens: int = 4) -> Path:
+    """Writes an IP-Adapter of random weights for a tiny model's UNet, its image encoder beside it; the adapter's file."""
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    width = unet.config.cross_attention_dim
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    CLIPVisionModelWithProjection(CLIPVisionConfig(projection_dim=12, **sizes)).save_pretrained(folder / "image_encoder")
+    layers = [layer for name, layer in unet.named_modules() if name.endswith("attn2")]
+    tensors = {
+        f"ip_adapter.{2 * number + 1}.{part}.weight": torch.randn(layer.to_k.weight.shape)
+        for number, layer in enumerate(layers)
+        for part in ("to_k_ip", "to_v_ip")
+    }
+    if plus:
+        made = IPAdapterPlusImageProjection(8, width, 8, heads=1, num_queries=tokens).state_dict()
+        for name in [name for name in made if name.endswith("attn.to_k.weight")]:
+            both = torch.cat([made.pop(name), made.pop(name.replace("to_k", "to_v"))])
+            tensors[f"image_proj.{name.replace('attn.to_k', '0.to_kv')}"] = both
+        published = {"ln0": "0.norm1", "ln1": "0.norm2", "attn.to_q": "0.to_q", "attn.to_out.0": "0.to_out", "ff.0": "1.0",
+                     "ff.1.net.0.proj": "1.1", "ff.1.net.2": "1.3"}  # fmt: skip
+        for name, tensor in made.items():
+            for own, told in published.items():
+                name = re.sub(rf"^(layers\.\d)\.{re.escape(own)}\.", rf"\1.{told}.", name)
+            tensors[f"image_proj.{name}"] = tensor
+    else:
+        made = ImageProjection(12, width, tokens).state_dict()
+        tensors |= {f"image_proj.{name.replace('image_embeds', 'proj')}": tensor for name, tensor in made.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "ip-adapter.safetensors")
+    return folder / "ip-adapter.safetensors"
