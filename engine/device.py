@@ -26,6 +26,11 @@ def select_device(name: str) -> torch.device:
 
 def why_no_cuda() -> tuple[str, str]:
     """Why torch computes on no GPU here, and what to do about it."""
+    if torch.backends.mps.is_available():
+        return (
+            "the engine's own kernels run on processors and NVIDIA's GPUs, not on Apple's.",
+            "Jobs take the CPU by themselves; with an NVIDIA GPU elsewhere, run the engine there through ssh.",
+        )
     said = ""
     if torch.version.cuda is not None:
         try:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from engine.diffusion.control_nets import ControlEntry
     from engine.diffusion.lora import LoraEntry
-    from engine.diffusion.references import ReferenceEntry
     from engine.diffusion.prior import Prior
+    from engine.diffusion.references import ReferenceEntry
     from engine.mesh import Mesh
 
 MAKE = "engine.batch.work:make"

@@ -89,8 +89,8 @@ def _check(entry: ReferenceEntry, base: ModelFolder) -> None:
     if not listening or kind is None:
         raise ModelError(
             "model_reference",
-            f"'{entry.adapter.name}' is no IP-Adapter with tokens of pictures: expected ip_adapter.*.to_k_ip.weight and image_proj.proj.weight "
-            f"or image_proj.latents among its {len(shapes)} tensors.",
+            f"'{entry.adapter.name}' is no IP-Adapter with tokens of pictures: expected ip_adapter.*.to_k_ip.weight and "
+            f"image_proj.proj.weight or image_proj.latents among its {len(shapes)} tensors.",
             "Choose a plain or a plus adapter; those of faces and of whole pictures are not read.",
         )
     width = unet.get("cross_attention_dim", 1280)
@@ -108,8 +108,8 @@ def _check(entry: ReferenceEntry, base: ModelFolder) -> None:
     if config.get(given) != wanted:
         raise ModelError(
             "model_reference",
-            f"The adapter '{entry.adapter.name}' is of another image encoder: it takes {wanted} numbers, the {given} of the one beside it is "
-            f"{config.get(given)!r}.",
+            f"The adapter '{entry.adapter.name}' is of another image encoder: it takes {wanted} numbers, the {given} of the one beside "
+            f"it is {config.get(given)!r}.",
             "Put the image encoder that belongs to the adapter into the folder image_encoder beside it.",
         )
 
@@ -210,7 +210,8 @@ def _read(adapter: Path) -> dict[str, dict[str, Tensor]]:
         tensors = load_file(adapter)
     begins = ("image_proj.", "ip_adapter.")
     return {
-        begin[:-1]: {name.removeprefix(begin): tensor.float() for name, tensor in tensors.items() if name.startswith(begin)} for begin in begins
+        begin[:-1]: {name.removeprefix(begin): tensor.float() for name, tensor in tensors.items() if name.startswith(begin)}
+        for begin in begins
     }
 
 

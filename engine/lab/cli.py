@@ -223,7 +223,9 @@ def _open(arguments: argparse.Namespace, controls: Sequence[ControlEntry] | None
     from engine.diffusion.load import ModelChoice
     from engine.diffusion.prior import ControlledPrior, remarks_on
 
-    choice = replace(ModelChoice.named(arguments.model, lora=given.get("lora"), reference=given.get("reference")), controls=tuple(controls or ()))
+    choice = replace(
+        ModelChoice.named(arguments.model, lora=given.get("lora"), reference=given.get("reference")), controls=tuple(controls or ())
+    )
     prior = choice.load(select_device(arguments.device))
     if isinstance(prior, ControlledPrior) and (controls is None or not prior.control_pictures):
         raise ModelError(

@@ -12,7 +12,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from engine.errors import InputError
-from engine.render.warp_runtime import launch, load_warp, runs_of_pixels, runs_of_views
+from engine.render.warp_runtime import launch, load_warp, parts_of_a_face, runs_of_pixels, runs_of_views
+
+USUAL_PAIRS = 65_536
+"""Of pixels that an outline parts: room for so many at least is taken before they are looked for."""
 
 
 def why_unavailable(device: torch.device) -> str | None:
@@ -116,7 +119,9 @@ class _Rasterize(Function):
         share, groups = runs_of_views(views, pos.device)
         project = [(pos, wp.vec4), float(width), float(height), share, (screen, wp.vec2i), depth]
         launch(kernels.project_vertices, groups * vertices, project, pos.device)
-        launch(kernels.fill_keys, groups * tri.shape[0], [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, share, keys], pos.device)
+        parts = parts_of_a_face(groups * tri.shape[0], height, pos.device)
+        fill = [(pos, wp.vec4), (screen, wp.vec2i), depth, tri, share, parts, keys]
+        launch(kernels.fill_keys, groups * tri.shape[0] * parts, fill, pos.device)
         run, chunks = runs_of_pixels(rast.shape, pos.device)
         launch(kernels.resolve, chunks, [(pos, wp.vec4), tri, keys, run, (rast, wp.vec4)], pos.device)
         ctx.save_for_backward(pos, tri, rast)
@@ -198,16 +203,22 @@ class _Antialias(Function):
         wp = load_warp()
         views, height, width, channels = color.shape
         screen = torch.empty(pos.shape[1], views, 2, device=pos.device)
-        count = torch.zeros(1, dtype=torch.int32, device=pos.device)
-        pairs = torch.empty(2 * views * height * width, 4, dtype=torch.int32, device=pos.device)
-        alongs = torch.empty(pairs.shape[0], device=pos.device)
         share, groups = runs_of_views(views, pos.device)
         project = [(pos, wp.vec4), float(width), float(height), share, (screen, wp.vec2)]
         launch(kernels.project_to_pixels, groups * pos.shape[1], project, pos.device)
         run, chunks = runs_of_pixels(rast.shape, pos.device)
-        search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), run, count, (pairs, wp.vec4i), alongs]
-        launch(kernels.find_silhouettes, chunks, search, pos.device)
-        found = int(count.item())
+        most = 2 * views * height * width
+        found, room = most, min(most, max(USUAL_PAIRS, most // 16))  # few pixels lie at an outline
+        while True:
+            count = torch.zeros(1, dtype=torch.int32, device=pos.device)
+            pairs = torch.empty(room, 4, dtype=torch.int32, device=pos.device)
+            alongs = torch.empty(room, device=pos.device)
+            search = [(rast, wp.vec4), tri, neighbours, (screen, wp.vec2), run, count, (pairs, wp.vec4i), alongs]
+            launch(kernels.find_silhouettes, chunks, search, pos.device)
+            found = int(count.item())
+            if found <= room:
+                break
+            room = found
         pairs, alongs = pairs[:found].clone(), alongs[:found].clone()
         out = color.clone()
         flat = (-1, channels)

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MANY_THREADS = 1 << 18
+"""About as many as keep a GPU busy."""
+
 
 @functools.cache
 def load_warp() -> ModuleType:
@@ -66,6 +69,12 @@ def runs_of_views(views: int, device: torch.device) -> tuple[int, int]:
     """(run, groups) for kernels whose threads take a vertex or face in a run of views: all views on a CPU, one on a GPU."""
     run = max(views, 1) if device.type == "cpu" else 1
     return run, (views + run - 1) // run
+
+
+def parts_of_a_face(threads: int, height: int, device: torch.device) -> int:
+    """Threads for each face, which share its rows of `height`, where there are so few `threads` with one a face that most of a GPU would
+    wait for those with large faces."""
+    return 1 if device.type == "cpu" else max(min(MANY_THREADS // max(threads, 1), height), 1)
 
 
 def _shared(argument: Any) -> Any:

@@ -53,7 +53,7 @@ class ColourField(nn.Module):
     def raw(self, points: Tensor) -> Tensor:
         """The sum of the levels before the sigmoid, [N, 3]."""
         grids = list(self.grids)
-        if points.device.type == "cpu" and points.dtype == torch.float32 and not points.requires_grad and grids[0].dtype == torch.float32:
+        if _has_kernels(points.device) and points.dtype == torch.float32 and not points.requires_grad and grids[0].dtype == torch.float32:
             from engine.texture.field_kernels import SampleGrids
 
             return SampleGrids.apply(points, *grids)
@@ -87,6 +87,15 @@ class ColourField(nn.Module):
             part = rest if size == self.resolution else _resize(_smooth(_resize(rest, 2 * size)), size)
             grid.copy_(part[0].permute(1, 2, 3, 0).to(grid))
             rest = rest - _resize(part, self.resolution)
+
+
+def _has_kernels(device: torch.device) -> bool:
+    """Whether Warp runs there."""
+    if device.type == "cpu":
+        return True
+    from engine.render.warp_backend import why_unavailable
+
+    return why_unavailable(device) is None
 
 
 def surface_samples(mesh: Mesh, count: int = 40_000) -> tuple[np.ndarray, np.ndarray | None]:

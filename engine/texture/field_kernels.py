@@ -1,4 +1,4 @@
-"""Trilinear sampling of dense colour grids as Warp kernels: one launch a level, forward and backward, for the CPU.
+"""Trilinear sampling of dense colour grids as Warp kernels: one launch a level, forward and backward.
 
 Read by `engine.texture.field`, which imports this module on first use only. `F.grid_sample` is the reference; the
 gathers of its backward pass cost two to three times as much for the few thousand points of a distillation step.
@@ -71,7 +71,7 @@ class SampleGrids(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, points: Tensor, *grids: Tensor) -> Tensor:
-        """points float32 [N, 3] in -1..1, grids float32 [R, R, R, 3] (indexed x, y, z) on the CPU -> [N, 3]."""
+        """points float32 [N, 3] in -1..1, grids float32 [R, R, R, 3] (indexed x, y, z), all on one device that Warp runs on -> [N, 3]."""
         load_warp()
         points = points.detach().contiguous()
         out = torch.zeros_like(points)

@@ -1,7 +1,8 @@
 """Where one distillation step spends its time, and how it compares with the prior's own networks.
 
     python -m scripts.bench.step [--device cpu|cuda] [--preset draft] [--model embedded|sd15|sd21|FOLDER] [--size 512] [--views 4]
-                                 [--example examples/flower.glb] [--faces 200000] [--rasterizer warp] [--grid 80] [--steps 48]
+                                 [--example examples/flower.glb] [--faces 200000] [--rasterizer warp] [--grid 80] [--compiled yes]
+                                 [--steps 48]
 
 Prints, for the settings of a real job on a real sketch, the median milliseconds a step and share of extraction, raster, shading,
 encode, prior, backward and optimizer, the ratio of the whole step to the prior's networks alone (the floor: the denoiser, and an
@@ -24,6 +25,7 @@ from typing import Any
 
 import torch
 
+from engine.compiling import CompiledSteps, Steps
 from engine.conventions import SceneNormalization
 from engine.device import select_device
 from engine.diffusion.load import load_prior
@@ -104,6 +106,12 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return self._methods[name] if name in self._methods else getattr(self._inner, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._inner, name, value)
+
 
 class TimedPrior(Timed):
     """A prior whose encoder is timed on the way back too."""
@@ -141,7 +149,7 @@ class TimedDistillation(Distillation):
 @dataclasses.dataclass(frozen=True)
 class Bench:
     """What is measured. model: a name of `SHAPES`, or what a job's setting may be; size: pixels, of `SHAPES` alone; faces: a sphere with
-    about so many takes the place of the example, and its texture is made; views, grid: None for the preset's."""
+    about so many takes the place of the example, and its texture is made; views, grid: None for the preset's; compiled: the setting."""
 
     device: str = "auto"
     model: str = "embedded"
@@ -152,6 +160,7 @@ class Bench:
     faces: int | None = None
     rasterizer: str | None = None
     grid: int | None = None
+    compiled: str = "no"
     steps: int = 48
     warmup: int = 4
 
@@ -212,13 +221,14 @@ def measure(bench: Bench) -> Measured:
     watch = Stopwatch(time.perf_counter if cuda else time.process_time)
     distillation, device = distillation_of(bench, watch)
     rows, faces = [], 0
+    steps: Steps = CompiledSteps(distillation, distillation, print) if bench.compiled == "yes" else distillation
     for number in range(bench.warmup + bench.steps):
         if cuda and number == bench.warmup:
             torch.cuda.reset_peak_memory_stats(device)
         watch.seconds.clear()
         synchronized()
         start = watch.clock()
-        faces = len(distillation.step().faces)
+        faces = len(steps.step().faces)
         synchronized()
         total = watch.clock() - start
         rows.append({**watch.seconds, "rest": total - sum(watch.seconds.values()), "total": total})

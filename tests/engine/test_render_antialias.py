@@ -10,6 +10,7 @@ from render_scenes import flat, leaf, pixel_to_clip, random_clip, sphere
 from torch import Tensor
 
 from engine.camera import orbit
+from engine.render import warp_backend
 from engine.render.reference import ReferenceRasterizer
 from engine.render.reference import edge_neighbours as reference_neighbours
 from engine.render.warp_backend import WarpRasterizer, edge_neighbours
@@ -204,6 +205,16 @@ def test_edge_table_follows_a_face_tensor_that_changes_in_place() -> None:
     mask = (rast[..., 3:] > 0).float()
     fresh = WarpRasterizer()
     torch.testing.assert_close(rasterizer.antialias(mask, rast, pos, tri), fresh.antialias(mask, rast, pos, tri))
+
+
+def test_an_outline_longer_than_the_room_for_it_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pos, tri = random_clip(torch.Generator().manual_seed(6), 2, 200)
+    rast, _ = warp.rasterize(pos, tri, (80, 80))
+    colour = torch.rand(2, 80, 80, 3, generator=torch.Generator().manual_seed(7))
+    expected = warp.antialias(colour, rast, pos, tri)
+    assert int((expected != colour).any(dim=3).sum()) > 2 * 2 * 80 * 80 // 16
+    monkeypatch.setattr(warp_backend, "USUAL_PAIRS", 1)
+    assert torch.equal(warp.antialias(colour, rast, pos, tri), expected)
 
 
 def test_antialiasing_nothing_changes_nothing() -> None:

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from engine.camera import fixed_ring, orbit
 from engine.errors import InputError
+from engine.render import warp_backend
 from engine.render.nvdiffrast_backend import pad_resolution
 from engine.render.reference import ReferenceRasterizer
 from engine.render.warp_backend import WarpRasterizer
+from engine.render.warp_runtime import parts_of_a_face
 
 BACKENDS = [WarpRasterizer(), ReferenceRasterizer()]
 warp, reference = BACKENDS
@@ -188,6 +190,37 @@ def test_gradients_of_barycentrics_match_the_reference_and_finite_differences() 
     assert (stable * weight_same).abs().sum() == pytest.approx(weight_same.abs().sum().item()), "no pixel may change its face"
     difference = ((shifted[0] - shifted[1]) * weight_same * stable).sum() / (2 * step)
     assert (ours.grad.double() * direction).sum().item() == pytest.approx(difference.item(), rel=2e-3)
+
+
+@pytest.mark.parametrize("parts", [2, 7, 64])
+def test_threads_that_share_a_face_draw_what_one_draws(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    """As on a GPU with few faces: whole, small, and cut by the near plane; a thread a view as well."""
+    pos, tri = random_clip(torch.Generator().manual_seed(4), 3, 40)
+    pos[..., 2] -= 0.6 * pos[..., 3]  # some corners lie before the near plane
+    whole = warp.rasterize(pos, tri, (50, 61))[0]
+    assert (whole[..., 3] > 0).sum() > 1000 and (pos[..., 2] < -pos[..., 3]).any()
+    monkeypatch.setattr(warp_backend, "parts_of_a_face", lambda threads, height, device: parts)
+    monkeypatch.setattr(warp_backend, "runs_of_views", lambda views, device: (1, views))
+    assert torch.equal(warp.rasterize(pos, tri, (50, 61))[0], whole)
+    monkeypatch.setattr(warp_backend, "runs_of_views", lambda views, device: (2, 2))
+    assert torch.equal(warp.rasterize(pos, tri, (50, 61))[0], whole)
+
+
+def test_few_faces_share_a_gpus_threads_and_many_take_one_each() -> None:
+    gpu = torch.device("cuda")
+    assert [parts_of_a_face(threads, 1024, gpu) for threads in (12, 1000, 200_000, 10**6)] == [1024, 262, 1, 1]
+    assert parts_of_a_face(12, 1024, torch.device("cpu")) == 1
+
+
+def test_positions_may_lie_in_any_order_in_memory() -> None:
+    pos, tri = random_clip(torch.Generator().manual_seed(5), 3, 40)
+    turned = pos.transpose(0, 1).contiguous().transpose(0, 1)
+    results = []
+    for given in (pos.requires_grad_(), turned.requires_grad_()):
+        rast, _ = warp.rasterize(given, tri, (40, 40))
+        shown = warp.antialias(rast[..., :2].contiguous(), rast, given, tri)
+        results.append((rast.detach(), shown.detach(), torch.autograd.grad(shown.square().sum(), given)[0]))
+    assert turned.stride() != pos.stride() and all(map(torch.equal, *results))
 
 
 def test_views_of_a_batch_do_not_mix() -> None:

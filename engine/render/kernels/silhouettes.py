@@ -239,7 +239,7 @@ def part_pixels(
     pairs: wp.array(dtype=wp.vec4i),
     alongs: wp.array(dtype=float),
 ):
-    """Look for the silhouette between a pixel and the next one along the axis, and list it."""
+    """Look for the silhouette between a pixel and the next one along the axis, count it, and list it where there is room."""
     face_here = int(here[3]) - 1
     face_there = int(there[3]) - 1
     starts_here = face_there < 0 or (face_here >= 0 and here[2] <= there[2])
@@ -263,10 +263,11 @@ def part_pixels(
         edge, along = follow_surface(view, start, goal, origin, axis, sign, tri, neighbours, screen)
         if edge >= 0:
             slot = wp.atomic_add(count, 0, 1)
-            face = edge / 3
-            k = edge - 3 * face
-            pairs[slot] = wp.vec4i(near, far, tri[face, k], tri[face, (k + 1) % 3])
-            alongs[slot] = along
+            if slot < pairs.shape[0]:
+                face = edge / 3
+                k = edge - 3 * face
+                pairs[slot] = wp.vec4i(near, far, tri[face, k], tri[face, (k + 1) % 3])
+                alongs[slot] = along
         # Where the nearer surface goes on underneath the other pixel's, that one is in front and may end on the way here.
         tries -= 1
         if edge != OCCLUDED:

@@ -95,6 +95,12 @@ def last_centre(high: int) -> int:
 
 
 @wp.func
+def spans_a_centre(x0: int, x1: int, x2: int) -> bool:
+    """Whether a pixel's centre lies between the least and the largest of three coordinates along one axis."""
+    return first_centre(wp.min(wp.min(x0, x1), x2)) <= last_centre(wp.max(wp.max(x0, x1), x2))
+
+
+@wp.func
 def fill_triangle(
     p0: wp.vec2i,
     p1: wp.vec2i,
@@ -104,14 +110,16 @@ def fill_triangle(
     z2: float,
     face: int,
     view: int,
+    part: int,
+    parts: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """Lower the depth keys of the pixels whose centres the screen triangle owns."""
+    """Lower the depth keys of the pixels whose centres the screen triangle owns: of every `parts`-th row from row `part` on."""
     width = keys.shape[2]
     height = keys.shape[1]
     left = wp.max(first_centre(wp.min(wp.min(p0[0], p1[0]), p2[0])), 0)
     right = wp.min(last_centre(wp.max(wp.max(p0[0], p1[0]), p2[0])), width - 1)
-    bottom = wp.max(first_centre(wp.min(wp.min(p0[1], p1[1]), p2[1])), 0)
+    bottom = wp.max(first_centre(wp.min(wp.min(p0[1], p1[1]), p2[1])), 0) + part
     top = wp.min(last_centre(wp.max(wp.max(p0[1], p1[1]), p2[1])), height - 1)
     if left > right or bottom > top:
         return
@@ -136,9 +144,10 @@ def fill_triangle(
     right0 = wp.int64(a[1] - b[1]) * SUBPIXEL_WIDE
     right1 = wp.int64(b[1] - p0[1]) * SUBPIXEL_WIDE
     right2 = wp.int64(p0[1] - a[1]) * SUBPIXEL_WIDE
-    up0 = wp.int64(b[0] - a[0]) * SUBPIXEL_WIDE
-    up1 = wp.int64(p0[0] - b[0]) * SUBPIXEL_WIDE
-    up2 = wp.int64(a[0] - p0[0]) * SUBPIXEL_WIDE
+    up = wp.int64(parts) * SUBPIXEL_WIDE
+    up0 = wp.int64(b[0] - a[0]) * up
+    up1 = wp.int64(p0[0] - b[0]) * up
+    up2 = wp.int64(a[0] - p0[0]) * up
     scale = 1.0 / float(area)
     slope1 = (za - z0) * scale
     slope2 = (zb - z0) * scale
@@ -167,7 +176,7 @@ def fill_triangle(
         row0 += up0
         row1 += up1
         row2 += up2
-        row += 1
+        row += parts
 
 
 @wp.func
@@ -185,6 +194,8 @@ def fill_clipped(
     clip2: wp.vec4,
     face: int,
     view: int,
+    part: int,
+    parts: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
     """Clip a triangle against z = -w and fill what is left; the vertices come in order."""
@@ -222,9 +233,9 @@ def fill_clipped(
     s2 = snap(third, width, height)
     z0 = first[2] / first[3]
     z2 = third[2] / third[3]
-    fill_triangle(s0, s1, s2, z0, second[2] / second[3], z2, face, view, keys)
+    fill_triangle(s0, s1, s2, z0, second[2] / second[3], z2, face, view, part, parts, keys)
     if count == 2:
-        fill_triangle(s0, s2, snap(fourth, width, height), z0, z2, fourth[2] / fourth[3], face, view, keys)
+        fill_triangle(s0, s2, snap(fourth, width, height), z0, z2, fourth[2] / fourth[3], face, view, part, parts, keys)
 
 
 @wp.kernel
@@ -234,13 +245,19 @@ def fill_keys(
     depth: wp.array2d(dtype=float),
     tri: wp.array2d(dtype=wp.int32),
     run: int,
+    parts: int,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """For each face and a run of views: lower the keys (z/w, face + 1) of the pixels that it covers.
+    """For each face, a run of views and a part of the face's rows: lower the keys (z/w, face + 1) of the pixels that it covers.
 
     Most faces of a fine mesh cover no pixel's centre: they are known by their corners on the screen [V, B] alone.
     """
     thread = wp.tid()
+    part = 0
+    if parts > 1:
+        whole = thread / parts
+        part = thread - whole * parts
+        thread = whole
     group = thread / tri.shape[0]
     face = thread - group * tri.shape[0]
     i0 = tri[face, 0]
@@ -252,12 +269,10 @@ def fill_keys(
         p0 = screen[i0, view]
         p1 = screen[i1, view]
         p2 = screen[i2, view]
-        low = wp.min(wp.min(p0[0], p1[0]), p2[0])
-        if low == CLIPPED:
-            fill_clipped(pos[view, i0], pos[view, i1], pos[view, i2], face, view, keys)
-        elif first_centre(low) <= last_centre(wp.max(wp.max(p0[0], p1[0]), p2[0])):
-            if first_centre(wp.min(wp.min(p0[1], p1[1]), p2[1])) <= last_centre(wp.max(wp.max(p0[1], p1[1]), p2[1])):
-                fill_triangle(p0, p1, p2, depth[i0, view], depth[i1, view], depth[i2, view], face, view, keys)
+        if wp.min(wp.min(p0[0], p1[0]), p2[0]) == CLIPPED:
+            fill_clipped(pos[view, i0], pos[view, i1], pos[view, i2], face, view, part, parts, keys)
+        elif spans_a_centre(p0[0], p1[0], p2[0]) and spans_a_centre(p0[1], p1[1], p2[1]):
+            fill_triangle(p0, p1, p2, depth[i0, view], depth[i1, view], depth[i2, view], face, view, part, parts, keys)
         view += 1
 
 
