@@ -12,8 +12,8 @@ from .errors import InputError
 from .fields import Door, Spec, Unit, check
 
 JOB_OPTIONS = (
-    "prompt", "source", "descriptors", "preset", "seed", "model", "control", "lora", "reference", "closing", "faces", "texture_size", "maps",
-    "map_format", "packing", "image_files", "device", "overrides",
+    "prompt", "source", "descriptors", "preset", "seed", "model", "control", "lora", "reference", "closing", "faces", "texture_size",
+    "maps", "map_format", "packing", "image_files", "device", "overrides",
 )  # fmt: skip
 """Settings of `engine.job_fields.JobSettings` that a dream takes; all but prompts, seed, device, model and what is beside it are of its
 refinement. The others keep their defaults: what a panel says of a sketch's colours is of no cloud."""
