@@ -117,14 +117,11 @@ def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         row.prop(settings, "each", toggle=True)
     buttons = layout.column(align=True)
     buttons.scale_y = 1.3
-    if jobs.running is None:
-        buttons.operator("sketchbridge.refine", icon="SHADERFX")
-        buttons.operator("sketchbridge.texture", icon="TEXTURE")
-        buttons.operator("sketchbridge.dream", icon="OUTLINER_OB_FONT")
-    else:
-        buttons.operator("sketchbridge.refine", text="Refine Next", icon="SHADERFX")
-        buttons.operator("sketchbridge.texture", text="Texture Next", icon="TEXTURE")
-        buttons.operator("sketchbridge.dream", text="Text to 3D Next", icon="OUTLINER_OB_FONT")
+    runs = jobs.running is not None
+    buttons.operator("sketchbridge.refine", text="Refine Next" if runs else "Refine", icon="SHADERFX")
+    beside = buttons.row(align=True)  # no third line: what a running job shows must stay in sight below
+    beside.operator("sketchbridge.texture", text="Texture Next" if runs else "Texture", icon="TEXTURE")
+    beside.operator("sketchbridge.dream", text="Text to 3D Next" if runs else "Text to 3D", icon="OUTLINER_OB_FONT")
     active = context.view_layer.objects.active
     if active is not None and active.select_get() and scene_show.is_result(active):
         buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True

@@ -3,7 +3,7 @@
     python -m scripts.guidance.bench --data FOLDER run            the rows that are missing, each in a process of its own
     python -m scripts.guidance.bench --data FOLDER cost           cost of a step relative to SDS, measured in one process
     python -m scripts.guidance.bench --data FOLDER orders         error of DDIM and Heun in the bridge by steps
-    python -m scripts.guidance.bench --data FOLDER examples       painting to real and an illusion, into docs/images
+    python -m scripts.guidance.bench --data FOLDER examples       painting to real and illusions, into docs/images
     python -m scripts.guidance.bench --data FOLDER equal          judges the rows at equal evaluations, into docs/guidance.md
     python -m scripts.guidance.bench --data FOLDER report         judges all rows that are there and writes docs/guidance.md
 
@@ -36,6 +36,9 @@ from scripts.guidance.store import Store, digest_of_model
 
 COST_METHODS = tuple(name for name in methods_for("image") if not (METHODS[name].samples or METHODS[name].bridge or METHODS[name].flow))
 """Methods with steps of their own that every prior can serve."""
+
+
+EXAMPLES = ("paintings", "illusion", "boards")
 
 
 class LineReporter(QuietReporter):
@@ -150,15 +153,18 @@ def write_equal_table(arguments: argparse.Namespace, store: Store) -> int:
 
 
 def make_examples(arguments: argparse.Namespace, store: Store) -> int:
-    """Painting to real and an illusion with this prior, for the document."""
-    from scripts.guidance.examples import illusions, paintings
+    """Painting to real and an illusion with this prior, and an illusion over four boards, for the document."""
+    from scripts.guidance.examples import board_illusion, illusions, paintings
 
-    prior = load_prior(arguments.model, arguments.device)
-    for path in (
-        paintings(prior, arguments.data, records_of(arguments.data, kinds_of(arguments.model)), arguments.steps, arguments.docs / "images"),
-        illusions(prior, [item.caption for item in store.items], arguments.steps, arguments.docs / "images"),
-    ):
-        print(path)
+    images, records = arguments.docs / "images", records_of(arguments.data, kinds_of(arguments.model))
+    if "boards" in arguments.only:
+        print(board_illusion(arguments.data, records, arguments.steps, images))
+    if {"paintings", "illusion"} & set(arguments.only):
+        prior = load_prior(arguments.model, arguments.device)
+        if "paintings" in arguments.only:
+            print(paintings(prior, arguments.data, records, arguments.steps, images))
+        if "illusion" in arguments.only:
+            print(illusions(prior, [item.caption for item in store.items], arguments.steps, images))
     return 0
 
 
@@ -190,6 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("orders", help="order of the bridge's solvers")
     examples = commands.add_parser("examples", help="painting to real beside SDEdit, and an illusion, into docs/images")
     examples.add_argument("--steps", type=int, default=120)
+    examples.add_argument("--only", nargs="+", default=list(EXAMPLES), choices=EXAMPLES)
     examples.add_argument("--docs", type=Path, default=ROOT / "docs")
     equal = commands.add_parser("equal", help="judge the rows at equal evaluations and write their table into docs/guidance.md")
     equal.add_argument("--docs", type=Path, default=ROOT / "docs")

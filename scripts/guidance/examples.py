@@ -1,4 +1,4 @@
-"""Pictures for the document: paintings made real beside SDEdit, and illusions by SDS and by two stages."""
+"""Pictures for the document: paintings made real beside SDEdit, illusions by SDS and by two stages, and one over four boards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.diffusion.prior import Prior
 from engine.guidance.methods import METHODS
 from engine.lab.edit import Edit, edit_image
@@ -23,13 +24,20 @@ from scripts.prior.data.degradations import painting
 from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out, read_pictures, resize
 
-PAINTINGS = 6
 STRENGTH = 0.5
+BOARD_KINDS = ("mushroom", "mug", "rose", "teapot")
+"""Of the four boards of an illusion, of which the data's first kinds take the place where it lacks one."""
+BOARD_SIDE = 64
 
 
 def paintings(prior: Prior, data: Path, records: list[Record], steps: int, folder: Path) -> Path:
-    """Held-out renders painted over by the data's own painting effect; rows: render, painting, SDEdit, calibrated, anchored."""
-    chosen = [record for record in records if is_held_out(record)][:: max(sum(map(is_held_out, records)) // PAINTINGS, 1)][:PAINTINGS]
+    """A held-out render of each kind painted over by the data's own painting effect; rows: render, painting, SDEdit, calibrated,
+    anchored."""
+    of_kind: dict[str, Record] = {}
+    for record in records:
+        if is_held_out(record):
+            of_kind.setdefault(record.kind, record)
+    chosen = [of_kind[kind] for kind in sorted(of_kind)]
     renders = [resize(image, prior.image_size) for image in read_pictures(data, chosen)]
     painted = [painting(image, np.random.default_rng(number)) for number, image in enumerate(renders)]
     init = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 for image in painted])
@@ -54,6 +62,42 @@ def illusions(prior: Prior, captions: Sequence[str], steps: int, folder: Path) -
         made = make_illusion(prior, captions[:4], numbers, torch.Generator().manual_seed(0), QuietReporter(), size=128)
         rows.append(torch.cat([made.base[None], made.rotator[None], made.views]))
     return save_rows(rows, folder / "guidance_illusion.jpg")
+
+
+def boards(data: Path, records: Sequence[Record]) -> tuple[Tensor, list[str], list[str]]:
+    """Pictures [N, 3, S, S] of four kinds, each at half its size in the upper left quarter of a black square; their kinds; and the four.
+
+    Four views are 16 numbers for the places that a quarter turn takes into one another, and the two printed pictures hold 8: boards must
+    leave each other room. These do: one picture can say which quarter is seen, the other hold all four.
+    """
+    known = sorted({record.kind for record in records})
+    kinds = list(BOARD_KINDS) if set(BOARD_KINDS) <= set(known) else (4 * known)[:4]
+    chosen = [record for record in records if record.kind in kinds and "white" in record.background]
+    chosen = chosen or [record for record in records if record.kind in kinds]
+    half = BOARD_SIDE // 2
+    squares = torch.zeros(len(chosen), 3, BOARD_SIDE, BOARD_SIDE)
+    for square, image in zip(squares, read_pictures(data, chosen), strict=True):
+        square[:, :half, :half] = torch.from_numpy(np.array(resize(image, half))).permute(2, 0, 1).float() / 255
+    return squares, [record.kind for record in chosen], kinds
+
+
+def board_illusion(data: Path, records: Sequence[Record], steps: int, folder: Path) -> Path:
+    """An illusion under the exact score of four boards: base, rotator and views, and below each view the picture of its board that it is
+    nearest to; tells how near, and which of all pictures is nearest."""
+    pictures, kinds, asked = boards(data, records)
+    prior = EmpiricalPrior(pictures, [ImageLabel(kind) for kind in kinds], spread=0.05, name="four boards")
+    numbers = recipe("sds", "draft", steps=4 * steps, rate=3e-3, rate_end=0.1, scale=1.0, t_high_end=0.3, weighting="x0")
+    made = make_illusion(prior, asked, numbers, torch.Generator().manual_seed(0), QuietReporter(), size=BOARD_SIDE)
+    nearest = []
+    for view, kind in zip(made.views, asked, strict=True):
+        away = (pictures - view).square().flatten(1).mean(1)
+        own = away.masked_fill(torch.tensor([name != kind for name in kinds]), torch.inf)
+        place, first = int(own.argmin()), kinds[int(away.argmin())]
+        nearest.append(pictures[place])
+        print(f"{kind}: {-10 * float(own[place].log10()):.1f} dB from its board's nearest picture; the nearest of all shows a {first}")
+    blank = torch.ones(2, 3, BOARD_SIDE, BOARD_SIDE)
+    rows = [torch.cat([made.base[None], made.rotator[None], made.views]), torch.cat([blank, torch.stack(nearest)])]
+    return save_rows(rows, folder / "guidance_boards.png")
 
 
 def save_rows(rows: Sequence[Tensor], path: Path, tile: int = 128) -> Path:

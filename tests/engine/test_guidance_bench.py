@@ -104,9 +104,10 @@ def test_whole_run_and_report(tmp_path, data, capsys):
     assert main([*common, "cost", "--rounds", "1"]) == 0
     assert json.loads((tmp_path / "out/cost.json").read_text()).keys() == set(COST_METHODS)
     assert main([*common, "examples", "--steps", "2", "--docs", str(tmp_path / "docs")]) == 0
-    for name, size in (("painting", (6 * 130, 5 * 130)), ("illusion", (6 * 130, 2 * 130))):
-        with Image.open(tmp_path / f"docs/images/guidance_{name}.jpg") as sheet:
-            assert sheet.size[1] == size[1] and sheet.size[0] <= size[0]
+    for name, size in (("painting.jpg", (2 * 130, 5 * 130)), ("illusion.jpg", (6 * 130, 2 * 130)), ("boards.png", (6 * 130, 2 * 130))):
+        with Image.open(tmp_path / f"docs/images/guidance_{name}") as sheet:
+            assert sheet.size == size
+    assert "dB from its board's nearest picture" in capsys.readouterr().out
     code = main([*common, "report", "--docs", str(tmp_path / "docs")])
     if not HAS_JUDGE:
         assert code == EXIT_BAD_INPUT and "pip install --no-deps" in capsys.readouterr().err
