@@ -200,7 +200,7 @@ def distill_latents(
         noised = add_noise(prior.schedule, clean, t, draw_noise(clean, generator, settings.shared_noise) if noise is None else noise(clean))
     else:
         noised = reach(prior, clean, t, prompts, settings.entry.inversion, generator)
-    of = predict_roles(prior, settings, noised, prompts, reference)
+    of: dict[Role, Tensor] = predict_roles(prior, settings, noised, prompts, reference)
     if settings.entry.flow:
         of = {role: prior.schedule.to_velocity(estimate, noised.x_t, noised.t) for role, estimate in of.items()}
     particle = None

@@ -154,11 +154,11 @@ def write_equal_table(arguments: argparse.Namespace, store: Store) -> int:
 
 def make_examples(arguments: argparse.Namespace, store: Store) -> int:
     """Painting to real and an illusion with this prior, and an illusion over four boards, for the document."""
-    from scripts.guidance.examples import board_illusion, illusions, paintings
+    from scripts.guidance.examples import board_illusions, illusions, paintings
 
     images, records = arguments.docs / "images", records_of(arguments.data, kinds_of(arguments.model))
     if "boards" in arguments.only:
-        print(board_illusion(arguments.data, records, arguments.steps, images))
+        print(board_illusions(arguments.data, records, arguments.steps, images))
     if {"paintings", "illusion"} & set(arguments.only):
         prior = load_prior(arguments.model, arguments.device)
         if "paintings" in arguments.only:

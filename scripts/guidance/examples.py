@@ -64,39 +64,41 @@ def illusions(prior: Prior, captions: Sequence[str], steps: int, folder: Path) -
     return save_rows(rows, folder / "guidance_illusion.jpg")
 
 
-def boards(data: Path, records: Sequence[Record]) -> tuple[Tensor, list[str], list[str]]:
-    """Pictures [N, 3, S, S] of four kinds, each at half its size in the upper left quarter of a black square; their kinds; and the four.
-
-    Four views are 16 numbers for the places that a quarter turn takes into one another, and the two printed pictures hold 8: boards must
-    leave each other room. These do: one picture can say which quarter is seen, the other hold all four.
-    """
+def boards(data: Path, records: Sequence[Record], across: int) -> tuple[Tensor, list[str], list[str]]:
+    """Pictures [N, 3, S, S] of four kinds on white, `across` pixels wide in the upper left of a black square; their kinds; and the four."""
     known = sorted({record.kind for record in records})
-    kinds = list(BOARD_KINDS) if set(BOARD_KINDS) <= set(known) else (4 * known)[:4]
+    kinds: list[str] = [*BOARD_KINDS] if set(BOARD_KINDS) <= set(known) else (4 * known)[:4]
     chosen = [record for record in records if record.kind in kinds and "white" in record.background]
-    chosen = chosen or [record for record in records if record.kind in kinds]
-    half = BOARD_SIDE // 2
     squares = torch.zeros(len(chosen), 3, BOARD_SIDE, BOARD_SIDE)
     for square, image in zip(squares, read_pictures(data, chosen), strict=True):
-        square[:, :half, :half] = torch.from_numpy(np.array(resize(image, half))).permute(2, 0, 1).float() / 255
+        square[:, :across, :across] = torch.from_numpy(np.array(resize(image, across))).permute(2, 0, 1).float() / 255
     return squares, [record.kind for record in chosen], kinds
 
 
-def board_illusion(data: Path, records: Sequence[Record], steps: int, folder: Path) -> Path:
-    """An illusion under the exact score of four boards: base, rotator and views, and below each view the picture of its board that it is
-    nearest to; tells how near, and which of all pictures is nearest."""
-    pictures, kinds, asked = boards(data, records)
-    prior = EmpiricalPrior(pictures, [ImageLabel(kind) for kind in kinds], spread=0.05, name="four boards")
-    numbers = recipe("sds", "draft", steps=4 * steps, rate=3e-3, rate_end=0.1, scale=1.0, t_high_end=0.3, weighting="x0")
-    made = make_illusion(prior, asked, numbers, torch.Generator().manual_seed(0), QuietReporter(), size=BOARD_SIDE)
-    nearest = []
-    for view, kind in zip(made.views, asked, strict=True):
-        away = (pictures - view).square().flatten(1).mean(1)
-        own = away.masked_fill(torch.tensor([name != kind for name in kinds]), torch.inf)
-        place, first = int(own.argmin()), kinds[int(away.argmin())]
-        nearest.append(pictures[place])
-        print(f"{kind}: {-10 * float(own[place].log10()):.1f} dB from its board's nearest picture; the nearest of all shows a {first}")
+def board_illusions(data: Path, records: Sequence[Record], steps: int, folder: Path) -> Path:
+    """Illusions under the exact score of four boards; for each two rows: base, rotator and views, and below each view the picture of its
+    board that it is nearest to. Tells how near, and which of all pictures is nearest.
+
+    Four views are 16 numbers for the places that a quarter turn takes into one another, and the two printed pictures hold 8: boards must
+    leave each other room. Those in a quarter of the square do: one picture can say which quarter is seen, the other hold all four. Those
+    that fill the square do not.
+    """
+    rows: list[Tensor] = []
     blank = torch.ones(2, 3, BOARD_SIDE, BOARD_SIDE)
-    rows = [torch.cat([made.base[None], made.rotator[None], made.views]), torch.cat([blank, torch.stack(nearest)])]
+    for across in (BOARD_SIDE // 2, BOARD_SIDE):
+        pictures, kinds, asked = boards(data, records, across)
+        prior = EmpiricalPrior(pictures, [ImageLabel(kind) for kind in kinds], spread=0.05, name="four boards")
+        numbers = recipe("sds", "draft", steps=4 * steps, rate=2e-3, rate_end=0.1, scale=1.0, t_high_end=0.3, weighting="x0")
+        made = make_illusion(prior, asked, numbers, torch.Generator().manual_seed(0), QuietReporter(), size=BOARD_SIDE)
+        nearest = []
+        for view, kind in zip(made.views, asked, strict=True):
+            away = (pictures - view).square().flatten(1).mean(1)
+            own = away.masked_fill(torch.tensor([name != kind for name in kinds]), torch.inf)
+            place, first = int(own.argmin()), kinds[int(away.argmin())]
+            nearest.append(pictures[place])
+            told = f"{-10 * float(own[place].log10()):.1f} dB from its board's nearest picture; the nearest of all shows a {first}"
+            print(f"{across} pixels, {kind}: {told}")
+        rows += [torch.cat([made.base[None], made.rotator[None], made.views]), torch.cat([blank, torch.stack(nearest)])]
     return save_rows(rows, folder / "guidance_boards.png")
 
 

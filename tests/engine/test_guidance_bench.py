@@ -104,7 +104,7 @@ def test_whole_run_and_report(tmp_path, data, capsys):
     assert main([*common, "cost", "--rounds", "1"]) == 0
     assert json.loads((tmp_path / "out/cost.json").read_text()).keys() == set(COST_METHODS)
     assert main([*common, "examples", "--steps", "2", "--docs", str(tmp_path / "docs")]) == 0
-    for name, size in (("painting.jpg", (2 * 130, 5 * 130)), ("illusion.jpg", (6 * 130, 2 * 130)), ("boards.png", (6 * 130, 2 * 130))):
+    for name, size in (("painting.jpg", (2 * 130, 5 * 130)), ("illusion.jpg", (6 * 130, 2 * 130)), ("boards.png", (6 * 130, 4 * 130))):
         with Image.open(tmp_path / f"docs/images/guidance_{name}") as sheet:
             assert sheet.size == size
     assert "dB from its board's nearest picture" in capsys.readouterr().out
