@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_model import make_tiny_model
+from tiny_model import make_tiny_flow, make_tiny_model
 
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.diffusion.load import load_prior
@@ -62,12 +62,13 @@ def test_anchored_second_stage_keeps_what_the_first_found(board, pictures):
 
 
 @pytest.mark.parametrize("method", methods_for("image"))
-def test_every_method_runs_on_a_network_and_is_repeatable(network, method):
+def test_every_method_runs_on_a_network_and_is_repeatable(network, method, tmp_path):
+    prior = load_prior(str(make_tiny_flow(tmp_path / "flow")), "cpu", torch.float32) if METHODS[method].flow else network
     numbers = recipe(method, "draft", steps=6, bridge_steps=3)
-    runs = [text_to_image(network, ["a", "b"], numbers, generator(4), QuietReporter()) for _ in range(2)]
-    assert runs[0].shape == (2, 3, 16, 16) and torch.isfinite(runs[0]).all()
+    runs = [text_to_image(prior, ["a", "b"], numbers, generator(4), QuietReporter()) for _ in range(2)]
+    assert runs[0].shape == (2, 3, prior.image_size, prior.image_size) and torch.isfinite(runs[0]).all()
     assert torch.equal(*runs)
-    assert not any("lora" in name for name, _ in network.unet.named_parameters())
+    assert not any("lora" in name for name, _ in prior.unet.named_parameters())
 
 
 def test_adam_state_is_kept_and_stages_switch(network):
