@@ -39,7 +39,9 @@ def main(argv=None):
     for step in range(options.steps):
         cameras = sample_orbit(generator, 2)
         vertices, faces = grid.surface(distance)
-        views = render_views(rasterizer, vertices, faces, cameras, prior.image_size, colour, sample_light(generator, cameras), want=("rgb",))
+        views = render_views(
+            rasterizer, vertices, faces, cameras, prior.image_size, colour, sample_light(generator, cameras), want=("rgb",)
+        )
         loss, figures = guide.loss(views.rgb, step, cameras=cameras)
         start, end = grid.edges.unbind(1)
         smooth = (distance[start] - distance[end] - (grid.points[start].norm(dim=1) - grid.points[end].norm(dim=1))).square().sum()

@@ -54,7 +54,9 @@ def started(path: Path, name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("example", "out"), [("bare_image", "image.png"), ("nerf_loop", "nerf.pt"), ("dmtet_loop", "mesh.obj")])
+@pytest.mark.parametrize(
+    ("example", "out"), [("bare_image", "image.png"), ("nerf_loop", "nerf.pt"), ("splats_loop", "splats.pt"), ("dmtet_loop", "mesh.obj")]
+)
 def test_the_examples_run(example: str, out: str, board: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--grid", "8"] if example == "dmtet_loop" else []
     main = runpy.run_path(str(ROOT / "examples" / "library" / f"{example}.py"))["main"]
@@ -70,6 +72,21 @@ def test_a_bare_image_becomes_what_the_prompt_says(board: str, tmp_path: Path) -
     raw = main(["--prompt", "a red ball", "--model", board, "--steps", "60", "--out", str(tmp_path / "image.png")])
     red, green, _ = raw.sigmoid()[0, :, 24:40, 24:40].mean((1, 2)).tolist()
     assert red > green + 0.3
+
+
+def test_the_splats_of_the_example_hide_what_is_behind_them() -> None:
+    """A red one before a green one, seen from both sides and from beside; where there is none the ground is white."""
+    splats = runpy.run_path(str(ROOT / "examples" / "library" / "splats_loop.py"))["Splats"](2)
+    with torch.no_grad():
+        splats.places.copy_(torch.tensor([[0.0, -0.5, 0.0], [0.0, 0.5, 0.0]]))
+        splats.radii.fill_(-2.0)
+        splats.opacities.fill_(9.0)
+        splats.colours.copy_(torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]]))
+        front, back, side = (splats(angle, 0.0, size=33) for angle in (0.0, 180.0, 90.0))
+    assert front[16, 16].tolist() == pytest.approx([1, 0, 0], abs=0.01) and back[16, 16].tolist() == pytest.approx([0, 1, 0], abs=0.01)
+    across = round(16 + 16 * (0.5 / 3) / 0.36)  # of the places beside the middle, by the focal length
+    assert side[16, 32 - across].argmax() == 0 and side[16, across].argmax() == 1
+    assert torch.allclose(side[0, 0], torch.ones(3), atol=1e-4)
 
 
 def test_the_surface_has_every_name_that_was_promised() -> None:
