@@ -13,11 +13,14 @@ import numpy as np
 from engine.formats.gltf_write import vertex_normals
 from engine.mesh import Mesh
 from engine.render.rays import LIFT, RayCaster
+from engine.reporting import OnStep, unwatched
 from engine.texture.bake import Channel, Places, signed_areas
 from engine.texture.coverage import FAR, SurfacePoints, sphere
 
 DIRECTIONS = 128
 """Of the sky, from which ambient occlusion is looked up."""
+TOGETHER = 16
+"""Of them between two questions whether to go on."""
 OCCLUSION_POINTS = 24_000
 REACH = 0.05
 """Engine units before and behind a coarse surface within which the fine one is looked for."""
@@ -31,11 +34,13 @@ class Occlusion:
     Looked up at points all over the surface, on the side that the faces' normals show.
     """
 
-    def __init__(self, mesh: Mesh, caster: RayCaster, count: int = OCCLUSION_POINTS) -> None:
+    def __init__(self, mesh: Mesh, caster: RayCaster, count: int = OCCLUSION_POINTS, on_step: OnStep = unwatched) -> None:
         self._places = SurfacePoints.of(mesh, count)
         points, normals = self._places.points, self._places.normals
         open_sky, whole = np.zeros(len(points)), np.full(len(points), 1e-9)
-        for direction in sphere(DIRECTIONS):
+        for number, direction in enumerate(sphere(DIRECTIONS)):
+            if number % TOGETHER == 0:
+                on_step(0, 1)
             cosine = normals @ direction
             above = np.flatnonzero(cosine > 0)
             rays = np.broadcast_to(direction, (len(above), 3))

@@ -89,21 +89,21 @@ class Look:
         found = {}
         for kind in self.kinds:
             on_step(0, 1)
-            found[kind] = self._channel(kind, normals, reflecting)
+            found[kind] = self._channel(kind, normals, reflecting, on_step)
         if self.fine is not None and {*OF_FINE} & {*self.kinds}:
             on_step(0, 1)
             fine = FineSurface(self.fine, mesh.mapped(normalization.to_engine))
             found.update({kind: channel for kind, channel in (("normal", fine.normals), ("height", fine.heights)) if kind in self.kinds})
         return {kind: channel for kind, channel in found.items() if channel is not None}
 
-    def _channel(self, kind: str, normals: np.ndarray, reflecting: np.ndarray) -> Channel | None:
+    def _channel(self, kind: str, normals: np.ndarray, reflecting: np.ndarray, on_step: OnStep) -> Channel | None:
         if kind == "albedo":
             return self._albedo(normals)
         if kind in ("roughness", "metallic"):
             values = reflecting[:, ("roughness", "metallic").index(kind), None]
             return lambda places: values[places.faces if len(values) > 1 else np.zeros(len(places.faces), np.int64)]
         if kind == "occlusion":
-            return self._occlusion.channel(normals)
+            return self._occlusion(on_step).channel(normals)
         if kind == "coverage" and self.coverage is not None:
             seen, points = (self.coverage.density > 0).astype(np.float32)[:, None], self.coverage.places
             return lambda places: points.spread(seen, places.points, normals[places.faces])
@@ -128,6 +128,12 @@ class Look:
 
         return albedo
 
+    def _occlusion(self, on_step: OnStep) -> Occlusion:
+        """Of the whole, for all of its parts."""
+        if not self._known:
+            self._known.append(Occlusion(self.whole, RayCaster(self.whole.vertices, self.whole.faces), on_step=on_step))
+        return self._known[0]
+
     @functools.cached_property
-    def _occlusion(self) -> Occlusion:
-        return Occlusion(self.whole, RayCaster(self.whole.vertices, self.whole.faces))
+    def _known(self) -> list[Occlusion]:
+        return []

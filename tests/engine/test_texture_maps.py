@@ -13,7 +13,7 @@ from engine.texture.bake import Places, bake_channels, fill_gaps
 from engine.texture.coverage import Coverage, face_normals
 from engine.texture.delight import delit
 from engine.texture.field import ColourField
-from engine.texture.geometry_maps import HEIGHT_RANGE, FineSurface, Occlusion, TangentFrames
+from engine.texture.geometry_maps import DIRECTIONS, HEIGHT_RANGE, TOGETHER, FineSurface, Occlusion, TangentFrames
 from engine.texture.maps import KINDS, Look
 from engine.texture.material_words import MATERIALS, UNSAID, MaterialsOfParts, material_of
 from engine.view_batch import sample_cameras  # noqa: F401  the views below are drawn as a job's are
@@ -52,6 +52,16 @@ def test_the_sky_over_a_plane_is_open_and_a_floor_beside_a_wall_is_half_shut() -
     places = Places(np.array([[0.02, 0, 0], [-0.02, 0, 0], [0.78, 0, 0]], np.float32), np.zeros(3, int), np.zeros((3, 3)))
     near, behind, _ = beside(places)[:, 0]
     assert near == pytest.approx(0.5, abs=0.08) and behind == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_sky_is_asked_for_once_and_meanwhile_whether_to_go_on() -> None:
+    flat, asked = plane(), []
+    look = Look(ColourField(8), flat, ("occlusion",))
+    first = look.channels(flat, SAME, lambda done, total, figures=None: asked.append(done))
+    assert len(asked) > DIRECTIONS / TOGETHER
+    asked.clear()
+    again = look.channels(flat, SAME, lambda done, total, figures=None: asked.append(done))
+    assert len(asked) == 1 and first.keys() == again.keys() == {"occlusion"}
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
