@@ -12,15 +12,18 @@ import torch
 from engine.diffusion.control_nets import ControlEntry, control_entries
 from engine.diffusion.hub import download
 from engine.diffusion.lora import LoraEntry, lora_entries
+from engine.diffusion.model_folder import read_known
 from engine.diffusion.prior import Prior
 from engine.diffusion.references import ReferenceEntry, reference_entries
 from engine.diffusion.single_file import refused
 from engine.errors import ModelError
 from engine.pictures import pictures_in
+from engine.vocabulary import unknown_words
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-SURFACE_FOLDER = EMBEDDED_FOLDER / "surface"
+SURFACE_FOLDERS = (EMBEDDED_FOLDER / "surface", EMBEDDED_FOLDER / "surface_wide")
+"""The embedded networks that paint surfaces: of few kinds of things, well, and of many."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -31,6 +34,7 @@ def load_prior(
     image_size: int | None = None,
     *,
     surface: bool = False,
+    prompt: str = "",
     controls: Sequence[ControlEntry] = (),
     loras: Sequence[LoraEntry] = (),
     references: Sequence[ReferenceEntry] = (),
@@ -43,6 +47,7 @@ def load_prior(
     image_size  of an empirical prior only; None = 64
     surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
                 that makes pictures
+    prompt      what it will be asked for: the embedded network for surfaces is that of `surface_folder`
     controls    ControlNets beside a Stable Diffusion folder
     loras       of a Stable Diffusion folder's class, merged into its weights
     references  pictures that what it paints should look like, through IP-Adapters of its class
@@ -51,7 +56,7 @@ def load_prior(
     """
     device, beside = torch.device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
-        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
+        return _load_folder(surface_folder(prompt) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name, beside)
@@ -60,6 +65,12 @@ def load_prior(
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
     return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, beside)
+
+
+def surface_folder(prompt: str = "") -> Path:
+    """Of the embedded networks that paint surfaces the first that knows every word of the prompt, else the last, which knows most."""
+    knowing = (folder for folder in SURFACE_FOLDERS if prompt and not unknown_words(prompt, read_known(folder).get("words", ())))
+    return next(knowing, SURFACE_FOLDERS[-1])
 
 
 @dataclass(frozen=True)
@@ -85,9 +96,9 @@ class ModelChoice:
         """By the settings `model`, `control`, `lora` and `reference`; InputError for one that cannot be read."""
         return cls(model, control_entries(control), lora_entries(lora), reference_entries(reference))
 
-    def load(self, device: torch.device, *, surface: bool = False, load: Callable[..., Prior] = load_prior) -> Prior:
+    def load(self, device: torch.device, *, surface: bool = False, prompt: str = "", load: Callable[..., Prior] = load_prior) -> Prior:
         """The prior, by `load_prior` or a function that is called like it."""
-        beside = {"surface": surface, "controls": self.controls, "loras": self.loras, "references": self.references}
+        beside = {"surface": surface, "prompt": prompt, "controls": self.controls, "loras": self.loras, "references": self.references}
         return load(self.model, device, **{name: value for name, value in beside.items() if value})
 
 

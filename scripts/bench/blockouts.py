@@ -92,7 +92,7 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
     given = painted if coloured else dataclasses.replace(painted, colours=None)
     rasterizer, generator = select_rasterizer(device), torch.Generator().manual_seed(settings.seed)
     subject = fitted_subject(sketch_surface(given, numbers, device), given, numbers, settings.adherence, rasterizer, generator)
-    prior = load_prior(settings.model, device, surface=True)
+    prior = load_prior(settings.model, device, surface=True, prompt=settings.prompt)
     job = Distillation(subject, prior, rasterizer, numbers, PromptPair(settings.prompt), settings.adherence, generator, device)
     started = time.process_time()
     while not job.finished:

@@ -135,9 +135,9 @@ class Bench:
         return JobSettings(asset.prompt, model=row.model or "embedded", preset=self.settings["preset"], overrides=overrides)
 
     @functools.cache  # noqa: B019  one bench a process
-    def prior(self, model: str) -> Prior:
-        """By name, read once."""
-        return load_prior(model, CPU, surface=True)
+    def prior(self, model: str, prompt: str) -> Prior:
+        """By name and what it is asked for, read once."""
+        return load_prior(model, CPU, surface=True, prompt=prompt)
 
     def solid(self, mesh: Mesh, asset: Asset) -> Soundness:
         """Of the solid that the engine makes of a mesh."""
@@ -175,7 +175,7 @@ class Bench:
 
     def distil(self, asset: Asset, row: Row, subject: RefineSubject, generator: torch.Generator, adherence: float, *, staged: bool) -> None:
         """All stages of the row; where both are done, the finishing stage."""
-        numbers, prior = self.numbers(asset, row), self.prior(row.model)
+        numbers, prior = self.numbers(asset, row), self.prior(row.model, asset.prompt)
         prompts = PromptPair(asset.prompt, None, numbers.stage2_method)
         job = Distillation(subject, prior, self.rasterizer, numbers, prompts, adherence, generator, CPU)
         while not (staged or job.finished):
