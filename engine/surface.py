@@ -114,7 +114,7 @@ class Surface(nn.Module):
     def membrane(self, since: Tensor) -> Tensor:
         """Energy of a membrane over the edges of the band, a scalar: squared differences of how far the field moved since it was [Nv],
         in grid steps, and of the raw deformation, where there is one."""
-        from engine.isosurface.membrane import membrane_energy
+        from engine.isosurface.membrane_kernel import membrane_energy
 
         band = self._whole_band()
         moved = ((self.sdf.index_select(0, band.vertices) - since.index_select(0, band.vertices)) / self.grid.spacing).unsqueeze(1)
