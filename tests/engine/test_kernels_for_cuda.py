@@ -11,7 +11,12 @@ import engine.render.kernels
 from engine.render.warp_runtime import load_warp
 
 MODULES = [f"engine.render.kernels.{found.name}" for found in pkgutil.iter_modules(engine.render.kernels.__path__)]
-MODULES += ["engine.texture.field_kernels", "engine.sketch.triangles_kernel", "engine.sketch.together_kernel", "engine.isosurface.membrane_kernel"]
+MODULES += [
+    "engine.texture.field_kernels",
+    "engine.sketch.triangles_kernel",
+    "engine.sketch.together_kernel",
+    "engine.isosurface.membrane_kernel",
+]
 
 
 @pytest.mark.slow
