@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,6 +15,14 @@ from engine.distillation import Distillation, Step
 
 BACKEND: Any = "inductor"
 """What torch hands the network to."""
+
+
+def compiler_for(device: torch.device) -> str | None:
+    """What torch would compile a model with on a device; None where it has nothing there."""
+    if device.type == "cuda":
+        return "triton" if importlib.util.find_spec("triton") else None
+    named = os.environ.get("CXX", "")
+    return next((name for name in (named, "g++", "clang++", "cl") if name and shutil.which(name)), None)
 
 
 class Steps(Protocol):

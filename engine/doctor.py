@@ -69,7 +69,11 @@ def _python() -> Finding:
 def _torch() -> Finding:
     import torch
 
-    return Finding("torch", "works", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    from engine.compiling import compiler_for
+
+    compiler = compiler_for(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    told = f"with {compiler} for --set compiled=yes" if compiler else "no compiler that --set compiled=yes could use"
+    return Finding("torch", "works", f"{torch.__version__}, {torch.get_num_threads()} threads, {told}")
 
 
 def _device() -> Finding:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_model import make_tiny_model
 
-from engine import compiling
+from engine import compiling, doctor
 from engine.compiling import CompiledSteps
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
 from engine.diffusion.load import load_prior
@@ -105,6 +105,15 @@ def test_other_errors_pass(model, backend, monkeypatch):
     monkeypatch.setattr(Distillation, "step", lambda self: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         steps.step()
+
+
+def test_the_doctor_says_whether_there_is_a_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    assert compiling.compiler_for(torch.device("cpu")) is None
+    assert doctor._torch().state == "works" and "no compiler that --set compiled=yes" in doctor._torch().detail
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: name if name == "clang++" else None)
+    assert "with clang++" in doctor._torch().detail
 
 
 def test_a_prior_without_a_network_is_left_alone(backend):
