@@ -60,10 +60,10 @@ class Judged:
         return np.array([one[measure] for one in self.figures])
 
     def line(self, style: str, row: str) -> str:
-        """Means over the assets, and what the judges say of their pictures."""
+        """Means over the assets, and what the judges say of their pictures; KID's draws are centred, as an asset drawn twice is like itself."""
         mean = {name: float(self.all_of(name).mean()) if self.figures else float("nan") for name in MEASURES}
         count = len(self.recognized)
-        judged = [mean_of(self.recognized).text(factor=100), bootstrap(count, self.kid).text(factor=1000)]
+        judged = [mean_of(self.recognized).text(factor=100), bootstrap(count, self.kid, centred=True).text(factor=1000)]
         colour = mean_of(self.all_of("colour")).text(1) if self.figures else ""
         cells = [style, row, str(count), *(_number(mean[name]) for name in MEASURES[:4]), colour, *judged]
         return f"| {' | '.join([*cells, _number(mean['strayed']), _number(mean['seconds'])])} |"
