@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import threestudio
-from threestudio.utils.base import BaseObject
-
 from engine.guidance import Guide, load_prior
+from threestudio.utils.base import BaseObject
 
 
 @threestudio.register("sketchbridge-guidance")

@@ -60,7 +60,7 @@ class Judged:
         return np.array([one[measure] for one in self.figures])
 
     def line(self, style: str, row: str) -> str:
-        """Means over the assets, and what the judges say of their pictures; KID's draws are centred, as an asset drawn twice is like itself."""
+        """Means over the assets, and what the judges say; KID's draws are centred: an asset drawn twice is like itself."""
         mean = {name: float(self.all_of(name).mean()) if self.figures else float("nan") for name in MEASURES}
         count = len(self.recognized)
         judged = [mean_of(self.recognized).text(factor=100), bootstrap(count, self.kid, centred=True).text(factor=1000)]
