@@ -90,11 +90,11 @@ def test_a_strip_of_views_becomes_a_square(scene: ModuleType) -> None:
 def test_words_that_the_embedded_prior_does_not_know_are_told_before_the_start(scene: ModuleType) -> None:
     known_words = part(scene, "known_words")
     warning = known_words.warning
-    assert warning("a wooden toy", "embedded") == "The model does not know: toy. What it knows is in the list beside the prompt."
+    assert warning("a wooden zebra", "embedded") == "The model does not know: zebra. What it knows is in the list beside the prompt."
     assert {"an apple", "a tulip"} <= set(known_words.examples("embedded")) and known_words.examples("owner/model") == []
     assert all(warning(example, "embedded") is None for example in known_words.examples(""))
     assert warning("two red tulips, front view", "embedded") is None and warning("  ", "embedded") is None
-    assert warning("a wooden toy", "owner/model") is None  # only the engine can tell
+    assert warning("a wooden zebra", "owner/model") is None  # only the engine can tell
 
 
 def test_sentences_fill_the_panels_lines_and_fit_into_them(scene: ModuleType) -> None:
