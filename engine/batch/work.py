@@ -301,6 +301,7 @@ def _kept_prior(
     device: torch.device,
     *,
     surface: bool = False,
+    network: Path | None = None,
     controls: tuple[ControlEntry, ...] = (),
     loras: tuple[LoraEntry, ...] = (),
     references: tuple[ReferenceEntry, ...] = (),
@@ -308,7 +309,7 @@ def _kept_prior(
     """The model of the last item, or another: a worker loads it once."""
     from engine.diffusion.load import load_prior
 
-    return load_prior(name, device, surface=surface, controls=controls, loras=loras, references=references)
+    return load_prior(name, device, surface=surface, network=network, controls=controls, loras=loras, references=references)
 
 
 def remove_old(store: Store, item: Item) -> None:

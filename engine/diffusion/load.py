@@ -34,7 +34,7 @@ def load_prior(
     image_size: int | None = None,
     *,
     surface: bool = False,
-    prompt: str = "",
+    network: Path | None = None,
     controls: Sequence[ControlEntry] = (),
     loras: Sequence[LoraEntry] = (),
     references: Sequence[ReferenceEntry] = (),
@@ -47,7 +47,7 @@ def load_prior(
     image_size  of an empirical prior only; None = 64
     surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
                 that makes pictures
-    prompt      what it will be asked for: the embedded network for surfaces is that of `surface_folder`
+    network     of "embedded", which of the networks that paint surfaces, see `surface_folder`; None = the one that knows most
     controls    ControlNets beside a Stable Diffusion folder
     loras       of a Stable Diffusion folder's class, merged into its weights
     references  pictures that what it paints should look like, through IP-Adapters of its class
@@ -56,7 +56,7 @@ def load_prior(
     """
     device, beside = torch.device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
-        return _load_folder(surface_folder(prompt) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
+        return _load_folder((network or SURFACE_FOLDERS[-1]) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name, beside)
@@ -97,8 +97,9 @@ class ModelChoice:
         return cls(model, control_entries(control), lora_entries(lora), reference_entries(reference))
 
     def load(self, device: torch.device, *, surface: bool = False, prompt: str = "", load: Callable[..., Prior] = load_prior) -> Prior:
-        """The prior, by `load_prior` or a function that is called like it."""
-        beside = {"surface": surface, "prompt": prompt, "controls": self.controls, "loras": self.loras, "references": self.references}
+        """The prior, by `load_prior` or a function called like it; of the embedded ones for surfaces the one that suits the prompt."""
+        network = surface_folder(prompt) if surface and self.model == EMBEDDED else None
+        beside = {"surface": surface, "network": network, "controls": self.controls, "loras": self.loras, "references": self.references}
         return load(self.model, device, **{name: value for name, value in beside.items() if value})
 
 

@@ -24,7 +24,7 @@ import torch
 from scipy.spatial import KDTree
 
 from engine.bridge import SurfaceBridge, phases
-from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
+from engine.diffusion.load import EMBEDDED_FOLDER, ModelChoice, load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.fields import pairs
@@ -137,7 +137,7 @@ class Bench:
     @functools.cache  # noqa: B019  one bench a process
     def prior(self, model: str, prompt: str) -> Prior:
         """By name and what it is asked for, read once."""
-        return load_prior(model, CPU, surface=True, prompt=prompt)
+        return ModelChoice(model).load(CPU, surface=True, prompt=prompt)
 
     def solid(self, mesh: Mesh, asset: Asset) -> Soundness:
         """Of the solid that the engine makes of a mesh."""

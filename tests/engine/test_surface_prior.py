@@ -11,7 +11,7 @@ import torch
 
 from engine.camera import orbit
 from engine.cli import main as sketchbridge
-from engine.diffusion.load import SURFACE_FOLDERS, load_prior, surface_folder
+from engine.diffusion.load import SURFACE_FOLDERS, ModelChoice, load_prior, surface_folder
 from engine.diffusion.model_folder import read_known
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions, ControlledPrior, Prior
 from engine.diffusion.surface_prior import SurfacePrior
@@ -94,15 +94,15 @@ def test_the_first_of_those_that_ship_that_knows_every_word_is_chosen(prompt, fo
 def test_the_last_knows_whatever_the_others_know():
     few, many = (read_known(folder) for folder in SURFACE_FOLDERS)
     assert set(few["kinds"]) < set(many["kinds"]) and len(many["kinds"]) >= 43
-    assert load_prior("embedded", surface=True, prompt="a wooden chair").kinds == tuple(few["kinds"])
-    prior = load_prior("embedded", surface=True, prompt="a red guitar")
+    assert ModelChoice("embedded").load(torch.device("cpu"), surface=True, prompt="a wooden chair").kinds == tuple(few["kinds"])
+    prior = ModelChoice("embedded").load(torch.device("cpu"), surface=True, prompt="a red guitar")
     assert prior.kinds == tuple(many["kinds"]) and not prior.embed(["a red guitar"]).notes
 
 
-@pytest.mark.parametrize("prompt", ["a coffee mug", ""])
-def test_what_ships_paints_a_surface_in_the_colour_that_is_named(prompt):
+@pytest.mark.parametrize("network", SURFACE_FOLDERS, ids=lambda folder: folder.name)
+def test_what_ships_paints_a_surface_in_the_colour_that_is_named(network):
     """Pure noise, one estimate of the clean picture: the cube takes the colour of the words."""
-    prior = load_prior("embedded", dtype=torch.float32, surface=True, prompt=prompt)
+    prior = load_prior("embedded", dtype=torch.float32, surface=True, network=network)
     size = prior.image_size
     control = geometry_control(select_rasterizer("cpu"), CUBE, CUBE_FACES, orbit([20.0], 20.0, 3.0, 40.0), size)
     words = [f"a {colour} coffee mug, on a white background" for colour in ("red", "blue")]
