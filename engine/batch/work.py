@@ -31,10 +31,7 @@ from engine.reporting import Reporter
 if TYPE_CHECKING:
     import torch
 
-    from engine.diffusion.control_nets import ControlEntry
-    from engine.diffusion.lora import LoraEntry
     from engine.diffusion.prior import Prior
-    from engine.diffusion.references import ReferenceEntry
     from engine.mesh import Mesh
 
 MAKE = "engine.batch.work:make"
@@ -296,20 +293,11 @@ def _read(making: Making, settings: JobSettings) -> tuple[Mesh, JobSettings, lis
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_prior(
-    name: str,
-    device: torch.device,
-    *,
-    surface: bool = False,
-    network: Path | None = None,
-    controls: tuple[ControlEntry, ...] = (),
-    loras: tuple[LoraEntry, ...] = (),
-    references: tuple[ReferenceEntry, ...] = (),
-) -> Prior:
-    """The model of the last item, or another: a worker loads it once."""
+def _kept_prior(name: str, device: torch.device, **more: Any) -> Prior:
+    """The model of the last item, or another, by `load_prior`: a worker loads it once."""
     from engine.diffusion.load import load_prior
 
-    return load_prior(name, device, surface=surface, network=network, controls=controls, loras=loras, references=references)
+    return load_prior(name, device, **more)
 
 
 def remove_old(store: Store, item: Item) -> None:

@@ -101,6 +101,48 @@ def spans_a_centre(x0: int, x1: int, x2: int) -> bool:
 
 
 @wp.func
+def fill_row(
+    e0: wp.int64,
+    e1: wp.int64,
+    e2: wp.int64,
+    right0: wp.int64,
+    right1: wp.int64,
+    right2: wp.int64,
+    z_left: float,
+    z_step: float,
+    left: int,
+    right: int,
+    row: int,
+    face: int,
+    view: int,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """Lower the depth keys of the pixels from `left` to `right` of a row that lie on the inner side of all three edges.
+
+    e0 .. e2          edge functions at the centre of the pixel `left`; they grow by right0 .. right2 from pixel to pixel
+    z_left, z_step    depth there, and its growth
+    """
+    inside0 = e0
+    inside1 = e1
+    inside2 = e2
+    entered = bool(False)
+    column = int(left)
+    while column <= right:
+        if (inside0 | inside1 | inside2) >= wp.int64(0):
+            entered = True
+            z = z_left + float(column - left) * z_step
+            if z <= 1.0:
+                key = (wp.int64((z + 1.0) * DEPTH_STEPS) << wp.int64(32)) | wp.int64(face + 1)
+                wp.atomic_min(keys, view, row, column, key)
+        elif entered:
+            break
+        inside0 += right0
+        inside1 += right1
+        inside2 += right2
+        column += 1
+
+
+@wp.func
 def fill_triangle(
     p0: wp.vec2i,
     p1: wp.vec2i,
@@ -154,25 +196,8 @@ def fill_triangle(
     z_step = float(right1) * slope1 + float(right2) * slope2
     row = int(bottom)
     while row <= top:  # `while` compiles to about half the instructions of Warp's `range`
-        e0 = row0
-        e1 = row1
-        e2 = row2
-        z_row = z0 + float(e1) * slope1 + float(e2) * slope2
-        entered = bool(False)
-        column = int(left)
-        while column <= right:
-            if (e0 | e1 | e2) >= wp.int64(0):
-                entered = True
-                z = z_row + float(column - left) * z_step
-                if z <= 1.0:
-                    key = (wp.int64((z + 1.0) * DEPTH_STEPS) << wp.int64(32)) | wp.int64(face + 1)
-                    wp.atomic_min(keys, view, row, column, key)
-            elif entered:
-                break
-            e0 += right0
-            e1 += right1
-            e2 += right2
-            column += 1
+        z = z0 + float(row1) * slope1 + float(row2) * slope2
+        fill_row(row0, row1, row2, right0, right1, right2, z, z_step, left, right, row, face, view, keys)
         row0 += up0
         row1 += up1
         row2 += up2
