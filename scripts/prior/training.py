@@ -226,12 +226,16 @@ class Trainer:
         signal = kept[:, None, None, None]
         noised = signal.sqrt() * latents + (1 - signal).sqrt() * noise
         predicted = self.predict(unet, noised.to(unet.dtype), timesteps, features)
-        error = (predicted.float() - latents).square().mean((1, 2, 3))
+        error = (predicted.float() - self.wanted(latents, noised, timesteps, features)).square().mean((1, 2, 3))
         return (loss_weight(kept) * error).mean()
 
     def predict(self, unet: UNet2DConditionModel, noised: torch.Tensor, timesteps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         """What the network takes for clean latents."""
         return unet(noised, timesteps, encoder_hidden_states=features.to(noised.dtype)).sample
+
+    def wanted(self, latents: torch.Tensor, noised: torch.Tensor, timesteps: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """What the prediction is held to: the clean latents."""
+        return latents
 
     def apply(self, source: UNet2DConditionModel, samples: int, loss: float) -> None:
         """One optimizer step with the gradients of `source`; the caller holds the lock."""

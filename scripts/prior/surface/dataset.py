@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -84,11 +84,12 @@ class Sample:
 @dataclass(frozen=True)
 class Told:
     """What a batch's pictures are made from: text states float32 [B, L, D], controls [B, 5, S, S]; and which words speak of each place,
-    bool [B, S / 4, S / 4, L]. `shares` takes what the network's places attend to."""
+    bool [B, S / 4, S / 4, L]; the captions themselves, for a teacher. `shares` takes what the network's places attend to."""
 
     states: Tensor
     control: Tensor
     spoken: Tensor
+    captions: Sequence[str] = ()
     shares: list[Tensor] = field(default_factory=list)
 
 
@@ -220,5 +221,5 @@ class SurfaceSource:
         views, batch = self.views, self.settings.batch
         drawn = [draw_sample(views[int(self.rng.integers(len(views)))], self.settings, self._spoken_parts, self.rng) for _ in range(batch)]
         pictures, controls, spoken = (torch.stack([getattr(one, key) for one in drawn]) for key in ("picture", "control", "spoken"))
-        device = self.settings.device
-        return pictures.to(device), Told(self.texts([one.caption for one in drawn]), controls.to(device), spoken.to(device))
+        device, captions = self.settings.device, [one.caption for one in drawn]
+        return pictures.to(device), Told(self.texts(captions), controls.to(device), spoken.to(device), captions)

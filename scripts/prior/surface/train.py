@@ -23,6 +23,7 @@ from scripts.prior import training
 from scripts.prior.data.kinds import KINDS
 from scripts.prior.networks import make_text_model, parameter_count
 from scripts.prior.surface import dataset, wording
+from scripts.prior.surface.teacher import Teacher
 from scripts.prior.surface.training import SurfaceTrainer, training_sheet
 from scripts.prior.tokenizer import write_tokenizer
 
@@ -43,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="gradients side by side, by thread")
     parser.add_argument("--text-steps", type=int, default=6000, help="pretraining of the text model")
     parser.add_argument("--init", type=Path, help="an exported prior whose weights the run begins with")
+    parser.add_argument("--teacher", type=Path, help="an exported prior that teaches what it knows")
     parser.add_argument("--sheet-minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -128,6 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
         before = SurfaceUNet.from_pretrained(parsed.init / "unet", local_files_only=True, torch_dtype=torch.float32)
         unet.load_state_dict(before.state_dict(), strict=False)  # what it has not begins silent
     trainer = SurfaceTrainer(unet.to(memory_format=torch.channels_last), settings)
+    if parsed.teacher:
+        trainer.teacher = Teacher.from_folder(parsed.teacher, parsed.device, settings.bf16)
     report(f"picture network {parameter_count(trainer.unet) / 1e6:.1f} M, {'bfloat16' if settings.bf16 else 'float32'}")
     if trainer.load(parsed.out):
         report(f"going on from step {trainer.progress.step}")

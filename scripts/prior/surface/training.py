@@ -15,6 +15,7 @@ from scripts.prior.data.part_words import PAINTS, with_parts
 from scripts.prior.networks import make_scheduler
 from scripts.prior.surface.attention import attention_loss
 from scripts.prior.surface.dataset import IMAGE_SIZE, Told, View, resized, unpack_control
+from scripts.prior.surface.teacher import Teacher
 from scripts.prior.training import TextFeatures, Trainer
 
 SHEET_ROWS = 14
@@ -27,7 +28,12 @@ ATTENTION_WEIGHT = 0.05
 
 
 class SurfaceTrainer(Trainer):
-    """`Trainer` for a `SurfaceUNet`: squared error, and attention drawn to the words of the part that each place shows."""
+    """`Trainer` for a `SurfaceUNet`: squared error, and attention drawn to the words of the part that each place shows.
+
+    teacher  of what it knows, see `scripts.prior.surface.teacher`
+    """
+
+    teacher: Teacher | None = None
 
     def loss(self, unet: SurfaceUNet, latents: Tensor, features: Told, generator: torch.Generator) -> Tensor:
         """A scalar."""
@@ -37,6 +43,10 @@ class SurfaceTrainer(Trainer):
     def predict(self, unet: SurfaceUNet, noised: Tensor, timesteps: Tensor, features: Told) -> Tensor:
         """The clean pictures."""
         return unet(noised, timesteps, features.states.to(noised.dtype), features.control.to(noised.dtype), features.shares)
+
+    def wanted(self, latents: Tensor, noised: Tensor, timesteps: Tensor, features: Told) -> Tensor:
+        """The clean pictures, or what the teacher makes of them."""
+        return latents if self.teacher is None else self.teacher.mixed(latents, noised, timesteps, features)
 
 
 @torch.no_grad()
