@@ -1,9 +1,9 @@
 """Measure the prior that sees the surface on held-out assets, with its control, beside the picture prior without one.
 
-    python -m scripts.prior.bench_control --data FOLDER [FOLDER ...] [--count 60] [--steps 20] [--guidance 2] [--out FOLDER]
+    python -m scripts.prior.bench_control --data FOLDER [FOLDER ...] [--model FOLDER] [--count 60] [--out FOLDER]
 
-FOLDER holds pairs with buffers (`scripts.prior.data.draw_pairs`), from which the probe of colours learns. Every figure stands beside what
-true pictures of the same assets reach. Needs the network that `scripts.metrics` judges with.
+--data holds pairs with buffers (`scripts.prior.data.draw_pairs`), from which the probe of colours and the regressor of surfaces learn.
+Every figure stands beside what true pictures of the same assets reach. Needs the network that `scripts.metrics` judges with.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ from engine.views import BACKGROUNDS
 from scripts import ROOT, metrics
 from scripts.bench import held_out
 from scripts.bench.held_out import Asset
-from scripts.prior import judges
+from scripts.prior import judges, normal_regressor
 from scripts.prior.colour_probe import ColourProbe, colour_word, read_examples
+from scripts.prior.normal_regressor import NormalRegressor, Pictures
 
 BATCH = 8
-STANDS_OUT = 0.12
-"""Of the three channels' differences from the border's colour, together: more is subject."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,6 @@ def _shape(prior: Prior) -> torch.Size:
     return prior.encode(torch.zeros(1, 3, prior.image_size, prior.image_size)).shape[1:]
 
 
-def outline_shares(pictures: np.ndarray, control: Tensor) -> np.ndarray:
-    """Intersection over union of what stands out from the border with what the surface covers, [N]."""
-    shares = []
-    for picture, mask in zip(pictures / 255, (control[:, MASK] > 0.5).numpy(), strict=True):
-        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-        out = np.abs(picture - np.median(border, 0)).sum(-1) > STANDS_OUT
-        shares.append((out & mask).sum() / max((out | mask).sum(), 1))
-    return np.array(shares)
-
-
 def colours_right(pictures: np.ndarray, views: Views, probe: ColourProbe) -> tuple[int, int]:
     """Of the views of kinds that the probe reads and whose prompt names one colour: how many have it, and how many there are."""
     right = total = 0
@@ -104,21 +93,23 @@ def rows(pictures: np.ndarray, views: Views, judge: Judge) -> list[str]:
     features = judge.network.features(pictures)
     kind = metrics.share_right(judge.kinds.predict(features), [asset.kind for asset in views.assets])
     right, total = colours_right(pictures, views, judge.colours)
-    outline = outline_shares(pictures, views.control).mean()
-    return [f"{1000 * metrics.kid(features, judge.real):.0f}", f"{kind:.0%}", f"{right} of {total}", f"{outline:.2f}"]
+    shown = judge.surfaces.agreement(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255, views.control)
+    read = [f"{shown.outline.mean():.2f}", f"{np.nanmean(shown.normals):.1f}"]
+    return [f"{1000 * metrics.kid(features, judge.real):.0f}", f"{kind:.0%}", f"{right} of {total}", *read]
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The network, features of reference pictures, a probe of kinds taught on them, and the probe of colours."""
+    """The network, features of reference pictures, a probe of kinds taught on them, the probe of colours, and what reads surfaces back."""
 
     network: metrics.FeatureNetwork
     real: np.ndarray
     kinds: metrics.RidgeProbe
     colours: ColourProbe
+    surfaces: NormalRegressor
 
     @classmethod
-    def taught(cls, names: Sequence[str], rasterizer: Rasterizer, colours: ColourProbe, size: int) -> Judge:
+    def taught(cls, names: Sequence[str], rasterizer: Rasterizer, data: Sequence[Path], size: int) -> Judge:
         """On pictures of these true assets, at the priors' size."""
         network, lit, kinds = metrics.FeatureNetwork(), [], []
         for name in names:
@@ -127,7 +118,20 @@ class Judge:
                 lit.append(np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)))
                 kinds.append(made.kind)
         features = network.features(np.stack(lit))
-        return cls(network, features, metrics.RidgeProbe(features, kinds), colours)
+        colours, surfaces = ColourProbe(read_examples(data)), normal_regressor.taught(Pictures.read(data, held_out=False))
+        return cls(network, features, metrics.RidgeProbe(features, kinds), colours, surfaces)
+
+    def own_scores(self, data: Sequence[Path]) -> str:
+        """What the probe of colours and the regressor make of pictures that they have not learnt from."""
+        share, judged = self.colours.score
+        told = f"{share:.1%} of {judged} held-out pictures right" if judged else "no picture of a held-out subject to judge it by"
+        held_out = Pictures.read(data, held_out=True)
+        shown = normal_regressor.own_score(self.surfaces, held_out)
+        return (
+            f"The probe of colours: {told}; it reads {', '.join(self.colours.kinds)}.\n"
+            f"The regressor of surfaces, on {len(shown.outline)} held-out pictures: outline {shown.outline.mean():.3f}, "
+            f"normals {np.nanmean(shown.normals):.1f} degrees off."
+        )
 
 
 def degradation_rows(prior: Prior, views: Views, plain: np.ndarray, steps: int, guidance: float) -> list[str]:
@@ -143,6 +147,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pairs with buffers")
+    parser.add_argument("--model", default="embedded", help="a folder of scripts.prior.surface.export; default: the one that ships")
     parser.add_argument("--count", type=int, default=60, help="held-out assets, one view each")
     parser.add_argument("--references", type=int, default=4, help="true assets of each kind to compare with")
     parser.add_argument("--pairs", type=int, default=24, help="views for each descriptor; 0 leaves them out")
@@ -156,14 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parsed = parse(arguments)
     torch.set_grad_enabled(False)
-    colours, rasterizer = ColourProbe(read_examples(parsed.data)), select_rasterizer("cpu")
-    share, judged = colours.score
-    told = f"{share:.1%} of {judged} held-out pictures right" if judged else "no picture of a held-out subject to judge it by"
-    print(f"The probe of colours: {told}; it reads {', '.join(colours.kinds)}.")
-    seeing, blind = load_prior("embedded", surface=True), load_prior("embedded")
+    rasterizer = select_rasterizer("cpu")
+    seeing, blind = load_prior(parsed.model, surface=True), load_prior("embedded")
     size = seeing.image_size
     views = views_of(held_out.held_out_names(seeing.kinds, parsed.count), rasterizer, size)
-    judge = Judge.taught(held_out.reference_names(seeing.kinds, parsed.references), rasterizer, colours, size)
+    judge = Judge.taught(held_out.reference_names(seeing.kinds, parsed.references), rasterizer, parsed.data, size)
+    print(judge.own_scores(parsed.data), flush=True)
     known = [number for number, asset in enumerate(views.assets) if asset.kind in blind.kinds]
     fewer = Views([views.prompts[n] for n in known], [views.assets[n] for n in known], views.control[known], views.truth[known])
     drawn = draw(seeing, views, "", parsed.steps, parsed.guidance)
@@ -172,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "with its control": rows(drawn, views, judge),
         f"picture prior, no control, its {len(blind.kinds)} kinds": rows(draw(blind, fewer, "", parsed.steps, 3.0), fewer, judge),
     }
-    print(f"\n| pictures | {metrics.KID} | kind recognized | colour right | outline, IoU |\n|---|---|---|---|---|")
+    print(f"\n| pictures | {metrics.KID} | kind recognized | colour right | outline, IoU | normals, degrees |\n|---|---|---|---|---|---|")
     for name, cells in table.items():
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     if parsed.pairs:
