@@ -60,6 +60,8 @@ class Row:
     """The stage, 1 or 2, that takes the steps of both; 0 for none."""
     after: str = ""
     """The row whose result this one goes on from, by its finishing stage alone."""
+    asked: bool = False
+    """Made only where --rows names it."""
 
 
 ROWS: dict[str, Row] = {
@@ -70,6 +72,7 @@ ROWS: dict[str, Row] = {
     "surface prior, stage 2 alone": Row("embedded", alone=2),
     "surface prior, two-stage": Row("embedded"),
     "surface prior, two-stage + bridge": Row("embedded", {"finish_steps": 6, "finish_views": 8}, after="surface prior, two-stage"),
+    "surface prior, two-stage, antipodal views": Row("embedded", {"view_sampling": "antipodal"}, asked=True),
 }
 
 
@@ -214,7 +217,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--assets", type=int, default=60)
     parser.add_argument("--kinds", help="names with commas; default: those that the embedded prior knows")
     parser.add_argument("--styles", default=",".join(STYLES))
-    parser.add_argument("--rows", default=";".join(ROWS), help="names with semicolons")
+    parser.add_argument("--rows", default=";".join(name for name, row in ROWS.items() if not row.asked), help="names with semicolons")
     parser.add_argument("--preset", default="draft")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="hyperparameters other than the preset's")
     parser.add_argument("--references", type=int, default=4, help="true assets of each kind that the judges learn from")

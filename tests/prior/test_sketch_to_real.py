@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from engine.diffusion.load import load_prior
 from engine.render.base import select_rasterizer
 from scripts.bench import held_out, real_report, sketch_to_real
 from scripts.bench.real_report import BASE
-from scripts.bench.sketch_to_real import ROWS, Bench, Row, compared
+from scripts.bench.sketch_to_real import ROWS, Bench, Row, compared, parse
 from scripts.prior.data.pairs import is_held_out
 
 TINY = {"grid": 24, "colour_grid": 16, "fit_steps": 2, "views": 2, "stage1_steps": 2, "stage2_steps": 1, "finish_steps": 0}
@@ -88,3 +89,16 @@ def test_the_rows_that_stand_are_of_models_that_there_are():
         assert not row.after or ROWS[row.after].model == row.model
     assert {row.model for row in ROWS.values()} >= {"", "embedded"}
     assert load_prior(ROWS["picture prior, two-stage"].model, torch.device("cpu"), surface=True).kinds
+
+
+def test_a_row_that_has_to_be_asked_for_is_made_only_where_it_is_named():
+    usual = parse([]).rows.split(";")
+    assert usual == [name for name, row in ROWS.items() if not row.asked] and 0 < len(usual) < len(ROWS)
+    pairs = next(name for name, row in ROWS.items() if row.overrides.get("view_sampling"))
+    assert pairs not in usual and parse(["--rows", f"{BASE};{pairs}"]).rows.split(";") == [BASE, pairs]
+
+
+def test_antipodal_views_are_all_that_sets_their_row_apart(mug):
+    bench = Bench(Path(), {"preset": "draft", "overrides": TINY})
+    pairs = next(row for row in ROWS.values() if row.overrides.get("view_sampling"))
+    assert bench.numbers(mug, pairs) == dataclasses.replace(bench.numbers(mug, ROWS[BASE]), view_sampling="antipodal")
