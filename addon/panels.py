@@ -10,7 +10,7 @@ from . import checks, jobs, known_words, lists, outline, panel_job, panel_varian
 from .dream_fields import DREAMING
 from .errors import InputError
 from .fields import Field, Unit
-from .job_fields import ADVANCED, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES
+from .job_fields import ADVANCED, DREAM, GUIDANCE, MAIN, OUTPUT, PAINTING, STAGES
 from .report import columns, paragraph
 from .words import duration
 
@@ -79,11 +79,12 @@ def draw_set_up(layout: bpy.types.UILayout, width: int) -> None:
 
 
 def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
-    """What would be sent, words that the model does not know, and about how long it will take; while a job runs, which needs the room,
-    only the first."""
+    """What would be sent, words that the model does not know, and about how long it will take: a refine job, or a dream where nothing
+    could be sent. While a job runs, which needs the room, only the first."""
     settings = context.scene.sketchbridge
     column = layout.column(align=True)
-    for icon, line in outline.lines(context):
+    lines = outline.lines(context)
+    for icon, line in lines:
         paragraph(column, line, icon, width)
     colours = outline.colours_told(context)
     if colours:
@@ -93,16 +94,16 @@ def draw_before(layout: bpy.types.UILayout, context: bpy.types.Context, width: i
     unknown = known_words.warning(settings.prompt, settings.model)
     if unknown:
         paragraph(column, unknown, "INFO", width)
-    seconds = estimated(settings)
+    seconds = estimated(settings, "refine" if lines else DREAM)
     if seconds is not None:
         each = f", {settings.variations} times" if settings.variations > 1 else ""
-        paragraph(column, f"About {duration(seconds)}{each}", "TIME", width)
+        paragraph(column, f"{'About' if lines else 'Text to 3D: about'} {duration(seconds)}{each}", "TIME", width)
 
 
-def estimated(settings: properties.SketchbridgeSettings) -> float | None:
-    """Seconds that a refine job of these settings takes by what was measured; None where nothing was, or they cannot be used."""
+def estimated(settings: properties.SketchbridgeSettings, mode: str) -> float | None:
+    """Seconds that a job of these settings takes by what was measured; None where nothing was, or they cannot be used."""
     try:
-        return remembered.data().estimate(properties.job_settings(settings, "refine"))
+        return remembered.data().estimate(properties.job_settings(settings, mode))
     except InputError:
         return None
 
@@ -118,12 +119,12 @@ def draw_buttons(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     buttons = layout.column(align=True)
     buttons.scale_y = 1.3
     runs = jobs.running is not None
-    buttons.operator("sketchbridge.refine", text="Refine Next" if runs else "Refine", icon="SHADERFX")
+    buttons.operator("sketchbridge.refine", text="Refine Next" if runs else "Refine", icon="ADD" if runs else "SHADERFX")
     beside = buttons.row(align=True)  # no third line: what a running job shows must stay in sight below
-    beside.operator("sketchbridge.texture", text="Texture Next" if runs else "Texture", icon="TEXTURE")
-    beside.operator("sketchbridge.dream", text="Text to 3D Next" if runs else "Text to 3D", icon="OUTLINER_OB_FONT")
+    beside.operator("sketchbridge.texture", icon="ADD" if runs else "TEXTURE")  # no room for "next" in most languages
+    beside.operator("sketchbridge.dream", icon="ADD" if runs else "OUTLINER_OB_FONT")
     active = context.view_layer.objects.active
-    if active is not None and active.select_get() and scene_show.is_result(active):
+    if active is not None and active.select_get() and scene_show.is_result(active) and scene_show.sources_of(active):
         buttons.operator("sketchbridge.refine", text="Refine the Result Itself", icon="FORWARD").result_itself = True
 
 
@@ -203,19 +204,24 @@ def draw_setting(layout: bpy.types.UILayout, settings: properties.SketchbridgeSe
         row.menu(_MENUS[field.name], text="", icon="DOWNARROW_HLT")
         return
     if field.spec.offered or not properties.left_to_preset(field):
-        layout.prop(settings, field.name)
+        layout.prop(settings, field.name, text=panel_label(field))
         return
     row = layout.row(align=True, heading=field.spec.label)
     row.prop(settings, f"use_{field.name}", text="")
     if getattr(settings, f"use_{field.name}"):
         row.prop(settings, field.name, text="")
     else:
-        row.label(text=preset_text(field, settings.preset))
+        row.label(text=preset_text(field, settings.preset, settings.model))
 
 
-def preset_text(field: Field, preset: str) -> str:
-    """The preset's number as the panel shows it: '20,000', '1.88%', 'Calibrated'."""
-    value = properties.preset_value(field, preset)
+def panel_label(field: Field) -> str:
+    """The label as its section shows it, whose heading says already that it is of a dream: the room is short."""
+    return field.spec.label.removeprefix("Dream ") if field.spec.section == DREAMING else field.spec.label
+
+
+def preset_text(field: Field, preset: str, model: str = "") -> str:
+    """The number that is taken where the artist gives none, as the panel shows it: '20,000', '1.88%', 'Calibrated'."""
+    value = properties.preset_value(field, preset, model)
     if field.spec.choices:
         return next(choice.label for choice in field.spec.choices if choice.value == value)
     if field.spec.unit is Unit.LENGTH:

@@ -20,7 +20,7 @@ from . import scene_show
 from .dream_fields import DreamNumbers
 from .errors import InputError
 from .fields import Door, Field, Unit, shown, table
-from .job_fields import DREAM, LONGEST_SIDE, PRESETS, Hyperparameters, JobSettings
+from .job_fields import DREAM, LONGEST_SIDE, MODEL_NUMBERS, PRESETS, Hyperparameters, JobSettings
 
 FROM_PRESET = "0"
 """The list entry that leaves a number to the preset."""
@@ -46,9 +46,9 @@ def scale(field: Field) -> float:
     return 100 / LONGEST_SIDE if field.spec.unit is Unit.LENGTH else 1.0
 
 
-def preset_value(field: Field, preset: str) -> Any:
-    """What the preset says, in the panel's units."""
-    value = getattr(PRESETS[preset], field.name)
+def preset_value(field: Field, preset: str, model: str = "") -> Any:
+    """What the preset says, or the model where it has a number of its own, in the panel's units."""
+    value: Any = MODEL_NUMBERS.get(model, {}).get(field.name, getattr(PRESETS[preset], field.name))
     return value * scale(field) if field.kind is float else value
 
 

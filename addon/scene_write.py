@@ -66,9 +66,12 @@ def fill_mesh(mesh: bpy.types.Mesh, vertices: np.ndarray, faces: np.ndarray) -> 
 
 
 def link_beside(context: bpy.types.Context, obj: bpy.types.Object, source: bpy.types.Object | None) -> None:
-    """Put `obj` into the collections of `source`, or into the scene's own where there is none."""
+    """Put `obj` into the collections of `source`; where there is none into the active one, as Blender does with what is added, or into
+    the scene's own where that is out of sight or another file's."""
     collections = [] if source is None else list(source.users_collection)
-    for collection in collections or [context.scene.collection]:
+    active = context.view_layer.active_layer_collection
+    usable = active.is_visible and not active.exclude and active.collection.library is None
+    for collection in collections or [active.collection if usable else context.scene.collection]:
         collection.objects.link(obj)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_atomically
-from .job_fields import JobSettings
+from .job_fields import DREAM, JobSettings
 
 PROMPTS_KEPT, MODELS_KEPT, TIMES_KEPT = 30, 12, 40
 LONGEST_PROMPT = 400
@@ -86,9 +86,11 @@ class UserData:
 
 
 def steps_of(settings: Mapping[str, Any]) -> int:
-    """Optimization steps of a job, both stages."""
-    numbers = JobSettings.from_dict({**settings, "prompt": "x"}).resolve()
-    return numbers.stage1_steps + numbers.stage2_steps
+    """Optimization steps of a job, both stages; of a dream those of its cloud too."""
+    job = JobSettings.from_dict({**settings, "prompt": "x"})
+    numbers, dream = job.resolve(), job.resolve_dream()
+    of_cloud = dream.dream_steps + dream.dream_steps2 if job.mode == DREAM else 0
+    return numbers.stage1_steps + numbers.stage2_steps + of_cloud
 
 
 def _kind(settings: Mapping[str, Any]) -> str:

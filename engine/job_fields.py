@@ -208,7 +208,7 @@ class Hyperparameters:
     deform_lr: Annotated[float, _number("Deformation Rate", "Learning rate of the grid's deformation", 0, 1)] = 3e-4
     colour_lr: Annotated[float, _number("Colour Rate", "Learning rate of the colours", 0, 1)] = 2e-2
     stage2_geometry: Annotated[
-        float, _number("Stage 2 Geometry", "Share of the geometry's rates that stage 2 uses", 0, 1, Unit.SHARE, STAGES)
+        float, _number("Geometry Rate", "Share of the geometry's rates that stage 2 uses", 0, 1, Unit.SHARE, STAGES)
     ] = 1.0
     normals_first: Annotated[
         float,
@@ -361,7 +361,7 @@ class JobSettings:
     ] = 0.0
     part_prompts: Annotated[
         str | None,
-        Spec("Prompts of Parts", "Prompts for slots or objects: NAME: PROMPT; NAME: PROMPT", example="legs: oak; seat: green velvet",
+        Spec("Part Prompts", "Prompts for slots or objects: NAME: PROMPT; NAME: PROMPT", example="legs: oak; seat: green velvet",
              section=PAINTING),
     ] = None  # fmt: skip
     init_texture: Annotated[
@@ -386,9 +386,9 @@ class JobSettings:
     image_files: Annotated[str, Spec("Images", "Where the maps are kept", choices=IMAGE_FILES, section=OUTPUT)] = "packed"
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     rasterizer: Annotated[str, Spec("Rasterizer", "What draws the views on a GPU", choices=RASTERIZERS, section=ADVANCED)] = "auto"
-    overrides: Annotated[Mapping[str, Any], Spec("Overrides", "Other numbers of the preset", members=Hyperparameters)] = field(
-        default_factory=dict
-    )
+    overrides: Annotated[
+        Mapping[str, Any], Spec("Overrides", 'Other numbers by their names, as {"fov": 30}', members=Hyperparameters, section=ADVANCED)
+    ] = field(default_factory=dict)
     dream: Annotated[Mapping[str, Any], Spec("Dream", "Numbers of a dream that differ", members=DreamNumbers, doors=Door.WIRE)] = field(
         default_factory=dict
     )

@@ -73,6 +73,58 @@ def test_variations_and_later_dreams_stand_side_by_side(scene: ModuleType) -> No
     assert places()[3:] == [(4, 1, 0), (6, 1, 0)] and [obj.name for obj in dreams()[3:]] == ["a mug", "a pot"]
 
 
+@pytest.mark.parametrize(
+    ("cursor", "size", "openings", "display", "arrives"),
+    [
+        ((0, 0, 0), 1, 0, "TEXTURED", (2, 0, 0)),  # the cube of a new file, where its cursor is
+        ((0, 0, 0), 1, 1, "TEXTURED", (0, 0, 0)),  # a box without a lid
+        ((0, 0, 1), 1, 0, "TEXTURED", (0, 0, 1)),  # upon it
+        ((0.9, 0, 0), 1, 0, "TEXTURED", (0.9, 0, 0)),  # it will stick out
+        ((0, 0, 0), 4, 0, "TEXTURED", (0, 0, 0)),  # a room
+        ((0, 0, 0), 1, 0, "WIRE", (0, 0, 0)),
+        ((0, 0, 0), 1, 0, "hidden", (0, 0, 0)),
+    ],
+)
+def test_it_does_not_arrive_where_nothing_would_be_seen_of_it(
+    scene: ModuleType, cursor: tuple[float, ...], size: float, openings: int, display: str, arrives: tuple[float, ...]
+) -> None:
+    cube = helpers.add_object("Block", helpers.CUBE, helpers.CUBE_FACES[: 6 - openings])
+    cube.scale = (size, size, size)
+    cube.hide_set(display == "hidden")
+    cube.display_type = "TEXTURED" if display == "hidden" else display
+    put_cursor(*cursor)
+    assert bpy.ops.sketchbridge.dream() == {"FINISHED"}
+    assert places() == [arrives]
+    told = [note for note in part(scene, "jobs").last.notes if "inside of 'Block'" in note]
+    assert len(told) == (arrives != cursor)
+
+
+def test_it_is_added_to_the_active_collection_while_that_is_in_sight(scene: ModuleType) -> None:
+    mine = bpy.data.collections.new("Mine")
+    bpy.context.scene.collection.children.link(mine)
+    layer = bpy.context.view_layer
+    layer.active_layer_collection = layer.layer_collection.children["Mine"]
+    bpy.ops.sketchbridge.dream()
+    assert [held.name for held in dreams()[0].users_collection] == ["Mine"]
+    layer.active_layer_collection.hide_viewport = True
+    bpy.context.scene.sketchbridge.seed = 1
+    bpy.ops.sketchbridge.dream()
+    assert list(dreams()[1].users_collection) == [bpy.context.scene.collection] and dreams()[1].visible_get()
+
+
+def test_its_time_is_told_where_nothing_could_be_sent(scene: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    panels, settings = part(scene, "panels"), bpy.context.scene.sketchbridge
+    held = part(scene, "user_data").UserData(tmp_path / "remembered.json")
+    monkeypatch.setattr(part(scene, "remembered"), "data", lambda: held)
+    assert panels.estimated(settings, "dream") is None
+    settings.dream_steps = 80
+    bpy.ops.sketchbridge.dream()
+    once = panels.estimated(settings, "dream")
+    assert once is not None and panels.estimated(settings, "refine") is None
+    settings.dream_steps = 80 + 400  # the draft's two stages have 320
+    assert panels.estimated(settings, "dream") == pytest.approx(1.8 * once)
+
+
 def test_its_result_can_be_refined_and_textured_and_has_no_before(scene: ModuleType) -> None:
     bpy.ops.sketchbridge.dream()
     (made,) = dreams()

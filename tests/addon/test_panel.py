@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from helpers import add_cube, part
 
+LABEL_PIXELS = 86
+"""What a label has in a sidebar as wide as Blender makes it; seen in a window: 'Dream Guidance', of 87, was cut."""
+
 
 def test_every_setting_of_the_panel_is_a_property_with_the_tables_words_and_bounds(scene: ModuleType) -> None:
     properties, fields, job_fields = part(scene, "properties"), part(scene, "fields"), part(scene, "job_fields")
@@ -30,6 +33,30 @@ def test_every_setting_of_the_panel_is_a_property_with_the_tables_words_and_boun
         assert all(
             part(scene, "panels").preset_text(field, name) for field in properties.FIELDS.values() if properties.left_to_preset(field)
         )
+
+
+def test_a_number_that_is_left_out_is_shown_as_the_job_takes_it(scene: ModuleType) -> None:
+    properties, job_fields, panels = part(scene, "properties"), part(scene, "job_fields"), part(scene, "panels")
+    for model in ("embedded", "owner/model"):
+        for preset in job_fields.PRESETS:
+            taken = job_fields.JobSettings.from_dict({"prompt": "x", "preset": preset, "model": model}).resolve()
+            for field in filter(properties.left_to_preset, properties.FIELDS.values()):
+                value = getattr(taken, field.name)
+                value = value * properties.scale(field) if field.kind is float else value
+                assert properties.preset_value(field, preset, model) == value
+    guidance = properties.FIELDS["guidance_scale"]
+    assert (panels.preset_text(guidance, "draft", "embedded"), panels.preset_text(guidance, "draft", "owner/model")) == ("2", "12")
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ja", "zh"])
+def test_labels_fit_beside_their_settings(scene: ModuleType, language: str) -> None:
+    panels, translations = part(scene, "panels"), part(scene, "translations")
+    table = {} if language == "en" else translations._table()[translations.LOCALES[language][0]]
+    labels = [panels.panel_label(field) for field in part(scene, "properties").FIELDS.values() if field.spec.section]
+    assert len(labels) > 30
+    blf.size(0, 11)  # of the interface, in points
+    widths = {text: blf.dimensions(0, text)[0] for text in (table.get(("*", label), label) for label in labels)}
+    assert {text: width for text, width in widths.items() if width > LABEL_PIXELS} == {}
 
 
 def test_every_section_of_the_table_has_its_panel(scene: ModuleType) -> None:
