@@ -21,6 +21,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 import artist
+import dreams
 from stage import (
     ARCHIVE,
     ENGINE,
@@ -46,7 +47,10 @@ from stage import (
     window,
 )  # fmt: skip
 
-LIMIT_SECONDS = 3000.0 if "pictures" in WANTED else 240.0
+LIMIT_SECONDS = (
+    3000.0 if {"pictures", "dream_pictures"} & set(WANTED) else 900.0 if set(WANTED) & {one.__name__ for one in dreams.SCENARIOS} else 240.0
+)
+"""For what a scenario waits for; the product's engine takes longer than the tests' own."""
 
 
 def refine_with_the_mouse_elsewhere() -> Scenario:
@@ -257,10 +261,10 @@ def pictures() -> Scenario:
 SCENARIOS = {
     function.__name__: function for function in (
         refine_with_the_mouse_elsewhere, a_result_in_the_middle_of_a_move, a_result_in_the_middle_of_a_render, drawings_without_news,
-        checks_do_not_block, overlapping_uvs_ask_first, pictures, *artist.SCENARIOS,
+        checks_do_not_block, overlapping_uvs_ask_first, pictures, *artist.SCENARIOS, *dreams.SCENARIOS,
     )
 }  # fmt: skip
-ON_DEMAND = ("pictures", *(scenario.__name__ for scenario in artist.SCENARIOS))
+ON_DEMAND = ("pictures", *(scenario.__name__ for scenario in (*artist.SCENARIOS, *dreams.SCENARIOS)))
 """Played only where they are asked for."""
 
 

@@ -19,6 +19,8 @@ MARKS = [
 ]
 TINY_ENGINE = shlex.join([sys.executable, "-m", "engine", "--job", "tests.protocol.tiny_job:run_job"])
 """An engine for the tests' own job, in this Python."""
+REAL_ENGINE = shlex.join([sys.executable, "-m", "engine"])
+"""The product's, with the embedded prior."""
 
 
 def surroundings(folder: Path, **more: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The add-on in a real Blender window, driven by simulated mouse and keyboard (drive.py).
 
 Runs where SKETCHBRIDGE_BLENDER holds the command that starts a Blender with a window (such as 'xvfb-run -a blender'); an engine for
-the tests' own tiny job is started with this Python unless SKETCHBRIDGE_WINDOW_ENGINE holds another command. The screenshots are copied
-into the folder that SKETCHBRIDGE_SCREENSHOTS names.
+the tests' own tiny job, for text to 3D the product's, is started with this Python unless SKETCHBRIDGE_WINDOW_ENGINE holds another
+command. The screenshots are copied into the folder that SKETCHBRIDGE_SCREENSHOTS names.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from executable import BLENDER, MARKS, ROOT, TINY_ENGINE, surroundings
+from executable import BLENDER, MARKS, REAL_ENGINE, ROOT, TINY_ENGINE, surroundings
 
 pytestmark = MARKS
 SIZE = 1280, 800
 """Of the window, in pixels; larger ones are slow where they are drawn in software."""
 
 
-def play(folder: Path, *wanted: str) -> dict[str, Any]:
+def play(folder: Path, *wanted: str, engine: str = TINY_ENGINE) -> dict[str, Any]:
     """Let drive.py play scenarios, those that it plays unasked by default, in a Blender whose user folder is `folder`/user."""
     from scripts.setup import build_extension
 
-    engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or TINY_ENGINE
+    engine = os.environ.get("SKETCHBRIDGE_WINDOW_ENGINE") or engine
     command = [
         *shlex.split(BLENDER), "--factory-startup", *(() if wanted else ("--enable-event-simulate",)),
         "--window-geometry", "0", "0", *map(str, SIZE),
@@ -137,3 +138,33 @@ def test_without_an_engine_the_panel_leads_to_one(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("SKETCHBRIDGE_ENGINE", raising=False)
     seen = scenario(play(tmp_path, "without_an_engine"), "without_an_engine")
     assert seen["online"] is True and seen["report"][0] == "Check Set-up" and seen["report"][1] >= 2  # they stay in the preferences
+
+
+@pytest.fixture(scope="module")
+def dreamt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the scenarios of text to 3D saw, with the product's engine."""
+    return play(tmp_path_factory.mktemp("dreamt"), "words_alone", "words_alone_cancelled", engine=REAL_ENGINE)
+
+
+def test_words_alone_grow_in_sight_and_arrive_at_the_cursor(dreamt: dict[str, Any]) -> None:
+    seen = scenario(dreamt, "words_alone")
+    assert seen["prompt"] == "a red mushroom" and seen["clicks"] == 2 and seen["outcome"] == "done"
+    surfaces = seen["seen"]
+    assert len(surfaces) > 1 and surfaces[0]["stage"] == "dream", "the cloud is seen, and what is made of it"
+    assert len({vertices for vertices, _ in (surface["mark"] for surface in surfaces)}) > 1
+    assert all(np.abs(np.subtract(surface["centre"], seen["cursor"])).max() < 0.5 for surface in surfaces)
+    told = [surface["left"] for surface in surfaces]
+    assert all(left is not None and left >= 0 for left in told), "the panel tells the time left throughout"
+    made = seen["made"]
+    assert made["name"] == "a red mushroom" and made["place"] == seen["cursor"] and made["selected"] and made["faces"] > 1000
+    assert made["in_sight"] > 0.3, "its front is seen, and nothing hides it"
+    assert f"objects/{made['name']}" in seen["new"] and not any("Preview" in name for name in seen["new"])
+
+
+def test_words_alone_that_are_cancelled_leave_nothing(dreamt: dict[str, Any]) -> None:
+    seen = scenario(dreamt, "words_alone_cancelled")
+    assert seen["stage"] == "dream" and seen["in_sight"] > 0.3, "it grows beside the cube that the cursor is in"
+    assert any("inside of 'Cube'" in note for note in seen["notes"])
+    assert seen["outcome"] == "cancelled" and seen["left"] == [] and seen["unfinished"] == 0 and seen["selected"] == []
+    if os.name != "nt":
+        assert not Path(f"/proc/{seen['pid']}").exists(), "the engine has gone"
