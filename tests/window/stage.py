@@ -101,7 +101,7 @@ def fresh(prompt: str) -> bpy.types.Object:
     with inside():
         bpy.ops.mesh.primitive_cube_add(location=(4, 0, 0))
         bpy.context.object.name = "Other"
-        bpy.ops.mesh.primitive_cube_add()
+        bpy.ops.mesh.primitive_cube_add(location=(0, 0, 0))  # not at the cursor, which a scenario before may have moved
         bpy.context.object.name = "Cube"
         bpy.context.scene.sketchbridge.prompt = prompt
         view().spaces.active.show_region_ui = True
