@@ -17,7 +17,7 @@ from scripts.setup.bootstrap import PYTEST_BLENDER
 
 pytestmark = MARKS
 TESTS = ("test_install.py", "test_panel.py", "test_refine.py", "test_texture.py", "test_scene_safety.py", "test_queue.py",
-         "test_variants.py", "test_cli.py")  # fmt: skip
+         "test_variants.py", "test_dream.py", "test_cli.py")  # fmt: skip
 
 
 def test_the_addons_tests_pass_inside_the_executable(tmp_path: Path) -> None:
