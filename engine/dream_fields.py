@@ -24,6 +24,10 @@ DREAMING = "dream"
 VIEWS = {"elevation_low": -5.0, "elevation_high": 35.0}
 """Where a dream looks from, where nothing else is said: from high above the prior's things are foreshortened, and clouds became cones."""
 
+OVERHEAD = (55.0, 70.0)
+"""Elevations of the views from above, degrees: where the views' words become "overhead view" (`engine.views.OVERHEAD_LIMIT`), and how high
+the embedded prior's pictures go."""
+
 REFINEMENT = {"isosurface": "tetrahedra"}
 """Overrides of the refinement, where none are given: a cloud has no edges of its own, and its triangles' are not meant."""
 
@@ -47,6 +51,7 @@ class DreamNumbers:
     ] = 70
     dream_steps2: Annotated[int, _number("Dream Steps 2", "Steps of stage 2 (calibrated) of the cloud", 0, 1_000_000, Unit.STEPS)] = 0
     dream_views: Annotated[int, _number("Dream Views", "Views of a step", 1, 64)] = 4
+    dream_overhead: Annotated[int, _number("Dream Views From Above", "How many of a step's views look down, for what is open", 0, 64)] = 0
     dream_grid: Annotated[int, _number("Dream Grid", "Finest level of the cloud along each axis", 8, 256, Unit.CELLS, section=DREAMING)] = (
         48
     )
@@ -74,6 +79,12 @@ class DreamNumbers:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.dream_overhead > self.dream_views:
+            raise InputError(
+                "bad_setting",
+                f"dream_overhead must be at most dream_views, got {self.dream_overhead} of {self.dream_views} views.",
+                "Give fewer views from above, or raise dream_views.",
+            )
         if not self.dream_t_low < min(self.dream_t_high, self.dream_t_end):
             raise InputError(
                 "bad_setting",

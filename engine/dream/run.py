@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.camera import fixed_ring
+from engine.camera import fixed_ring, sample_orbit
 from engine.checkpoint import Checkpoint, cached_path, fingerprint
 from engine.device import select_device
 from engine.diffusion.load import ModelChoice, load_prior
@@ -26,11 +26,11 @@ from engine.dream.cloud import Cloud, Ground
 from engine.dream.dream import Dream, ViewSampler, fault
 from engine.dream.rays import look
 from engine.dream.shape import mesh_of, rough_mesh
-from engine.dream_fields import JOB_OPTIONS, REFINEMENT, VIEWS, DreamNumbers
+from engine.dream_fields import JOB_OPTIONS, OVERHEAD, REFINEMENT, VIEWS, DreamNumbers
 from engine.errors import JobError, ModelError
 from engine.isosurface.dmtet import TetGrid
 from engine.job import run_job
-from engine.job_fields import JobSettings
+from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead
 from engine.mesh import Mesh
 from engine.pictures import to_bytes
@@ -39,7 +39,7 @@ from engine.render.base import select_rasterizer
 from engine.reporting import Reporter, StageTimer
 from engine.results import JobResult
 from engine.stages import Stage
-from engine.view_batch import sample_view_batch
+from engine.view_batch import ViewBatch, sample_view_batch
 
 NOTHING = Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
 """What a dream starts from."""
@@ -127,7 +127,7 @@ def _surface_of_a_dream(
     for note in (*remarks_on(prior), *prompts.notes(prior)):
         reporter.note(note)
     embed_ahead(prior, prompts)
-    sampler = sample_views or (lambda generator: sample_view_batch(hyper, generator, device))
+    sampler = sample_views or (lambda generator: views_of_a_step(hyper, numbers.dream_overhead, generator, device))
 
     def begin(attempt: int) -> Dream:
         return Dream(prior, prompts, numbers, sampler, torch.Generator().manual_seed(settings.seed + attempt), device)
@@ -138,6 +138,14 @@ def _surface_of_a_dream(
     timer.close()
     views = from_all_sides(dream.cloud, dream.ground)
     return mesh, views, {"seed": settings.seed + attempt, "outline_agreement": round(agreement, 3)}
+
+
+def views_of_a_step(hyper: Hyperparameters, overhead: int, generator: torch.Generator, device: torch.device) -> ViewBatch:
+    """`hyper.views` views, the last `overhead` of which look down from OVERHEAD, spread over the circle as the others are."""
+    if not overhead:
+        return sample_view_batch(hyper, generator, device)
+    distance, fov = (hyper.distance_low, hyper.distance_high), (hyper.fov, hyper.fov)
+    return sample_view_batch(hyper, generator, device, sample_orbit(generator, overhead, distance, fov, OVERHEAD))
 
 
 def planned(settings: JobSettings, numbers: DreamNumbers) -> dict[Stage, float | dict[str, float]]:

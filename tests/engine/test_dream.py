@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -24,17 +25,18 @@ from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import BLOB, Cloud, Ground, lattice
 from engine.dream.dream import Dream, fault
 from engine.dream.rays import directions, look, occupied
-from engine.dream.run import dreamt, refuse_control
+from engine.dream.run import dreamt, refuse_control, views_of_a_step
 from engine.dream.shape import mesh_of
-from engine.dream_fields import DreamNumbers
+from engine.dream_fields import OVERHEAD, VIEWS, DreamNumbers
 from engine.errors import Cancelled, InputError, JobError, ModelError
+from engine.job_fields import JobSettings
 from engine.pictures import write_image
 from engine.render.base import select_rasterizer
 from engine.reporting import QuietReporter, StageTimer
 from engine.server import DEFAULT_JOB
 from engine.sketch.deviation import deviation
 from engine.stages import Stage
-from engine.view_batch import ViewBatch
+from engine.view_batch import ViewBatch, sample_view_batch
 from engine.wire_job import WireReporter, outcome
 from tests.engine import test_loop_oracle as oracle
 
@@ -264,12 +266,28 @@ def test_what_cannot_be_dreamt_is_refused() -> None:
         DreamNumbers(dream_t_low=0.6, dream_t_end=0.5)
     with pytest.raises(InputError, match="Dream Grid"):
         DreamNumbers(dream_grid=2)
+    with pytest.raises(InputError, match="at most dream_views, got 5 of 4"):
+        DreamNumbers(dream_overhead=5)
 
     class Sees(EmpiricalPrior):
         control_channels, control_pictures = 5, 0
 
     with pytest.raises(ModelError, match="begins without one"):
         refuse_control(Sees(torch.rand(1, 3, 8, 8), [ImageLabel("a ball")]))
+
+
+def test_views_from_above_are_named_so_and_take_the_places_of_others() -> None:
+    hyper = dataclasses.replace(JobSettings("a mug").resolve(), views=5, **VIEWS)
+    device = torch.device("cpu")
+    for seed in range(20):
+        batch = views_of_a_step(hyper, 2, seeded(seed), device)
+        elevation, words = batch.cameras.elevation, [words.split(", ")[-1] for words in batch.words]
+        assert len(batch.cameras) == len(batch.background) == len(words) == 5
+        assert [word == "overhead view" for word in words] == [False, False, False, True, True]
+        assert float(elevation[:3].min()) >= VIEWS["elevation_low"] - 1e-3 and float(elevation[:3].max()) <= VIEWS["elevation_high"] + 1e-3
+        assert float(elevation[3:].min()) >= OVERHEAD[0] - 1e-3 and float(elevation[3:].max()) <= OVERHEAD[1] + 1e-3
+    assert all(words.endswith("overhead view") for words in views_of_a_step(hyper, 5, seeded(), device).words)
+    assert torch.equal(views_of_a_step(hyper, 0, seeded(1), device).cameras.eye, sample_view_batch(hyper, seeded(1), device).cameras.eye)
 
 
 def board_of_views(folder: Path) -> Path:
