@@ -30,7 +30,7 @@ from scripts.bench import held_out
 from scripts.bench.held_out import Asset
 from scripts.prior import judges, normal_regressor
 from scripts.prior.colour_probe import ColourProbe, colour_word, read_examples
-from scripts.prior.normal_regressor import NormalRegressor, Pictures
+from scripts.prior.normal_regressor import NormalRegressor, RepaintedPictures
 
 BATCH = 8
 
@@ -118,14 +118,14 @@ class Judge:
                 lit.append(np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)))
                 kinds.append(made.kind)
         features = network.features(np.stack(lit))
-        colours, surfaces = ColourProbe(read_examples(data)), normal_regressor.taught(Pictures.read(data, held_out=False))
+        colours, surfaces = ColourProbe(read_examples(data)), normal_regressor.taught(RepaintedPictures.read(data, held_out=False))
         return cls(network, features, metrics.RidgeProbe(features, kinds), colours, surfaces)
 
     def own_scores(self, data: Sequence[Path]) -> str:
         """What the probe of colours and the regressor make of pictures that they have not learnt from."""
         share, judged = self.colours.score
         told = f"{share:.1%} of {judged} held-out pictures right" if judged else "no picture of a held-out subject to judge it by"
-        held_out = Pictures.read(data, held_out=True)
+        held_out = RepaintedPictures.read(data, held_out=True)
         shown = normal_regressor.own_score(self.surfaces, held_out)
         return (
             f"The probe of colours: {told}; it reads {', '.join(self.colours.kinds)}.\n"

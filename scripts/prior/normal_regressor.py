@@ -38,14 +38,14 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class RepaintedPictures:
     """N repainted pictures over black, uint8 [N, 3, S, S], with the packed controls of what they show, uint8 [N, 4, S, S]."""
 
     shaded: Tensor
     control: Tensor
 
     @classmethod
-    def read(cls, folders: Sequence[Path], *, held_out: bool) -> Pictures:
+    def read(cls, folders: Sequence[Path], *, held_out: bool) -> RepaintedPictures:
         """Of these folders' buffers: of subjects that are held out, or of all others."""
         shaded, controls = [], []
         for path in sorted(path for folder in folders for path in folder.glob("*.buffers.npz")):
@@ -111,7 +111,7 @@ def _two(inner: int, outer: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def taught(pictures: Pictures, *, steps: int = STEPS, batch: int = BATCH, seed: int = 0) -> NormalRegressor:
+def taught(pictures: RepaintedPictures, *, steps: int = STEPS, batch: int = BATCH, seed: int = 0) -> NormalRegressor:
     """A regressor that has learnt from these pictures: angles where pixels are wholly covered, and covered shares everywhere."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -133,7 +133,7 @@ def taught(pictures: Pictures, *, steps: int = STEPS, batch: int = BATCH, seed: 
     return regressor.eval()
 
 
-def own_score(regressor: NormalRegressor, held_out: Pictures, seed: int = 0) -> Agreement:
+def own_score(regressor: NormalRegressor, held_out: RepaintedPictures, seed: int = 0) -> Agreement:
     """Of pictures that it has not learnt from with what they truly show."""
     generator = torch.Generator().manual_seed(seed)
     return regressor.agreement(*held_out.drawn(torch.arange(len(held_out.shaded)), generator))

@@ -8,10 +8,10 @@ import torch
 
 from engine.render.control import MASK
 from scripts.prior.data.buffers import pack_control
-from scripts.prior.normal_regressor import NormalRegressor, Pictures, own_score, taught
+from scripts.prior.normal_regressor import NormalRegressor, RepaintedPictures, own_score, taught
 
 
-def balls(count: int, seed: int) -> Pictures:
+def balls(count: int, seed: int) -> RepaintedPictures:
     """Shaded balls of any colour, place and size, with their controls."""
     rng = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(1, -1, 64), torch.linspace(-1, 1, 64), indexing="ij")
@@ -23,7 +23,7 @@ def balls(count: int, seed: int) -> Pictures:
     shade = (normals * light[:, None, None]).sum(1, keepdim=True).clamp(min=0) * 0.6 + 0.4 * inside[:, None]
     pictures = shade * (0.3 + 0.7 * torch.rand(count, 3, 1, 1, generator=rng))
     control = torch.from_numpy(pack_control(torch.cat([normals, inside[:, None].float()], dim=1)))
-    return Pictures((pictures * 255).byte(), control)
+    return RepaintedPictures((pictures * 255).byte(), control)
 
 
 @pytest.fixture(scope="module")
