@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bpy
@@ -160,13 +161,31 @@ def _annotations() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in FIELDS.values():
         if left_to_preset(field) and not field.spec.offered:
-            found[f"use_{field.name}"] = BoolProperty(name=f"Set {field.spec.label}", description=f"{tooltip(field)}. Off: the preset's")
+            told = {"name": f"Set {field.spec.label}", "description": f"{tooltip(field)}. Off: the preset's"}
+            found[f"use_{field.name}"] = BoolProperty(update=_starting_from_what_was_shown(field), **told)
         found[field.name] = _property(field)
     found["each"] = BoolProperty(
         name="One Job for Each", description="A job for each selected object, one after another. Off: all together are one sketch"
     )
     found["variant"] = IntProperty(name="Variant", description="The result that is shown", options={"SKIP_SAVE"}, update=_show_variant)
     return found
+
+
+def _starting_from_what_was_shown(field: Field) -> Callable[[SketchbridgeSettings, bpy.types.Context], None]:
+    """The switch of a number: on, a number that the artist has not set is the one that stood beside the switch, by preset and model; off,
+    one that is still that is forgotten, so that it follows them again. One that the artist set stays."""
+
+    def switched(settings: SketchbridgeSettings, context: bpy.types.Context) -> None:
+        del context
+        shown = preset_value(field, settings.preset, settings.model)
+        if not getattr(settings, f"use_{field.name}"):
+            value = getattr(settings, field.name)
+            if value == shown or (field.kind is float and math.isclose(value, shown, rel_tol=1e-6)):  # Blender's are float32
+                settings.property_unset(field.name)
+        elif not settings.is_property_set(field.name):
+            setattr(settings, field.name, shown)
+
+    return switched
 
 
 def _show_variant(settings: SketchbridgeSettings, context: bpy.types.Context) -> None:

@@ -48,6 +48,23 @@ def test_a_number_that_is_left_out_is_shown_as_the_job_takes_it(scene: ModuleTyp
     assert (panels.preset_text(guidance, "draft", "embedded"), panels.preset_text(guidance, "draft", "owner/model")) == ("2", "12")
 
 
+def test_a_number_that_is_switched_on_starts_from_the_one_that_was_shown(scene: ModuleType) -> None:
+    properties, settings = part(scene, "properties"), bpy.context.scene.sketchbridge
+    switched = [field for field in properties.FIELDS.values() if properties.left_to_preset(field) and not field.spec.offered]
+    assert {"guidance_scale", "stage2_method", "stage1_steps"} <= {field.name for field in switched}
+    for preset, model in (("draft", "embedded"), ("standard", "owner/model"), ("draft", "owner/model"), ("high", "embedded")):
+        settings.preset, settings.model = preset, model
+        for field in switched:
+            setattr(settings, f"use_{field.name}", True)
+            shown = properties.preset_value(field, preset, model)
+            assert getattr(settings, field.name) == (pytest.approx(shown, rel=1e-6) if field.kind is float else shown), field.name
+            setattr(settings, f"use_{field.name}", False)
+    settings.use_guidance_scale, settings.guidance_scale = True, 3.0  # the artist's own stays
+    settings.use_guidance_scale, settings.preset = False, "draft"
+    settings.use_guidance_scale = True
+    assert settings.guidance_scale == 3.0 and properties.job_settings(settings, "refine")["overrides"]["guidance_scale"] == 3.0
+
+
 @pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ja", "zh"])
 def test_labels_fit_beside_their_settings(scene: ModuleType, language: str) -> None:
     panels, translations = part(scene, "panels"), part(scene, "translations")
