@@ -56,6 +56,7 @@ from engine.texture.job_views import TextureViews
 from engine.texture.maps import KINDS, MapWishes
 from engine.texture.masks import Feather, MaskedColours, requested
 from engine.texture.material_words import MaterialsOfParts
+from engine.texture.remesh import refuse_without_pymeshlab
 from engine.texture.start import with_start
 from engine.texture.watcher import Watcher
 from engine.texture_sets import TextureSet, prompts_of_parts
@@ -127,11 +128,18 @@ def prepared(sketch: Mesh, settings: JobSettings) -> Mesh:
     return requested(with_start(sketch.checked(), settings.init_texture), settings.paint, settings.paint_name)
 
 
-def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str, load: Callable[..., Prior]) -> JobResult:
+def chosen_model(settings: JobSettings) -> ModelChoice:
+    """The model, and what is put beside it. InputError and JobError for what no job can do here, before anything heavy is loaded."""
     numbers = settings.resolve()
-    method_named(numbers.stage2_method, "job")  # before anything heavy is loaded
-    refuse_without_kaolin(numbers.isosurface if settings.mode == "refine" else "auto")
-    model = ModelChoice.named(settings.model, settings.control, settings.lora, settings.reference)
+    method_named(numbers.stage2_method, "job")
+    if settings.mode == "refine":
+        refuse_without_kaolin(numbers.isosurface)
+        refuse_without_pymeshlab(numbers.triangles)
+    return ModelChoice.named(settings.model, settings.control, settings.lora, settings.reference)
+
+
+def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | None, job: str, load: Callable[..., Prior]) -> JobResult:
+    numbers, model = settings.resolve(), chosen_model(settings)
     part_prompts(sketch.checked(), settings)  # an unknown part is told before anything heavy is loaded
     sets = planned_sets(sketch, settings.texture_sets, settings.uv_layout) if settings.mode == "texture" else []
     timer = StageTimer(reporter, planned_seconds(settings.mode, numbers, sketch, sets))

@@ -21,15 +21,16 @@ from engine.device import select_device
 from engine.diffusion.load import ModelChoice, load_prior
 from engine.diffusion.prior import ControlledPrior, Prior, remarks_on
 from engine.diffusion.prompts import DESCRIPTORS
-from engine.distillation import PromptPair
+from engine.distillation import PromptPair, schedule
 from engine.dream.cloud import Cloud, Ground
 from engine.dream.dream import Dream, ViewSampler, fault
 from engine.dream.rays import look
 from engine.dream.shape import mesh_of, rough_mesh
 from engine.dream_fields import JOB_OPTIONS, OVERHEAD, REFINEMENT, VIEWS, DreamNumbers
 from engine.errors import JobError, ModelError
+from engine.guidance.served import refuse_unserved
 from engine.isosurface.dmtet import TetGrid
-from engine.job import run_job
+from engine.job import chosen_model, run_job
 from engine.job_fields import Hyperparameters, JobSettings
 from engine.large_models import embed_ahead
 from engine.mesh import Mesh
@@ -80,6 +81,7 @@ def run_dream(
     """
     numbers = settings.resolve_dream()
     timer = StageTimer(reporter, planned(settings, numbers))
+    chosen_model(refinement_of(settings))  # what its refinement cannot do is told before the dream, not after it
     with Checkpoint(checkpoint, f"{fingerprint(NOTHING, settings)} {numbers}", reporter.note) as kept:
         mesh, views, told = _surface_of_a_dream(settings, numbers, timer, kept, reporter, load, sample_views)
         result = run_job(mesh, refinement_of(settings), reporter, refinement_checkpoint(checkpoint), load)
@@ -118,11 +120,14 @@ def _surface_of_a_dream(
     """The mesh (engine space) of what was dreamt, the cloud from all sides, and what the report tells of it."""
     timer.start(Stage.LOAD)
     device = select_device(settings.device)
+    if settings.control:  # has no surface to look at yet, and its refinement has: whether it fits the model is told now
+        chosen_model(refinement_of(settings)).load(device, surface=True, prompt=settings.prompt, load=load)
     prior = ModelChoice.named(settings.model, lora=settings.lora, reference=settings.reference).load(device, load=load)
-    # a ControlNet has no surface to look at yet
     refuse_control(prior)
     seen_from = {name: value for name, value in VIEWS.items() if name not in settings.overrides}
     hyper = dataclasses.replace(settings.resolve(), views=numbers.dream_views, **seen_from)
+    if (stages := schedule(hyper)) is not None:
+        refuse_unserved(prior, stages)
     prompts = PromptPair(settings.prompt, settings.source, hyper.stage2_method, settings.descriptors or DESCRIPTORS)
     for note in (*remarks_on(prior), *prompts.notes(prior)):
         reporter.note(note)

@@ -6,6 +6,7 @@ surface (Botsch & Kobbelt 2004); creases stay, and the surface is left by at mos
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,23 @@ def remesh(mesh: Mesh, faces: int) -> Mesh | None:
     return None
 
 
+def refuse_without_pymeshlab(triangles: str) -> None:
+    """JobError where the setting of that name asks for even triangles and PyMeshLab is not installed; it is not imported."""
+    if triangles == "even" and importlib.util.find_spec("pymeshlab") is None:
+        raise _missing("it is not installed")
+
+
 def _pymeshlab() -> Any:
     try:
         import pymeshlab  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise JobError(
-            "no_pymeshlab",
-            f"Even triangles need PyMeshLab, which cannot be imported here ({error}).",
-            "Install it into the engine's environment (pip install --no-deps pymeshlab, 280 MB), or choose the triangles 'few'.",
-        ) from error
+        raise _missing(str(error)) from error
     return pymeshlab
+
+
+def _missing(why: str) -> JobError:
+    return JobError(
+        "no_pymeshlab",
+        f"Even triangles need PyMeshLab, which cannot be imported here ({why}).",
+        "Install it into the engine's environment (pip install --no-deps pymeshlab, 280 MB), or choose the triangles 'few'.",
+    )

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,10 @@ from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import BLOB, Cloud, Ground, lattice
 from engine.dream.dream import Dream, fault
 from engine.dream.rays import directions, look, occupied
-from engine.dream.run import dreamt, refuse_control, views_of_a_step
+from engine.dream.run import dreamt, refuse_control, run_dream, views_of_a_step
 from engine.dream.shape import mesh_of
 from engine.dream_fields import OVERHEAD, VIEWS, DreamNumbers
-from engine.errors import Cancelled, InputError, JobError, ModelError
+from engine.errors import Cancelled, InputError, JobError, ModelError, SketchbridgeError
 from engine.job_fields import JobSettings
 from engine.pictures import write_image
 from engine.render.base import select_rasterizer
@@ -313,6 +314,34 @@ REFINED = {
     "faces": 800,
     "texture_size": 64,
 }
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"control": "depth=BOARD"}, "takes no ControlNet"),
+        ({"control": "depth=nowhere"}, "no folder 'nowhere'"),
+        ({"overrides": {"stage2_method": "rfds"}}, "flow-matching"),
+        ({"overrides": {"stage2_method": "nonsense"}}, "no method 'nonsense'"),
+        ({"overrides": {"triangles": "even"}}, "PyMeshLab"),
+        ({"overrides": {"isosurface": "kaolin"}}, "Kaolin"),
+    ],
+    ids=["control of no such model", "no control", "unserved method", "unknown method", "even triangles", "kaolin"],
+)
+def test_what_its_refinement_cannot_do_is_told_before_the_dream(
+    asked: dict[str, object], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("pymeshlab", "kaolin"):
+        monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
+    board = board_of_views(tmp_path / "board")
+    given = {name: value.replace("BOARD", str(board)) if isinstance(value, str) else value for name, value in asked.items()}
+
+    class Awake(QuietReporter):
+        def progress(self, stage: str, *_: object) -> None:
+            assert stage != Stage.DREAM.value, "it began to dream"
+
+    with pytest.raises(SketchbridgeError, match=says):
+        run_dream(JobSettings.from_dict({"prompt": "a ball", "mode": "dream", "model": str(board), "dream": vars(SMALL), **given}), Awake())
 
 
 @pytest.mark.slow

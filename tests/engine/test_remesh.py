@@ -11,7 +11,7 @@ import trimesh
 from engine.errors import JobError
 from engine.mesh import Mesh
 from engine.texture.atlas import decimate, is_closed
-from engine.texture.remesh import remesh
+from engine.texture.remesh import refuse_without_pymeshlab, remesh
 
 
 def fine_box() -> Mesh:
@@ -50,3 +50,6 @@ def test_without_the_library_it_says_what_to_do() -> None:
     with pytest.raises(JobError, match="PyMeshLab") as caught:
         remesh(fine_box(), 3000)
     assert "pip install" in caught.value.fix
+    with pytest.raises(JobError, match="PyMeshLab"):
+        refuse_without_pymeshlab("even")  # as a job asks before it begins
+    refuse_without_pymeshlab("few")
