@@ -20,8 +20,8 @@ import bpy
 from . import conversion, files, jobs
 from .dream_fields import JOB_OPTIONS, DreamNumbers
 from .errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_FAILED, InputError
-from .fields import Door, add_options, shown, values_from
-from .job_fields import DREAM, MODES, TEXT_TO_3D, JobSettings
+from .fields import Door, add_options, parsed, shown, table, values_from
+from .job_fields import DREAM, MODES, TEXT_TO_3D, Hyperparameters, JobSettings
 from .job_plan import Choice
 from .opened import check_file, select
 from .scene_maps import tiles_on_disk
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] == conversion.BATCH:  # its options are the engine's
         return conversion.run_batch(argv[1:])
     try:
-        arguments = build_parser().parse_args(list(argv))
+        arguments = parsed(build_parser(), list(argv), table(Hyperparameters))
     except SystemExit as ended:  # argparse has printed the usage
         return EXIT_DONE if ended.code in (0, None) else EXIT_BAD_INPUT
     with jobs.windowed(bpy.context):

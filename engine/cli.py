@@ -12,9 +12,9 @@ from types import FrameType
 
 from engine.dream_fields import JOB_OPTIONS, DreamNumbers
 from engine.errors import EXIT_CANCELLED, EXIT_DONE, EXIT_FAILED, Cancelled, InputError, SketchbridgeError, tell_any_letter
-from engine.fields import Door, add_options, shown, table, values_from
+from engine.fields import Door, add_options, parsed, shown, table, values_from
 from engine.formats import SUFFIXES, UP_AXES
-from engine.job_fields import DREAM, MODES, TEXT_TO_3D, JobSettings
+from engine.job_fields import DREAM, MODES, TEXT_TO_3D, Hyperparameters, JobSettings
 from engine.memory import fault_of_the_machine
 from engine.reporting import ConsoleReporter
 from engine.stages import Stage
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait starve each other on a busy machine
     tell_any_letter()
-    arguments = build_parser().parse_args(argv)
+    arguments = parsed(build_parser(), argv, table(Hyperparameters))
     try:
         return arguments.run(arguments)
     except SketchbridgeError as error:

@@ -16,7 +16,7 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ class Field:
         facts = [" | ".join(choice.value for choice in self.spec.choices), self.bounds, members]
         if self.default not in (None, "", dataclasses.MISSING) and self.kind is not Mapping:
             facts.append(f"default {_number(self.default)}")
-        if self.spec.example and self.default is dataclasses.MISSING:
+        if self.spec.example and self.default is dataclasses.MISSING and self.kind is not Mapping:
             facts.append(f"for example '{self.spec.example}'")
         told = "; ".join(fact for fact in facts if fact)
         return self.spec.description + (f" ({told})" if told else "")
@@ -210,6 +210,8 @@ def add_options(parser: argparse.ArgumentParser, fields: Iterable[Field]) -> Non
     for field in fields:
         text = field.help.replace("%", "%%")
         if field.kind is Mapping:
+            given = json.loads(field.spec.example or "{}").items()
+            text += "; as " + " ".join(f"--set {name}={json.dumps(value)}" for name, value in given) if given else ""
             parser.add_argument("--set", dest=field.name, action="append", metavar="NAME=VALUE", help=text)
         elif field.spec.separator:
             parser.add_argument(field.option, action="append", help=text)
@@ -217,6 +219,21 @@ def add_options(parser: argparse.ArgumentParser, fields: Iterable[Field]) -> Non
             given = str if field.spec.choices else field.kind
             metavar = None if given is str else "NUMBER"
             parser.add_argument(field.option, type=given, metavar=metavar, required=field.default is dataclasses.MISSING, help=text)
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None, numbers: Collection[str] = ()) -> argparse.Namespace:
+    """`parser.parse_args`, which ends with usage and a message; one on words that are left over says how numbers are given.
+
+    numbers  names that `--set` takes
+    """
+    arguments, left = parser.parse_known_args(words)
+    if left:
+        bare = [word for word in left if not word.startswith("-") and "=" in word]
+        named = [word.lstrip("-").replace("-", "_").partition("=")[0] for word in left if word.startswith("--")]
+        meant = [*bare, *(f"{name}=VALUE" for name in named if name in numbers)]
+        hint = f"; write --set before each name: {' '.join(f'--set {entry}' for entry in meant)}" if meant else ""
+        parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
+    return arguments
 
 
 def values_from(arguments: argparse.Namespace, fields: Iterable[Field]) -> dict[str, Any]:

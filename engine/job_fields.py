@@ -387,7 +387,8 @@ class JobSettings:
     device: Annotated[str, Spec("Device", "Where the engine computes", choices=DEVICES, section=ADVANCED)] = "auto"
     rasterizer: Annotated[str, Spec("Rasterizer", "What draws the views on a GPU", choices=RASTERIZERS, section=ADVANCED)] = "auto"
     overrides: Annotated[
-        Mapping[str, Any], Spec("Overrides", 'Other numbers by their names, as {"fov": 30}', members=Hyperparameters, section=ADVANCED)
+        Mapping[str, Any],
+        Spec("Overrides", "Other numbers by their names", example='{"fov": 30, "views": 2}', members=Hyperparameters, section=ADVANCED),
     ] = field(default_factory=dict)
     dream: Annotated[Mapping[str, Any], Spec("Dream", "Numbers of a dream that differ", members=DreamNumbers, doors=Door.WIRE)] = field(
         default_factory=dict

@@ -72,7 +72,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="standard", help="draft, standard, paper, code-2d or code-3d: how many steps, how fast (default standard)"
     )
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, help="of the optimization, both stages together; of ddim and sdedit those of sampling")
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--scale", type=float, help="strength of the method: its guidance scale s, or the weight w of a difference")
     parser.add_argument("--preview", type=Path, help="a .png that is rewritten while the optimization runs")
@@ -137,6 +137,10 @@ def check_image_arguments(arguments: argparse.Namespace) -> None:
             "bad_setting",
             f"'{'--baseline' if arguments.baseline else method}' changes a picture and needs one.",
             "Give it with --init PICTURE.",
+        )
+    if arguments.init is None and arguments.strength is not None:
+        raise InputError(
+            "bad_setting", "--strength says how much of a picture may change, and there is none.", "Give it with --init, or leave it out."
         )
     if arguments.init is not None:
         if "edit" not in entry.uses:

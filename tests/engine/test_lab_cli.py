@@ -92,6 +92,7 @@ def test_illusion_writes_what_is_to_be_printed(model, tmp_path):
         (("--method", "dds"), ("--init",)),
         (("--method", "sdedit"), ("--init",)),
         (("--baseline",), ("--init",)),
+        (("--strength", "0.3"), ("--strength", "--init")),
         (("--init", "nowhere.png"), ("nowhere.png",)),
         (("--prompt", "  "), ("prompt is empty",)),
         (("--model", "/no/such/folder"), ("/no/such/folder", "embedded")),
