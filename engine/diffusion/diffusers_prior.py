@@ -19,7 +19,7 @@ from engine.diffusion.model_folder import ModelFolder, check_folder, check_words
 from engine.diffusion.prior import Conditions, ViewAngles, fit_square
 from engine.diffusion.prompt_encoder import PromptEncoder
 from engine.diffusion.references import ReferenceEntry, SeenPictures, check_references, look_at_references
-from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, straight_schedule
+from engine.diffusion.schedule import NoiseSchedule, Prediction, as_prediction, checked_schedule, straight_schedule
 from engine.diffusion.text_states import unpacked
 
 TEXT_ROOM = 0.8
@@ -221,7 +221,7 @@ class DiffusersPrior:
 def levels_of(scheduler: Any, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
     """A scheduler's noise levels, on the device, and what its model answers with."""
     if hasattr(scheduler, "alphas_cumprod"):
-        return NoiseSchedule(scheduler.alphas_cumprod.float().to(device)), as_prediction(scheduler.config.prediction_type)
+        return checked_schedule(scheduler.alphas_cumprod.float().to(device)), as_prediction(scheduler.config.prediction_type)
     levels = straight_schedule(int(scheduler.config.num_train_timesteps), float(scheduler.config.shift))
     return NoiseSchedule(levels.alphas_cumprod.to(device)), "flow"
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.diffusion.control_nets import SEPARATOR, split_numbers
-from engine.diffusion.model_folder import check_length, libraries
+from engine.diffusion.model_folder import check_length, libraries, refuse_not_finite
 from engine.errors import InputError, ModelError
 
 LARGEST = 2.0
@@ -121,7 +121,9 @@ def _read(file: Path) -> dict[str, Tensor]:
 
     with libraries(file.parent, file.name):
         check_length(file)
-        return load_file(file)
+        tensors = load_file(file)
+    refuse_not_finite(tensors, f"The LoRA '{file.name}'")
+    return tensors
 
 
 def _renamed(tensors: dict[str, Tensor], denoiser: Any) -> dict[str, Tensor]:

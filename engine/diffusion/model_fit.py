@@ -18,6 +18,8 @@ DISTILLED = {"turbo", "lcm", "lightning", "hyper", "schnell", "hypersd"}
 FEW_STEPS = ("LCMScheduler", "TCDScheduler")
 """Schedulers made for such."""
 
+EXPORT = f"{AGAIN[:-1]}, with this version's scripts.prior.surface.export."
+
 Wanted = tuple[str, object, tuple[object, ...]]
 """A number of the denoiser's, what it is, what it may be."""
 
@@ -133,5 +135,20 @@ def _check_surface(folder: Path, configs: Configs) -> None:
             raise ModelError(
                 "model_config",
                 f"The model in '{folder}', which paints surfaces, has {name} = {found!r}; this engine expects {expected!r}.",
-                f"{AGAIN[:-1]}, with this version's scripts.prior.surface.export.",
+                EXPORT,
             )
+    _check_surface_sides(folder, unet)
+
+
+def _check_surface_sides(folder: Path, unet: Mapping[str, Any]) -> None:
+    """ModelError unless a network's pictures are whole patches at all its levels, and its heads share its channels out evenly."""
+    size, patch, heads = (unet.get(name, usual) for name, usual in (("sample_size", 64), ("patch", 4), ("heads", 4)))
+    channels = unet.get("channels", [64, 160, 256])
+    whole = isinstance(channels, list) and len(channels) == 3 and all(isinstance(value, int) for value in (size, patch, heads))
+    if not whole or size % (4 * patch) or any(width % heads for width in channels[0 if unet.get("fine_words") else 1 :]):
+        raise ModelError(
+            "model_config",
+            f"The model in '{folder}' has sample_size = {size!r}, patch = {patch!r}, heads = {heads!r} and channels = "
+            f"{channels!r}; expected a sample_size that is a multiple of four patches, and three channels that are multiples of the heads.",
+            EXPORT,
+        )

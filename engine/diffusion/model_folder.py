@@ -10,12 +10,15 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import reprlib
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from engine.diffusion.model_fit import check_fit
 from engine.diffusion.model_parts import AGAIN, BOUNDS, CLASSES, Part, parts_for, words_of
@@ -66,7 +69,16 @@ class ModelFolder:
                 f"The weights of '{part.folder}' in '{self.path}' lack {len(missing)} tensors, such as {missing[0]}.",
                 AGAIN,
             )
+        refuse_not_finite(model.state_dict(), f"The weights of '{part.folder}' in '{self.path}'")
         return model
+
+
+def refuse_not_finite(tensors: Mapping[str, Any], what: str) -> None:
+    """ModelError where a tensor of weights holds NaN or infinity: a model with it answers with nothing else."""
+    # a sum that is finite tells that all are; one that is not may be an overflow
+    strange = [name for name, tensor in tensors.items() if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all()]
+    if strange:
+        raise ModelError("model_files", f"{what} hold numbers that are not finite in {len(strange)} tensors, such as {strange[0]}.", AGAIN)
 
 
 @contextmanager
@@ -247,4 +259,15 @@ def read_known(folder: Path) -> dict[str, list[str]]:
     if not (folder / "kinds.json").exists():
         return {}
     content = read_json(folder, "kinds.json")
-    return {key: [str(word) for word in content[key]] for key in ("kinds", "words") if isinstance(content.get(key), list)}
+    if not content:
+        return {}
+    for key in ("kinds", "words"):
+        told = content.get(key)
+        if not isinstance(told, list) or not told or not all(isinstance(word, str) and word.strip() for word in told):
+            raise ModelError(
+                "model_file",
+                f"kinds.json of the model in '{folder}' has {key} = {reprlib.repr(told)}; expected a list of texts: without it nobody is "
+                "told which words of a prompt the model does not know.",
+                f"{AGAIN[:-1]}, or remove kinds.json if it knows every word.",
+            )
+    return {key: content[key] for key in ("kinds", "words")}

@@ -96,6 +96,7 @@ BOUNDS: dict[str, dict[str, tuple[int, int]]] = {
     "text_encoder": {"hidden_size": (1, 16_384), "intermediate_size": (1, 65_536), "num_hidden_layers": (1, 128),
                      "vocab_size": (1, 2_000_000), "max_position_embeddings": (3, 100_000), "projection_dim": (1, 16_384),
                      "d_model": (1, 16_384), "d_ff": (1, 131_072), "num_layers": (1, 128)},
+    "tokenizer": {"model_max_length": (3, 10**31)},
     "scheduler": {"num_train_timesteps": (2, 100_000)},
 }  # fmt: skip
 """Whole numbers (or lists of them) that decide how much memory is taken, checked where a configuration has them."""

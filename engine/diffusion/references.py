@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from engine.diffusion.control_nets import SEPARATOR, split_numbers
-from engine.diffusion.model_folder import ModelFolder, check_config, check_files, check_length, check_weights, libraries, read_json
+from engine.diffusion.model_folder import (
+    ModelFolder,
+    check_config,
+    check_files,
+    check_length,
+    check_weights,
+    libraries,
+    read_json,
+    refuse_not_finite,
+)
 from engine.diffusion.model_parts import Part
 from engine.errors import InputError, ModelError
 from engine.pictures import read_square
@@ -208,6 +217,7 @@ def _read(adapter: Path) -> dict[str, dict[str, Tensor]]:
 
     with libraries(adapter.parent, adapter.name):
         tensors = load_file(adapter)
+    refuse_not_finite(tensors, f"The adapter '{adapter.name}'")
     begins = ("image_proj.", "ip_adapter.")
     return {
         begin[:-1]: {name.removeprefix(begin): tensor.float() for name, tensor in tensors.items() if name.startswith(begin)}

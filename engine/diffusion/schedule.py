@@ -101,6 +101,20 @@ class NoiseSchedule:
         return first, min(max(round(high * len(self)) - 1, first), last)
 
 
+def checked_schedule(alphas_cumprod: Tensor) -> NoiseSchedule:
+    """A scheduler's table of alpha_bar, float [T]; ModelError unless it falls within 1..0."""
+    if not (bool(alphas_cumprod.isfinite().all()) and float(alphas_cumprod.min()) >= 0 and float(alphas_cumprod.max()) <= 1) or bool(
+        (alphas_cumprod.diff() > 0).any()
+    ):
+        raise ModelError(
+            "model_config",
+            f"The noise levels of the model's scheduler are none: alpha_bar must fall from about 1 to about 0, got "
+            f"{float(alphas_cumprod[0]):g} to {float(alphas_cumprod[-1]):g} with {float(alphas_cumprod.min()):g} as the least.",
+            "Correct its betas in scheduler/scheduler_config.json, or download or export the whole folder again.",
+        )
+    return NoiseSchedule(alphas_cumprod)
+
+
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, dtype: torch.dtype = torch.float64) -> NoiseSchedule:
     """Nichol & Dhariwal 2021, eq. 17, with alpha_bar kept within 1e-4 .. 0.9999."""
     fraction = (torch.arange(steps, dtype=torch.float64) + 1) / steps

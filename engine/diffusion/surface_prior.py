@@ -13,7 +13,7 @@ from engine.diffusion.diffusers_prior import fast_dtype, quiet
 from engine.diffusion.model_folder import check_folder, check_words, libraries, read_json
 from engine.diffusion.prior import Conditions, PixelLatents, ViewAngles
 from engine.diffusion.prompt_encoder import PromptEncoder
-from engine.diffusion.schedule import NoiseSchedule
+from engine.diffusion.schedule import NoiseSchedule, checked_schedule
 from engine.errors import ModelError
 
 UNET_CLASS = "SurfaceUNet"
@@ -51,7 +51,7 @@ class SurfacePrior(PixelLatents):
         check_words(folder, parts)
         with libraries(folder, "model"):
             unet = parts["unet"].to(device, memory_format=torch.channels_last)
-            schedule = NoiseSchedule(parts["scheduler"].alphas_cumprod.float().to(device))
+            schedule = checked_schedule(parts["scheduler"].alphas_cumprod.float().to(device))
             text = PromptEncoder({"tokenizer": parts["tokenizer"], "text_encoder": parts["text_encoder"].to(device)}, model.known)
         return cls(unet, text, schedule, name or str(folder))
 

@@ -125,6 +125,11 @@ def test_keys_that_are_none_and_files_that_are_broken(folder, tmp_path):
     (tmp_path / "b.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(ModelError, match=r"b\.safetensors"):
         prior_of(folder, LoraEntry(tmp_path / "b.safetensors"))
+    down, up = FORMS["peft"]
+    tensors = dict(zip((down, up), pair(4, 4), strict=True))
+    tensors[up][0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not finite in 1 tensors"):
+        prior_of(folder, written(tmp_path / "c.safetensors", tensors))
 
 
 @pytest.mark.parametrize("model", ["embedded", "examples/boards/tulips"])

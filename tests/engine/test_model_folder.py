@@ -16,7 +16,7 @@ from tiny_model import make_tiny_model
 
 from engine.diffusion import hub
 from engine.diffusion.load import load_prior
-from engine.diffusion.model_folder import check_folder, libraries
+from engine.diffusion.model_folder import check_folder, libraries, refuse_not_finite
 from engine.doctor import examine
 from engine.errors import InputError, ModelError
 
@@ -236,6 +236,21 @@ def test_weights_that_lack_a_tensor_are_not_filled_with_chance(folder, part):
     del tensors[lost]
     save_file(tensors, path, metadata={"format": "pt"})
     refused(folder, part, "lack 1 tensors")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_not_finite_are_told_before_any_step(folder, part, number):
+    path = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[-1] = number
+    save_file(tensors, path, metadata={"format": "pt"})
+    refused(folder, part, "not finite in 1 tensors", name)
+
+
+def test_large_weights_whose_sum_overflows_are_finite():
+    refuse_not_finite({"large": torch.full((4,), 3e38)}, "They")
 
 
 def test_weights_of_another_shape(folder):

@@ -248,9 +248,22 @@ def test_the_doctor_tries_such_a_model(folder):
         ("unet/config.json", "patch", 10**9, "patch"),
         ("scheduler/scheduler_config.json", "prediction_type", "epsilon", "prediction_type"),
         ("unet/config.json", "_class_name", "Anything", "Anything"),
+        ("unet/config.json", "sample_size", 30, "multiple of four patches"),
+        ("unet/config.json", "sample_size", None, "multiple of four patches"),
+        ("unet/config.json", "sample_size", [32, 32], "multiple of four patches"),
+        ("unet/config.json", "heads", 5, "multiples of the heads"),
+        ("unet/config.json", "channels", [32, 32], "three channels"),
+        ("scheduler/scheduler_config.json", "trained_betas", [float("nan")] * 1000, "alpha_bar must fall"),
+        ("scheduler/scheduler_config.json", "trained_betas", [-0.1] * 1000, "alpha_bar must fall"),
+        ("tokenizer/tokenizer_config.json", "model_max_length", -5, "model_max_length = -5"),
+        ("tokenizer/tokenizer_config.json", "model_max_length", 2, "model_max_length = 2"),
+        ("kinds.json", "words", None, "has words = None; expected a list of texts"),
+        ("kinds.json", "words", "a red mug", "has words = 'a red mug'"),
+        ("kinds.json", "kinds", [], r"has kinds = \[\]"),
+        ("kinds.json", "kinds", ["mug", None], "has kinds"),
     ],
 )
-def test_a_folder_that_does_not_fit_is_refused_before_its_weights_are_read(folder, tmp_path, file, key, value, told):
+def test_a_folder_that_does_not_fit_is_refused_by_what_it_says_of_itself(folder, tmp_path, file, key, value, told):
     copy = tmp_path / "broken"
     shutil.copytree(folder, copy)
     content = json.loads((copy / file).read_text())
