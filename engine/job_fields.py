@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from .dream_fields import DreamNumbers
 from .errors import InputError
 from .fields import Choice, Door, Spec, Unit, check, refuse_unknown, table
+from .vocabulary import refuse_silent, refuse_unreadable
 
 LONGEST_SIDE = 1.6
 """Length in engine space of the longest side of the sketch's bounding box, the measure of every Unit.LENGTH."""
@@ -396,6 +397,9 @@ class JobSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        refuse_silent(self.prompt)
+        for name in ("prompt", "source", "descriptors", "part_prompts"):
+            refuse_unreadable(table(JobSettings)[name].spec.label.lower(), getattr(self, name) or "")
         self.resolve()
         self.resolve_dream()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Collection, Iterable
+
+from .errors import InputError
 
 STOP_WORDS = frozenset((
     "a", "an", "the", "of", "on", "in", "at", "to", "with", "and", "or", "for", "from", "by", "as", "is", "are", "its", "it",
@@ -12,14 +14,54 @@ STOP_WORDS = frozenset((
 """Words that say nothing about what is to be seen."""
 
 
+JOINERS = "\u200c\u200d"
+"""Signs without width that stand within words."""
+
+MOST_LETTERS, MOST_WORDS = 200, 12
+"""Of a prompt, in a note."""
+
+
+def refuse_silent(prompt: str) -> None:
+    """InputError for a prompt that says nothing: not one letter, number or sign of any script in it."""
+    if not any(unicodedata.category(letter)[0] in "LNS" for letter in prompt):
+        raise InputError(
+            "empty_prompt",
+            "The prompt is empty; expected a few words that say what is to be seen.",
+            'Write a prompt such as "a red tulip".',
+        )
+
+
+def refuse_unreadable(what: str, text: str) -> None:
+    """InputError for a text with bytes that are no letters, as a command line hands them on; `what` names it."""
+    found = next((letter for letter in text if unicodedata.category(letter) == "Cs"), None)
+    if found is not None:
+        raise InputError(
+            "bad_setting",
+            f"The {what} holds bytes that are no text, the first at letter {text.index(found) + 1}; expected UTF-8.",
+            f"Write the {what} anew, in a terminal or file whose encoding is UTF-8.",
+        )
+
+
+def shortened(text: str) -> str:
+    """The text, or its beginning and how long it is."""
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}... ({len(text):,} letters)"
+
+
 def content_words(text: str) -> list[str]:
     """Lower-case words of any script that say something, without endings of the plural, each once.
 
     >>> content_words("A photo of two red Tulips, front view")
     ['red', 'tulip', 'front']
     """
-    words = re.findall(r"[^\W_]+", text.lower())
+    composed = unicodedata.normalize("NFC", text.lower())
+    parts = "".join(letter if _of_a_word(letter) else " " for letter in composed).split()
+    words = [word for word in parts if any(letter.isalnum() for letter in word)]
     return list(dict.fromkeys(singular(word) for word in words if word not in STOP_WORDS))
+
+
+def _of_a_word(letter: str) -> bool:
+    """Vowel signs and accents belong to words as their letters do."""
+    return letter.isalnum() or letter in JOINERS or unicodedata.category(letter)[0] == "M"
 
 
 def singular(word: str) -> str:
@@ -40,9 +82,11 @@ def unknown_words(prompt: str, known: Collection[str]) -> list[str]:
 
 
 def domain_note(prompt: str, known: Collection[str], kinds: Iterable[str]) -> str | None:
-    """A warning for the user if the prompt has words outside of what a narrow prior was trained on, else None."""
-    missing = unknown_words(prompt, known)
+    """A warning for the user if the prompt has words outside of what a narrow prior was trained on, or none at all, else None."""
+    missing, shown = unknown_words(prompt, known), ", ".join(sorted(kinds))
+    if not content_words(prompt):
+        return f"The model finds no word in the prompt that says what is to be seen. It knows: {shown}."
     if not missing:
         return None
-    shown = ", ".join(sorted(kinds))
-    return f"The model does not know: {', '.join(missing)}. It knows: {shown}."
+    more = f" and {len(missing) - MOST_WORDS:,} more words" if len(missing) > MOST_WORDS else ""
+    return f"The model does not know: {', '.join(map(shortened, missing[:MOST_WORDS]))}{more}. It knows: {shown}."

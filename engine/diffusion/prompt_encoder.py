@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.diffusion.prior import Conditions
 from engine.diffusion.text_states import longest, states_of
-from engine.vocabulary import domain_note
+from engine.vocabulary import domain_note, shortened
 
 Parts = dict[str, Any]
 """Text encoders and tokenizers by folder."""
@@ -69,7 +69,7 @@ class PromptEncoder:
         notes = []
         lost = cut_words(self.tokenizer, prompt, self.max_tokens)
         if lost:
-            notes.append(f'The text model takes {self.max_tokens} tokens; cut from the prompt: "{lost}".')
+            notes.append(f'The text model takes {self.max_tokens} tokens; cut from the prompt: "{shortened(lost)}".')
         if self.known.get("words") and prompt:
             warning = domain_note(prompt, self.known["words"], self.kinds)
             if warning:

@@ -7,9 +7,11 @@ the base prompt with the paper's ten descriptors and without words that ask for 
 from __future__ import annotations
 
 import re
+import reprlib
 
 from engine.errors import InputError
 from engine.views import VIEWS
+from engine.vocabulary import refuse_silent, refuse_unreadable
 
 DESCRIPTORS = "oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
 """The paper's description of the distribution that SDS reaches."""
@@ -49,15 +51,12 @@ QUALITY_PHRASES = (
 
 
 def check_prompt(prompt: str) -> str:
-    """The prompt with its white space tidied; InputError if nothing is left."""
-    tidy = " ".join(prompt.split()).strip(" ,")
-    if not tidy:
-        raise InputError(
-            "empty_prompt",
-            "The prompt is empty; expected a few words that say what is to be seen.",
-            'Write a prompt such as "a red tulip".',
-        )
-    return tidy
+    """The prompt with its white space tidied; InputError for one that says nothing or is no text."""
+    if not isinstance(prompt, str):
+        raise InputError("bad_setting", f"The prompt must be text, got {reprlib.repr(prompt)}.", 'Write a prompt such as "a red tulip".')
+    refuse_silent(prompt)
+    refuse_unreadable("prompt", prompt)
+    return " ".join(prompt.split()).strip(" ,")
 
 
 def phrases(text: str) -> list[str]:
