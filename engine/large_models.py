@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from engine.diffusion.load import EMBEDDED, HUB_ID
@@ -14,6 +13,7 @@ from engine.diffusion.prior import Prior
 from engine.distillation import PromptPair
 from engine.errors import ModelError
 from engine.job_fields import JobSettings
+from engine.user_path import user_path
 from engine.view_batch import every_words
 
 LARGE = 256
@@ -43,7 +43,7 @@ def for_its_model(settings: JobSettings) -> JobSettings:
 def picture_size(model: str) -> int | None:
     """Pixels along a side of a diffusers model's pictures, by its folder alone; those of Stable Diffusion for an id of the hub; None for
     every other model, or one that will be refused."""
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if model == EMBEDDED or not (folder / "model_index.json").is_file():
         return 512 if not folder.exists() and HUB_ID.fullmatch(model) else None
     try:

@@ -26,8 +26,11 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in files if path.is_file())
 
 
-def read_square(path: Path, size: int) -> Tensor:
-    """[3, size, size] in 0..1: the central square of an image file as a viewer shows it, transparent parts over white.
+WHITE = (255, 255, 255)
+
+
+def read_square(path: Path, size: int, ground: tuple[int, int, int] = WHITE) -> Tensor:
+    """[3, size, size] in 0..1: the central square of an image file as a viewer shows it, transparent parts over `ground`.
 
     InputError if there is no such file, if it cannot be read, or if it has more pixels than `engine.formats.textures` reads.
     """
@@ -46,7 +49,7 @@ def read_square(path: Path, size: int) -> Tensor:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    flat = Image.alpha_composite(Image.new("RGBA", square.size, "white"), square).convert("RGB")
+    flat = Image.alpha_composite(Image.new("RGBA", square.size, (*ground, 255)), square).convert("RGB")
     return torch.from_numpy(np.array(flat)).permute(2, 0, 1).float() / 255
 
 

@@ -35,6 +35,7 @@ from engine.memory import (
     weights_bytes,
 )
 from engine.texture.maps import KINDS, texel_bytes
+from engine.user_path import user_path
 
 ROOM = 0.9
 """Share of a card's free memory that a plan may take: the rest is lost between blocks."""
@@ -150,7 +151,7 @@ def needs_of(settings: JobSettings, faces: int, device: torch.device, images: in
 
 def model_folder(model: str) -> Path:
     """Where a model's files are; a folder that there may not be for one of the hub that was not fetched yet."""
-    folder = surface_folder() if model == EMBEDDED else Path(model).expanduser()
+    folder = surface_folder() if model == EMBEDDED else user_path(model)
     return cached(model) or folder if not folder.exists() and HUB_ID.fullmatch(model) else folder
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.diffusion.model_folder import ModelFolder, check_config, check_files, check_weights, class_name, read_json
 from engine.diffusion.model_parts import Part
 from engine.errors import InputError, ModelError
+from engine.user_path import user_path
 
 SEPARATOR = ";"
 """Between several controls in one text."""
@@ -78,7 +79,7 @@ def split_numbers(text: str) -> tuple[Path, list[str]]:
     found = _NUMBERS.match(text[len(drive) :])
     if found is None:
         raise InputError("bad_setting", f"'{text}' names no control.", _FIX)
-    return Path(drive + found["folder"]).expanduser(), found["numbers"].split(":")[1:]
+    return user_path(drive + found["folder"]), found["numbers"].split(":")[1:]
 
 
 def _checked(text: str, given: Sequence[str]) -> tuple[float, float, float]:

@@ -18,6 +18,7 @@ from engine.diffusion.references import ReferenceEntry, reference_entries
 from engine.diffusion.single_file import refused
 from engine.errors import ModelError
 from engine.pictures import pictures_in
+from engine.user_path import user_path
 from engine.vocabulary import unknown_words
 
 EMBEDDED = "embedded"
@@ -57,7 +58,7 @@ def load_prior(
     device, beside = torch.device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
         return _load_folder((network or SURFACE_FOLDERS[-1]) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name, beside)
     if folder.exists():

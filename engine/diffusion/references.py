@@ -30,6 +30,7 @@ from engine.diffusion.model_folder import (
 from engine.diffusion.model_parts import Part
 from engine.errors import InputError, ModelError
 from engine.pictures import read_square
+from engine.user_path import user_path
 
 LARGEST = 2.0
 ENCODER = Part("image_encoder", "config.json", {"CLIPVisionModelWithProjection": "transformers"}, "model")
@@ -70,7 +71,7 @@ def _entry(text: str) -> ReferenceEntry:
             f"The reference '{text}' needs an adapter, a picture and a strength from 0 to 2.",
             "Write ADAPTER=PICTURE[:strength], such as ip-adapter_sd15.safetensors=chair.jpg:0.6.",
         )
-    file = Path(adapter.strip()).expanduser()
+    file = user_path(adapter.strip())
     for path, suffix, what in ((file, ".safetensors", "adapter"), (picture, "", "picture")):
         if not path.is_file() or (suffix and path.suffix != suffix):
             told = "is no .safetensors file; others can run code and are not read" if path.exists() else "is not there"

@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import InputError
 from engine.formats.beside import Beside, decoded, read_regular
 from engine.formats.mtl_read import LARGEST_LIBRARY, libraries_named, read_library, texture_statement
+from engine.user_path import user_path
 
 
 def files_of(mesh: Path) -> list[Path]:
@@ -40,7 +41,7 @@ def _found(beside: Beside, name: str) -> Path | None:
 
 def folder_contents(folder: str) -> list[tuple[str, int, int]]:
     """Name, size and time of the files of a folder and of the folders in it, as a model's are; empty for what is no folder."""
-    root = Path(folder).expanduser()
+    root = user_path(folder)
     files = sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_file())
     return [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 

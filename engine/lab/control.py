@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InputError, ModelError
+from engine.user_path import user_path
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 LEAST_CONTRAST = 1 / 64
 """Between the brightest and the darkest place of a control that shows something."""
 
+NOTHING = {"depth": (0, 0, 0), "normal": (128, 128, 255)}
+"""What stands where a control picture is transparent, by its kind: a place without surface, as `engine.diffusion.control_nets` draws it."""
+
 
 def sort_controls(given: Sequence[str]) -> tuple[list[Path], list[ControlEntry]]:
     """What `--control` names: pictures, and ControlNet folders. InputError for what is neither."""
@@ -24,8 +28,9 @@ def sort_controls(given: Sequence[str]) -> tuple[list[Path], list[ControlEntry]]
         return [], []
     from engine.diffusion.control_nets import control_entry
 
-    pictures = [Path(text).expanduser() for text in given if Path(text).expanduser().is_file()]
-    return pictures, [control_entry(text) for text in given if not Path(text).expanduser().is_file()]
+    named = {text: user_path(text) for text in given}
+    pictures = [named[text] for text in given if named[text].is_file()]
+    return pictures, [control_entry(text) for text in given if not named[text].is_file()]
 
 
 def read_control(prior: Prior, pictures: Sequence[Path]) -> torch.Tensor | None:
@@ -58,7 +63,9 @@ def read_control(prior: Prior, pictures: Sequence[Path]) -> torch.Tensor | None:
             f"{len(pictures)} control pictures were given; the model looks at {prior.control_pictures}.",
             f"Give one for all of them, or {prior.control_pictures}.",
         )
-    read = [read_square(path, prior.image_size) for path in pictures]
+    kinds = [net.entry.kind for net in getattr(prior, "nets", ())]
+    grounds = [NOTHING[kinds[place] if place < len(kinds) else "depth"] for place in range(len(pictures))]
+    read = [read_square(path, prior.image_size, ground) for path, ground in zip(pictures, grounds, strict=True)]
     for path, picture in zip(pictures, read, strict=True):
         if float(picture.max() - picture.min()) < LEAST_CONTRAST:
             raise InputError(

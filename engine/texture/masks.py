@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from engine.texture.artist import paint_between
 from engine.texture.bake import Channel, Places
 from engine.texture.field import GREY, ColourField
 from engine.texture_sets import matching
+from engine.user_path import user_path
 
 SAMPLES = 200_000
 """Points of the surface at which a mask is looked at for its feathered edge and for the views of the optimization."""
@@ -85,7 +85,7 @@ def _of_image(mesh: Mesh, name: str) -> Mask:
 def picture(name: str) -> np.ndarray:
     """uint8 [H, W, 4] of a picture file. InputError where it cannot be read."""
     try:
-        return read_image(read_regular(Path(name).expanduser()))
+        return read_image(read_regular(user_path(name)))
     except UnreadableImage as error:
         raise InputError("cannot_read", f"The picture '{name}' cannot be read: {error}.", "Give a PNG or JPEG file.") from error
 

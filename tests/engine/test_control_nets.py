@@ -26,6 +26,7 @@ from engine.formats.meshio import save_glb
 from engine.guidance.step import ConditionPair, GuidanceSettings, distill
 from engine.job import run_job, texture_subject
 from engine.job_fields import PRESETS, JobSettings
+from engine.lab.control import read_control
 from engine.render.base import select_rasterizer
 from engine.render.control import geometry_control
 from engine.reporting import QuietReporter
@@ -269,6 +270,20 @@ def test_a_picture_is_changed_under_a_control_and_by_a_depth_model(folders, tmp_
     both = ("--control", folders["tiny_depth"], "--control", f"{folders['tiny_normal']}:0.5", "--control", picture)
     assert image(folders, tmp_path, *both, "--init", picture, "--baseline") == EXIT_DONE
     assert image(folders, tmp_path, "--control", picture, model="depth_model") == EXIT_DONE
+
+
+def test_where_a_control_picture_is_transparent_there_is_no_surface(folders, tmp_path):
+    """Far, or a plain that looks at the camera: over white the background of a cut-out depth picture would be its nearest place."""
+    cut_out = np.zeros((32, 32, 4), np.uint8)
+    cut_out[8:24, 8:24] = (200, 100, 50, 255)
+    Image.fromarray(cut_out).save(tmp_path / "cut.png")
+    both = prior_of(folders, str(folders["tiny_depth"]), str(folders["tiny_normal"]))
+    control = read_control(both, [tmp_path / "cut.png"] * 2)
+    assert control is not None
+    assert (control[0, :, 0, 0] * 255).round().tolist() == [0, 0, 0, 128, 128, 255]
+    assert (control[0, :, 8, 8] * 255).round().tolist() == [200, 100, 50] * 2
+    alone = read_control(prior_of(folders, model="depth_model"), [tmp_path / "cut.png"])
+    assert alone is not None and alone[0, :, 0, 0].tolist() == [0, 0, 0]
 
 
 def test_the_laboratory_says_what_is_missing_or_too_much(folders, tmp_path, picture, capsys):
