@@ -9,6 +9,7 @@ import math
 import sys
 from pathlib import Path
 
+from engine.dream_fields import DreamNumbers
 from engine.errors import JobError
 from engine.job_fields import Hyperparameters
 
@@ -86,6 +87,8 @@ TEXEL_BYTES = 60
 """A texel of the image that is being baked, beside its maps."""
 WITH_FILE = 1.5
 """A finished map that waits for the others, over its own bytes: with its file."""
+SAMPLE_BYTES, CLOUD_BYTES = 100, 190
+"""A sample of a ray of a dream's step, and a cell of its cloud."""
 FACE_BYTES = 700
 """A triangle of the sketch in the distance field's trees."""
 WEIGHTS_SHARE = 1.2
@@ -110,6 +113,23 @@ def needed_bytes(
     step = numbers.views * (numbers.supersample * pixels / USUAL_SIZE) ** 2 * VIEW_BYTES
     export = numbers.texture_size**2 * (TEXEL_BYTES + images * maps * WITH_FILE)
     return int(LIBRARIES + WEIGHTS_SHARE * weights + max(grid + colours + step, export + colours / 4) + faces * FACE_BYTES)
+
+
+def dream_bytes(numbers: DreamNumbers, weights: int) -> int:
+    """About what a step of a dream takes: its samples, and the cloud with gradients and Adam's moments. Measured; `weights` in bytes."""
+    samples = numbers.dream_views * numbers.dream_size**2 * numbers.dream_samples
+    return int(LIBRARIES + WEIGHTS_SHARE * weights + samples * SAMPLE_BYTES + numbers.dream_grid**3 * CLOUD_BYTES)
+
+
+def refuse_large_dream(numbers: DreamNumbers, weights: int, free: int | None, whose: str) -> None:
+    """JobError where a dream cannot fit into so many free bytes; None where nobody knows them."""
+    needed = dream_bytes(numbers, weights)
+    if free is not None and SURE * needed > free:
+        raise JobError(
+            "needs_memory",
+            f"The dream needs about {_shown(needed)} of memory; {_shown(free)} of {whose}'s are free.",
+            "Close other programs, or lower dream_size, dream_views, dream_samples or dream_grid.",
+        )
 
 
 def weights_bytes(folder: Path) -> int:

@@ -32,13 +32,15 @@ from engine.guidance.served import refuse_unserved
 from engine.isosurface.dmtet import TetGrid
 from engine.job import chosen_model, run_job
 from engine.job_fields import Hyperparameters, JobSettings
-from engine.large_models import embed_ahead
+from engine.large_models import embed_ahead, for_its_model
+from engine.memory import refuse_large_dream, weights_bytes
 from engine.mesh import Mesh
 from engine.pictures import to_bytes
 from engine.plan import planned_seconds
 from engine.render.base import select_rasterizer
 from engine.reporting import Reporter, StageTimer
 from engine.results import JobResult
+from engine.room import free_on, model_folder, room_for
 from engine.stages import Stage
 from engine.view_batch import ViewBatch, sample_view_batch
 
@@ -80,8 +82,8 @@ def run_dream(
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
     numbers = settings.resolve_dream()
+    refuse_refinement(settings, load)
     timer = StageTimer(reporter, planned(settings, numbers))
-    chosen_model(refinement_of(settings))  # what its refinement cannot do is told before the dream, not after it
     with Checkpoint(checkpoint, f"{fingerprint(NOTHING, settings)} {numbers}", reporter.note) as kept:
         mesh, views, told = _surface_of_a_dream(settings, numbers, timer, kept, reporter, load, sample_views)
         result = run_job(mesh, refinement_of(settings), reporter, refinement_checkpoint(checkpoint), load)
@@ -99,6 +101,17 @@ def run_dream(
 def run_kept_dream(settings: JobSettings, reporter: Reporter) -> JobResult:
     """`run_dream` with its checkpoints in the user's cache: after a crash of either side the same dream goes on where it was."""
     return run_dream(settings, reporter, cached_path(fingerprint(NOTHING, settings))).result
+
+
+def refuse_refinement(settings: JobSettings, load: Callable[..., Prior]) -> None:
+    """Tells before the dream what would end its refinement as that begins: a method, a ControlNet, a texture that cannot be."""
+    refinement = for_its_model(refinement_of(settings))
+    choice, device = chosen_model(refinement), select_device(settings.device)
+    room_for(refinement, REFINED_FACES, device, 1)
+    whose = "the GPU" if device.type == "cuda" else "the machine"
+    refuse_large_dream(settings.resolve_dream(), weights_bytes(model_folder(settings.model)), free_on(device), whose)
+    if choice.controls:
+        choice.load(device, surface=True, prompt=settings.prompt, load=load)  # which says whether the model takes them
 
 
 def refinement_of(settings: JobSettings) -> JobSettings:
@@ -137,9 +150,10 @@ def _surface_of_a_dream(
     def begin(attempt: int) -> Dream:
         return Dream(prior, prompts, numbers, sampler, torch.Generator().manual_seed(settings.seed + attempt), device)
 
+    rasterizer = select_rasterizer(device)
     timer.start(Stage.DREAM)
     dream, attempt = dreamt(begin, numbers.dream_attempts, settings.seed, timer, kept, reporter)
-    mesh, agreement = mesh_of(dream.cloud, dream.ground, select_rasterizer(device))
+    mesh, agreement = mesh_of(dream.cloud, dream.ground, rasterizer)
     timer.close()
     views = from_all_sides(dream.cloud, dream.ground)
     return mesh, views, {"seed": settings.seed + attempt, "outline_agreement": round(agreement, 3)}

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from engine.camera import Cameras, orbit
 from engine.checkpoint import Checkpoint
 from engine.cli import main
 from engine.diffusion.empirical import EmpiricalPrior, ImageLabel
+from engine.diffusion.prior import Prior
 from engine.distillation import DROPPED_AT_MOST, PromptPair
 from engine.dream.cloud import BLOB, Cloud, Ground, lattice
 from engine.dream.dream import Dream, fault
@@ -275,6 +277,34 @@ def test_what_cannot_be_dreamt_is_refused() -> None:
 
     with pytest.raises(ModelError, match="begins without one"):
         refuse_control(Sees(torch.rand(1, 3, 8, 8), [ImageLabel("a ball")]))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"control": "depth=no/such/folder"}, "no folder"),
+        ({"overrides": {"stage2_method": "dds"}}, "no method 'dds' for jobs"),
+        ({"lora": "no/such.safetensors"}, "is not there"),
+        ({"dream": {"dream_views": 64, "dream_size": 512, "dream_samples": 1024, "dream_grid": 256}}, "The dream needs about .* of memory"),
+        ({"texture_size": 8192}, "The job needs about .* of memory"),
+    ],
+)
+def test_what_would_end_the_refinement_is_told_before_the_dream(
+    more: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> Prior:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("engine.room.free_bytes", lambda: 3 * 10**9)
+    with pytest.raises(SketchbridgeError, match=told) as caught:
+        run_dream(JobSettings("a ball", mode="dream", **more), QuietReporter(), tmp_path / "a.checkpoint", never)
+    assert caught.value.fix and not list(tmp_path.iterdir())
+
+
+def test_a_control_that_the_refinement_s_model_does_not_take_is_told_before_the_dream(tmp_path: Path) -> None:
+    (tmp_path / "depth").mkdir()
+    with pytest.raises(ModelError, match="takes no ControlNet"):
+        run_dream(JobSettings("an apple", mode="dream", control=str(tmp_path / "depth")), QuietReporter())
 
 
 def test_views_from_above_are_named_so_and_take_the_places_of_others() -> None:
