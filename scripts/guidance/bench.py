@@ -23,12 +23,19 @@ from statistics import fmean, median
 
 import torch
 
+from engine.device import select_device
 from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
+from engine.diffusion.model_folder import read_known
 from engine.errors import InputError, SketchbridgeError
+from engine.fields import check_value, table
+from engine.formats.files import write_atomically
 from engine.guidance.methods import METHODS, methods_for, source_text
+from engine.job_fields import JobSettings
 from engine.lab.optimize import RunMonitor, text_to_image
 from engine.pictures import to_bytes
 from engine.reporting import QuietReporter
+from engine.results import prepare_folder
+from engine.user_path import user_path
 from scripts import ROOT
 from scripts.guidance.captions import bench_captions, records_of
 from scripts.guidance.rows import ROWS, Row
@@ -57,6 +64,11 @@ class LineReporter(QuietReporter):
 
 def open_store(arguments: argparse.Namespace) -> Store:
     """Captions and the place of the results."""
+    prepare_folder(arguments.out)
+    if hasattr(arguments, "docs"):
+        prepare_folder(arguments.docs)
+    check_value(table(JobSettings)["seed"], arguments.seed)
+    arguments.device = str(select_device(arguments.device))
     if not (arguments.data / "captions.jsonl").is_file():
         raise InputError(
             "data", f"'{arguments.data}' has no captions.jsonl.", "Give the folder with the rendered pictures and their captions."
@@ -68,8 +80,7 @@ def open_store(arguments: argparse.Namespace) -> Store:
 
 def kinds_of(model: str) -> tuple[str, ...]:
     """The kinds that a narrow model knows; () = all."""
-    path = (EMBEDDED_FOLDER if model == "embedded" else Path(model)) / "kinds.json"
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["kinds"]) if path.is_file() else ()
+    return tuple(read_known(EMBEDDED_FOLDER if model == "embedded" else user_path(model)).get("kinds", ()))
 
 
 def make_row(name: str, row: Row, store: Store, model: str, device: str, first: int) -> None:
@@ -170,8 +181,15 @@ def make_examples(arguments: argparse.Namespace, store: Store) -> int:
 
 def write_json(path: Path, content: object) -> None:
     """Readable JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def from_one(text: str) -> int:
+    """A whole number from 1, as an option gives it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {number}")
+    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -180,22 +198,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with captions.jsonl and pictures")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "guidance")
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--captions", type=int, default=200)
-    parser.add_argument("--chunk", type=int, default=50, help="captions in one batch")
-    parser.add_argument("--first", type=int, default=sys.maxsize, help="make only so many captions of each row now; a multiple of --chunk")
+    parser.add_argument("--captions", type=from_one, default=200)
+    parser.add_argument("--chunk", type=from_one, default=50, help="captions in one batch")
+    parser.add_argument("--first", type=from_one, default=sys.maxsize, help="so many captions of each row now; a multiple of --chunk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="make the rows that are missing")
     run.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    run.add_argument("--workers", type=int, default=1)
+    run.add_argument("--workers", type=from_one, default=1)
     row = commands.add_parser("row", help="make one row in this process")
     row.add_argument("name", choices=list(ROWS))
     cost = commands.add_parser("cost", help="cost relative to SDS")
-    cost.add_argument("--rounds", type=int, default=5)
+    cost.add_argument("--rounds", type=from_one, default=5)
     commands.add_parser("orders", help="order of the bridge's solvers")
     examples = commands.add_parser("examples", help="painting to real beside SDEdit, and an illusion, into docs/images")
-    examples.add_argument("--steps", type=int, default=120)
+    examples.add_argument("--steps", type=from_one, default=120)
     examples.add_argument("--only", nargs="+", default=list(EXAMPLES), choices=EXAMPLES)
     examples.add_argument("--docs", type=Path, default=ROOT / "docs")
     equal = commands.add_parser("equal", help="judge the rows at equal evaluations and write their table into docs/guidance.md")

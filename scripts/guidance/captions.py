@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from engine.errors import InputError
 from scripts.prior.data.captions import compose
 from scripts.prior.data.records import Record
 from scripts.prior.dataset import is_held_out, read_pictures, read_records, resize
@@ -62,10 +64,27 @@ def read_reals(folder: Path, records: list[Record], size: int, held_out: bool, l
     if limit is not None:
         random.Random(0).shuffle(wanted)
         wanted = wanted[:limit]
-    pictures = np.stack([np.asarray(resize(image, size), np.uint8) for image in read_pictures(folder, wanted)])
+    try:
+        pictures = np.stack([np.asarray(resize(image, size), np.uint8) for image in read_pictures(folder, wanted)])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            "corrupt_file",
+            f"The {'held-out' if held_out else 'training'} pictures in '{folder}' cannot be read ({type(error).__name__}: {error}).",
+            "Make the data again: every file that captions.jsonl names belongs beside it or into images.zip.",
+        ) from error
     return Reals(pictures, tuple(record.kind for record in wanted))
 
 
 def records_of(folder: Path, kinds: tuple[str, ...]) -> list[Record]:
-    """All records of these kinds."""
-    return read_records(folder, kinds)
+    """All records of these kinds; InputError where the data cannot be read or has none of them."""
+    try:
+        records = read_records(folder, kinds)
+        if not records:
+            raise ValueError("it has no picture")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            "corrupt_file",
+            f"'{folder / 'captions.jsonl'}' cannot be used ({type(error).__name__}: {error}).",
+            "Make the data again; each line is an object with file, caption, background, view and kind, of the model's own kinds.",
+        ) from error
+    return records

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from engine.formats.files import write_atomically
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.intervals import REDRAWS
 from scripts.guidance.judge import Judge, Score
@@ -23,7 +24,7 @@ def write_equal(arguments: argparse.Namespace, store: Store, kinds: tuple[str, .
     """Judges the rows that are there and puts their table into docs/guidance.md."""
     done = {name: found for name in EQUAL if (found := store.load(name, EQUAL[name])) is not None}
     if not done:
-        raise SystemExit(f"nothing to report yet: use run --rows {' '.join(EQUAL)} first")
+        raise store.nothing(EQUAL)
     count = min(len(found.pictures) for found in done.values())
     size = next(iter(done.values())).pictures.shape[1]
     records = records_of(arguments.data, kinds)
@@ -77,5 +78,5 @@ def put(path: Path, text: str) -> Path:
     block = f"{BEGIN}\n{text}\n{END}"
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     content = pattern.sub(lambda _: block, content) if pattern.search(content) else f"{content.rstrip()}\n\n{block}\n"
-    path.write_text(content, encoding="utf-8")
+    write_atomically(path, content.encode())
     return path

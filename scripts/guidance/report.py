@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from engine.formats.files import write_atomically
 from scripts.guidance.captions import read_reals, records_of
 from scripts.guidance.intervals import REDRAWS, bootstrap
 from scripts.guidance.judge import Judge, Score
@@ -26,14 +26,15 @@ MARK = "<!-- written by scripts.guidance.bench report; text below this line is k
 def write(arguments: argparse.Namespace, store: Store, kinds: tuple[str, ...]) -> Path:
     """Judges every row that is there, draws the sheet and writes the document; what a person wrote under the mark stays."""
     path: Path = arguments.docs / "guidance.md"
+    measured = [cost_table(store), orders_table(store)]
     scores, reals = judge_rows(arguments.data, store, kinds, arguments.clip)
     sheet = arguments.docs / "images" / "guidance_methods.jpg"
     draw_sheet(store, REPORTED, sheet)
     parts = [head(store, scores), main_table(store, scores, reals), extra_table("What the paper leaves open", BEYOND, store, scores)]
-    parts += [extra_table("Ablations", ABLATIONS, store, scores), cost_table(store), orders_table(store)]
+    parts += [extra_table("Ablations", ABLATIONS, store, scores), *measured]
     parts += [f"## Pictures\n\n![the first captions by every method](images/{sheet.name})\n"]
     kept = path.read_text(encoding="utf-8").partition(MARK)[2] if path.is_file() else "\n"
-    path.write_text("\n".join(part for part in parts if part) + "\n" + MARK + kept, encoding="utf-8")
+    write_atomically(path, ("\n".join(part for part in parts if part) + "\n" + MARK + kept).encode())
     return path
 
 
@@ -42,7 +43,7 @@ def judge_rows(data: Path, store: Store, kinds: tuple[str, ...], clip: Path | No
     records = records_of(data, kinds)
     done = {name: found for name, row in REPORTED.items() if (found := store.load(name, row)) is not None}
     if not done:
-        raise SystemExit("nothing to report yet: use the command run first")
+        raise store.nothing(REPORTED)
     size = next(iter(done.values())).pictures.shape[1]
     held_out, trained = read_reals(data, records, size, True), read_reals(data, records, size, False)
     judge = Judge(held_out.pictures, trained.pictures, trained.kinds, clip)
@@ -150,10 +151,9 @@ def same_captions(scores: Mapping[str, Score], count: int) -> Score | None:
 
 def cost_table(store: Store) -> str:
     """Relative cost, if it was measured."""
-    path = store.folder / "cost.json"
-    if not path.is_file():
+    rounds: dict[str, list[float]] | None = store.measured("cost.json")
+    if rounds is None:
         return ""
-    rounds: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
     published = {"sds": "1", "calibrated": "1.00", "nfsd": "1.61", "csd": "1.39", "vsd": "3.58"}
     lines = [
         "## Cost of a step relative to SDS\n",
@@ -169,10 +169,9 @@ def cost_table(store: Store) -> str:
 
 def orders_table(store: Store) -> str:
     """Errors of the bridge's solvers, if they were measured."""
-    path = store.folder / "orders.json"
-    if not path.is_file():
+    errors: dict[str, dict[str, list[float]]] | None = store.measured("orders.json")
+    if errors is None:
         return ""
-    errors: dict[str, dict[str, list[float]]] = json.loads(path.read_text(encoding="utf-8"))
     steps = list(next(iter(errors.values())))
     count = len(next(iter(errors.values()))[steps[0]])
     lines = [

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from tiny_model import make_tiny_model
 
-from engine.errors import EXIT_BAD_INPUT
+from engine.errors import EXIT_BAD_INPUT, InputError
 from engine.guidance.methods import METHODS, methods_for
 from scripts.guidance import equal, intervals, judge
 from scripts.guidance.bench import COST_METHODS, main
-from scripts.guidance.captions import Item, bench_captions
+from scripts.guidance.captions import Item, bench_captions, read_reals, records_of
 from scripts.guidance.rows import ABLATIONS, BEYOND, BUDGET, EQUAL, MAIN, PAPER, ROWS, TRAVEL
 from scripts.guidance.store import Store, digest_of_model
 from scripts.metrics import fid, kid
@@ -122,6 +122,99 @@ def test_whole_run_and_report(tmp_path, data, capsys):
 def test_data_that_is_not_there(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "none"), "run"]) == EXIT_BAD_INPUT
     assert "captions.jsonl" in capsys.readouterr().err
+
+
+DAMAGES = {
+    "half": lambda path: path.write_bytes(path.read_bytes()[:-60]),
+    "empty": lambda path: path.write_bytes(b""),
+    "none": lambda path: path.write_bytes(b"no archive at all"),
+    "flipped": lambda path: path.write_bytes(bytes(byte ^ (place == 90) for place, byte in enumerate(path.read_bytes()))),
+    "another": lambda path: np.savez(path, something=np.zeros(3)),
+    "fewer": lambda path: np.savez(path, pictures=np.zeros((1, 4, 4, 3), np.uint8), seconds=1.0),
+    "floats": lambda path: np.savez(path, pictures=np.zeros((2, 4, 4, 3)), seconds=1.0),
+    "code": lambda path: np.savez(path, pictures=np.array([{}], dtype=object), seconds=1.0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_told_and_made_anew(tmp_path, damage):
+    store, row = Store(tmp_path, [Item(f"caption {number}", "mug") for number in range(4)], "model", 2, 0), ROWS["sds"]
+    for number in (0, 1):
+        store.save(store.path("sds", row, number), np.full((2, 4, 4, 3), 7, np.uint8), 3.0)
+    path = store.path("sds", row, 1)
+    DAMAGES[damage](path)
+    with pytest.raises(InputError, match=path.name) as caught:
+        store.load("sds", row)
+    assert "run makes it anew" in caught.value.fix and store.missing("sds", row) == [1]
+    store.save(path, np.full((2, 4, 4, 3), 7, np.uint8), 3.0)
+    done = store.load("sds", row)
+    assert done is not None and len(done.pictures) == 4 and store.missing("sds", row) == []
+
+
+@pytest.mark.parametrize("name", ["cost.json", "orders.json"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "3"])
+def test_measurements_that_are_damaged_are_told_before_anything_is_judged(tmp_path, data, capsys, name, content):
+    (tmp_path / name).write_text(content)
+    assert (
+        main(["--data", str(data), "--model", "none", "--out", str(tmp_path), "report", "--docs", str(tmp_path / "docs")]) == EXIT_BAD_INPUT
+    )
+    assert name in capsys.readouterr().err and not list((tmp_path / "docs").iterdir())
+
+
+def test_results_of_other_captions_are_told_as_such(tmp_path, data, capsys):
+    row = ROWS["sds"]
+    other = Store(tmp_path, [Item("a caption of old", "mug")], "model", 2, 0)
+    other.save(other.path("sds", row, 0), np.zeros((1, 4, 4, 3), np.uint8), 1.0)
+    common = ["--data", str(data), "--model", "none", "--out", str(tmp_path)]
+    for command in ("report", "equal"):
+        assert main([*common, command, "--docs", str(tmp_path / "docs")]) == EXIT_BAD_INPUT
+        told = capsys.readouterr().err
+        assert "nothing to report" in told and ("1 files there are of other captions" in told) == (command == "report")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--chunk", "0", "run"], ["--captions", "-1", "run"], ["--first", "0", "run"], ["run", "--workers", "0"], ["cost", "--rounds", "0"],
+     ["examples", "--steps", "0"]],
+)  # fmt: skip
+def test_numbers_that_make_nothing_are_refused(data, capsys, words):
+    """No workers were waited for without end."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--data", str(data), *words])
+    assert caught.value.code == EXIT_BAD_INPUT and "expected a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--device", "abacus", "cost"], "abacus"),
+        (["--seed", "-1", "cost"], "Seed must be a whole number"),
+        (["--out", "{data}/captions.jsonl", "cost"], "cannot be written to"),
+        (["equal", "--docs", "{data}/captions.jsonl"], "cannot be written to"),
+        (["--model", "{data}/model", "cost"], "has kinds = None"),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_work(tmp_path, data, capsys, more, told):
+    (data / "model").mkdir()
+    (data / "model" / "kinds.json").write_text('{"words": ["mug"]}')
+    words = [word.format(data=data) for word in more]
+    assert main(["--data", str(data), *([] if "--out" in words else ["--out", str(tmp_path / "out")]), *words]) == EXIT_BAD_INPUT
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"file": "a.png"}', "[]", "\xff"])
+def test_captions_that_cannot_be_read_are_told(tmp_path, data, capsys, content):
+    (data / "captions.jsonl").write_bytes(content.encode("latin-1"))
+    assert main(["--data", str(data), "--out", str(tmp_path / "out"), "cost"]) == EXIT_BAD_INPUT
+    assert "captions.jsonl' cannot be used" in capsys.readouterr().err
+
+
+def test_pictures_that_are_missing_are_told(data):
+    records = records_of(data, ())
+    (data / records[0].file).unlink()
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        read_reals(data, records, 16, is_held_out(records[0]))
+    assert "images.zip" in caught.value.fix
 
 
 def test_clip_of_the_users_own(tmp_path):
