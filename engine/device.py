@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import JobError
+from engine.errors import InputError, JobError
 from engine.fields import check_value, table
 from engine.job_fields import JobSettings
 
@@ -22,6 +22,20 @@ def select_device(name: str) -> torch.device:
         why, fix = why_no_cuda()
         raise JobError("no_cuda", f"The device 'cuda' was asked for: {why}", f"{fix} Or choose device 'auto' or 'cpu'.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def named_device(name: torch.device | str) -> torch.device:
+    """The device as torch names it, such as "cuda:1". InputError for a name that is none, JobError where CUDA is asked for and absent."""
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise InputError("bad_setting", f"There is no device {name!r}.", "Name one as torch does, such as 'cpu' or 'cuda:0'.") from error
+    if device.type != "cuda":
+        return device
+    select_device("cuda")  # which says why there is none
+    if (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise JobError("no_cuda", f"The device '{device}' was asked for; of such there are {count} here.", "Choose another, or 'cpu'.")
+    return device
 
 
 def why_no_cuda() -> tuple[str, str]:

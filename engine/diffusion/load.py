@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from engine.device import named_device
 from engine.diffusion.control_nets import ControlEntry, control_entries
 from engine.diffusion.hub import download
 from engine.diffusion.lora import LoraEntry, lora_entries
@@ -55,7 +56,9 @@ def load_prior(
 
     Raises ModelError for whatever is missing, with the fix.
     """
-    device, beside = torch.device(device), Beside(tuple(controls), tuple(loras), tuple(references))
+    if image_size is not None and not 4 <= image_size <= 1024:
+        raise ModelError("model_config", f"image_size is {image_size}; expected 4 to 1024 pixels.", "Leave it out for 64.")
+    device, beside = named_device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
         return _load_folder((network or SURFACE_FOLDERS[-1]) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
     folder = user_path(name)

@@ -6,16 +6,18 @@ step in lambda is a DDIM step; Heun's step averages the slopes at both ends and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from engine.diffusion.prior import Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL
+from engine.errors import InputError
 from engine.guidance import methods
 from engine.guidance.methods import Inversion
 
@@ -28,6 +30,10 @@ class GuidedPrompt:
 
     conditions: Conditions
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale):
+            raise InputError("bad_setting", f"The guidance scale is {self.scale}; expected a finite number.", "Leave it out for 1.")
 
     def noise(self, prior: Prior, x_t: Tensor, t: int | Tensor) -> Tensor:
         """u + s (c - u) at x_t [B, ...] and t, one for all or int64 [B], from one call of the prior."""
@@ -83,6 +89,14 @@ def sample(
     steps      intervals; the last one ends in the clean estimate at the lowest timestep
     on_step    sees the clean estimate [B, ...] after each interval
     """
+    last = len(prior.schedule) - 1
+    if steps < 1 or not (from_time is None or 0 <= from_time <= last):
+        raise InputError(
+            "bad_setting",
+            f"{steps} steps from timestep {from_time}; expected at least one, from a timestep of 0 to {last}.",
+            "Leave them out for 20 from the noisiest.",
+        )
+    refuse_solver(solver)
     times = time_grid(prior, steps - 1, from_time)[::-1] if steps > 1 else [len(prior.schedule) - 1 if from_time is None else from_time]
     x = start
     for t, t_next in pairwise(times):
@@ -127,6 +141,21 @@ class BridgeSettings:
     steps: int = 20
     t_max: float = 1.0
     solver: Solver = "ddim"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0.0 < self.t_max <= 1.0:
+            raise InputError(
+                "bad_setting",
+                f"A bridge of {self.steps} steps up to {self.t_max} of the schedule; expected at least one, and a share above 0 up to 1.",
+                "Leave them out for 20 up to 1.",
+            )
+        refuse_solver(self.solver)
+
+
+def refuse_solver(solver: str) -> None:
+    """InputError for a name that is none of a `Solver`."""
+    if solver not in get_args(Solver):
+        raise InputError("bad_setting", f"There is no solver '{solver}'.", f"Choose one of {', '.join(get_args(Solver))}.")
 
 
 def bridge_ends(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -61,7 +62,7 @@ class GuidanceSettings:
                 "bad_setting", f"There is no weighting '{self.weighting}'.", f"Choose one of {', '.join(get_args(Weighting))}."
             )
         for name, value in (("scale", self.scale), ("source_weight", self.source_weight)):
-            if value is not None and not math.isfinite(value):
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
                 raise InputError("bad_setting", f"{name} is {value}; expected a finite number.", "Leave it out for the method's own value.")
         if not 0.0 <= self.t_low < self.t_high <= 1.0:
             raise InputError(
@@ -169,6 +170,7 @@ def distill(
     noise      the caller's own noise, such as one that belongs to the surface (`surface_noise`); None draws it afresh
     figures    "t" mean timestep, "gradient" root mean square of w(t) * direction, and "particle_loss" with VSD
     """
+    refuse_pictures(prior, images)
     latents = prior.encode(images, generator)
     if settings.weighting == "x0" and latents.requires_grad:
         latents.register_hook(prior.precondition)
@@ -192,6 +194,7 @@ def distill_latents(
     reference  the latents of the unedited images, for DDS
     timesteps  int64 [B] chosen by the caller; None draws them by the settings
     """
+    refuse_latents(prior, latents, reference, timesteps)
     clean = latents.detach()
     t = timesteps
     if t is None:
@@ -221,6 +224,49 @@ def distill_latents(
     if particles is not None and particle is not None:
         figures["particle_loss"] = particles.learn(noised.noise)
     return surrogate(latents, gradient), figures
+
+
+def refuse_pictures(prior: Prior, images: Tensor) -> None:
+    """InputError unless images are floating point, [B, 3, H, W], at least one, on the prior's device."""
+    if not isinstance(images, Tensor):
+        found = f"a {type(images).__name__}"
+    elif not images.is_floating_point() or images.dim() != 4 or images.shape[1] != 3 or 0 in images.shape:
+        found = f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
+    elif images.device.type != prior.device.type:
+        found = f"some on {images.device}"
+    else:
+        return
+    raise InputError(
+        "bad_setting",
+        f"The images must be a tensor of floating point numbers in 0..1, [B, 3, H, W] on {prior.device}, got {found}.",
+        "Rendered [B, H, W, 3] becomes that by images.permute(0, 3, 1, 2), and bytes by images.float() / 255.",
+    )
+
+
+def refuse_latents(prior: Prior, latents: Tensor, reference: Tensor | None, timesteps: Tensor | None) -> None:
+    """InputError unless latents are floating point, [B, ...], at least one, a reference of their shape, and timesteps int64 [B] of the
+    prior's schedule."""
+    if not isinstance(latents, Tensor) or not latents.is_floating_point() or latents.dim() < 2 or 0 in latents.shape:
+        found = f"{latents.dtype} {list(latents.shape)}" if isinstance(latents, Tensor) else f"a {type(latents).__name__}"
+        raise InputError(
+            "bad_setting", f"Latents must be a tensor of floating point numbers [B, ...], got {found}.", "Get them from prior.encode."
+        )
+    if reference is not None and reference.shape != latents.shape:
+        raise InputError(
+            "bad_setting",
+            f"The reference must have the latents' shape {list(latents.shape)}, got {list(reference.shape)}.",
+            "Give the latents of the unedited images.",
+        )
+    if timesteps is None:
+        return
+    last = len(prior.schedule) - 1
+    fits = isinstance(timesteps, Tensor) and timesteps.dtype == torch.long and timesteps.shape == latents.shape[:1]
+    if not fits or not 0 <= int(timesteps.min()) <= int(timesteps.max()) <= last:
+        raise InputError(
+            "bad_setting",
+            f"Timesteps must be int64 [{len(latents)}] from 0 to {last}, got {timesteps!r}.",
+            "Leave them out to have them drawn by the settings.",
+        )
 
 
 def add_noise(schedule: NoiseSchedule, clean: Tensor, t: Tensor, noise: Tensor) -> Noised:

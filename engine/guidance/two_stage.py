@@ -8,6 +8,7 @@ s = 100, then 5,000 with w = 1. The optimizer's state is kept across the switch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 from engine.errors import InputError
 from engine.guidance.methods import annealed
@@ -38,12 +39,22 @@ class TwoStage:
     t_drop: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 <= self.switch <= self.steps:
+        if not isinstance(self.steps, Integral) or self.steps < 1 or not 0 <= self.switch <= self.steps:
             raise InputError(
                 "bad_setting",
                 f"{self.steps} steps with a switch at {self.switch}; expected 0 <= switch <= steps.",
-                "Choose at least one step.",
+                "Choose at least one step, a whole number.",
             )
+        lowest = max(self.first.t_low, self.second.t_low)
+        if self.t_high_end is not None and not lowest < self.t_high_end <= 1.0:
+            raise InputError(
+                "bad_setting",
+                f"The highest timestep falls to {self.t_high_end}; expected a share above t_low = {lowest:g} and at most 1.",
+                "Leave t_high_end out and it stays.",
+            )
+        for name, share in (("anneal", self.anneal), ("t_drop", 0.0 if self.t_drop is None else self.t_drop)):
+            if not 0.0 <= share <= 1.0:
+                raise InputError("bad_setting", f"{name} is {share}; expected a share of the steps, 0 to 1.", "Leave it out.")
 
     def at(self, step: int) -> tuple[int, GuidanceSettings]:
         """(stage 1 or 2, its settings) at a step counted from 0."""

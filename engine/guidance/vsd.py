@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.diffusion.prior import AdaptablePrior, Conditions, Prior
 from engine.diffusion.schedule import MIN_LEVEL, NoiseSchedule, Prediction
-from engine.errors import ModelError
+from engine.errors import InputError, ModelError
 
 ADAPTER = "particles"
 ATTENTION_PARTS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -33,6 +33,15 @@ class LoraSettings:
     rank: int = 4
     learning_rate: float = 1e-4
     camera_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 < self.learning_rate < 10 or not 0 <= self.camera_drop <= 1:
+            raise InputError(
+                "bad_setting",
+                f"An adapter of rank {self.rank}, learning rate {self.learning_rate} and camera_drop {self.camera_drop}; expected "
+                "at least 1, above 0 and below 10, and a share of 0 to 1.",
+                "Leave them out for the usual ones.",
+            )
 
 
 class LoraParticles:

@@ -36,11 +36,18 @@ class SketchbridgeImage:
         import torch
 
         from engine.diffusion.load import load_prior
+        from engine.diffusion.prompts import check_prompt
         from engine.lab.edit import Edit, edit_image
         from engine.lab.optimize import text_to_image
         from engine.lab.recipes import for_prior, recipe
         from engine.reporting import ConsoleReporter
 
+        check_prompt(prompt)
+        recipe(method, steps=steps)  # what cannot be is told before the model is loaded
+        if image is not None and (image.dim() != 4 or image.shape[3] not in (3, 4) or 0 in image.shape):
+            raise ValueError(
+                f"expected an IMAGE [B, H, W, 3] in 0..1, got {list(image.shape)}: a mask becomes one by Convert Mask to Image"
+            )
         prior, generator, reporter = load_prior(model), torch.Generator().manual_seed(seed), ConsoleReporter()
         numbers = for_prior(recipe(method, steps=steps), prior.image_size, ["steps"])
         if image is None:

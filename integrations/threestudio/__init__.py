@@ -53,6 +53,8 @@ class SketchbridgeGuidance(BaseObject):
         """rgb [B, H, W, 3] in 0..1, angles [B] in degrees, azimuth 0 before the front -> what the systems log and add up."""
         if rgb_as_latents:
             raise ValueError("sketchbridge-guidance takes pictures, not latents: render rgb, and leave latent stages out")
+        if rgb.dim() != 4 or rgb.shape[3] != 3:
+            raise ValueError(f"sketchbridge-guidance takes rgb [B, H, W, 3] in 0..1, got {list(rgb.shape)}: give the colours alone")
         if self.guide is None:
             self.guide = self._guide(self.cfg.prompt or prompt_utils.prompt)
         cameras = SimpleNamespace(azimuth=azimuth, elevation=elevation) if self.cfg.view_dependent_prompting else None

@@ -17,8 +17,19 @@ import pytest
 import torch
 
 import engine.guidance
-from engine.errors import InputError
-from engine.guidance import ConditionPair, GuidanceSettings, Guide, distill, load_prior
+from engine.errors import InputError, JobError, ModelError
+from engine.guidance import (
+    BridgeSettings,
+    ConditionPair,
+    GuidanceSettings,
+    Guide,
+    GuidedPrompt,
+    LoraSettings,
+    distill,
+    distill_latents,
+    load_prior,
+    sample,
+)
 from engine.pictures import write_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +138,119 @@ def test_a_guide_refuses_what_cannot_work(board: str) -> None:
     assert "None of the images" in Guide(prior, "a zeppelin").notes[0]
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"steps": 2.5}, "2.5 steps"),
+        ({"steps": "10"}, "10 steps"),
+        ({"steps": 0}, "0 steps"),
+        ({"scale": "big"}, "scale is big"),
+        ({"scale": float("nan")}, "scale is nan"),
+        ({"switch": "late"}, "switch is late"),
+        ({"seed": -1}, "Seed must be"),
+        ({"seed": 2**80}, "Seed must be"),
+        ({"seed": 1.5}, "Seed must be"),
+        ({"t_high_end": 2.0}, "falls to 2.0"),
+        ({"t_high_end": 0.01}, "falls to 0.01; expected a share above t_low = 0.02"),
+        ({"t_high_end": float("nan")}, "falls to nan"),
+        ({"prior": "embedded"}, "The prior is a str"),
+        ({"prompt": None}, "must be text"),
+    ],
+)
+def test_a_guide_refuses_at_once_what_would_end_it_later(board: str, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        Guide(**{"prior": load_prior(board), "prompt": "a ball", **more})
+    assert caught.value.fix
+
+
+PICTURES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (PICTURES.permute(0, 2, 3, 1), r"got float32 \[2, 64, 64, 3\]"),
+        (PICTURES[0], r"got float32 \[3, 64, 64\]"),
+        (PICTURES[:, :1], r"\[2, 1, 64, 64\]"),
+        (PICTURES[:0], r"\[0, 3, 64, 64\]"),
+        (PICTURES[..., :0], r"\[2, 3, 64, 0\]"),
+        ((PICTURES * 255).byte(), "got uint8"),
+        (PICTURES.to(torch.complex64), "got complex64"),
+        (PICTURES.numpy(), "got a ndarray"),
+        (None, "got a NoneType"),
+        (PICTURES.to("meta"), "got some on meta"),
+        (PICTURES * float("nan"), "not finite"),
+    ],
+    ids=["last", "one", "grey", "none", "flat", "bytes", "complex", "numpy", "nothing", "elsewhere", "nan"],
+)
+def test_images_that_cannot_be_are_told_by_what_was_expected(board: str, images: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        Guide(load_prior(board), "a red ball").loss(images, 0)
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"step": -1}, "step is -1"),
+        ({"step": float("nan")}, "step is nan"),
+        ({"words": "ab"}, "1 words for 2 images"),
+        ({"words": [None, None]}, "as many texts"),
+        ({"cameras": SimpleNamespace(azimuth=torch.zeros(2), elevation=torch.zeros(3))}, "elevation must be a tensor of 2"),
+        ({"cameras": SimpleNamespace(azimuth=torch.full((2,), torch.nan), elevation=torch.zeros(2))}, "azimuth must be"),
+        ({"cameras": SimpleNamespace(azimuth=[0, 90], elevation=[0, 0])}, "azimuth must be"),
+    ],
+)
+def test_what_belongs_to_images_is_checked_too(board: str, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Guide(load_prior(board), "a red ball").loss(PICTURES, **{"step": 0, **more})
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"timesteps": torch.tensor([5000, 5])}, "from 0 to 999"),
+        ({"timesteps": torch.tensor([-1, 5])}, "from 0 to 999"),
+        ({"timesteps": torch.tensor([5.0, 6.0])}, "must be int64"),
+        ({"timesteps": torch.tensor([5])}, r"int64 \[2\]"),
+        ({"timesteps": [5, 5]}, "must be int64"),
+        ({"reference": torch.zeros(1)}, "reference must have the latents' shape"),
+        ({"latents": PICTURES.long()}, "floating point"),
+        ({"latents": PICTURES[:0]}, "floating point"),
+    ],
+)
+def test_latents_and_what_belongs_to_them_are_checked(board: str, more: dict[str, Any], told: str) -> None:
+    prior = load_prior(board)
+    pair = ConditionPair(prior.embed(["a red ball"]))
+    with pytest.raises(InputError, match=told):
+        distill_latents(prior, prompts=pair, settings=GuidanceSettings("sds"), generator=torch.Generator(), **{"latents": PICTURES, **more})
+
+
+def test_numbers_of_the_ode_and_of_adapters_are_checked(board: str) -> None:
+    prior = load_prior(board)
+    guided = GuidedPrompt(prior.embed(["a red ball"]))
+    ways: list[tuple[int, dict[str, Any]]] = [(0, {}), (2, {"from_time": 5000}), (2, {"from_time": -1}), (2, {"solver": "rk4"})]
+    for steps, more in ways:
+        with pytest.raises(InputError):
+            sample(prior, PICTURES, guided, steps, **more)
+    bridges: list[dict[str, Any]] = [{"steps": 0}, {"t_max": 0.0}, {"t_max": 2.0}, {"t_max": float("nan")}, {"solver": "rk4"}]
+    for numbers in bridges:
+        with pytest.raises(InputError):
+            BridgeSettings(**numbers)
+    adapters: list[dict[str, Any]] = [{"rank": 0}, {"learning_rate": float("nan")}, {"camera_drop": 5.0}]
+    for numbers in adapters:
+        with pytest.raises(InputError):
+            LoraSettings(**numbers)
+    with pytest.raises(InputError, match="guidance scale is nan"):
+        GuidedPrompt(prior.embed(["a red ball"]), float("nan"))
+    with pytest.raises(InputError, match="no device 'abacus'"):
+        load_prior(board, "abacus")
+    with pytest.raises(JobError, match="was asked for"):
+        load_prior(board, "cuda:99" if torch.cuda.is_available() else "cuda")
+    with pytest.raises(ModelError, match="image_size is -1"):
+        load_prior(board, image_size=-1)
+
+
 @pytest.fixture
 def threestudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """What the adapters use of threestudio (its registry, `BaseObject`, a system, the processor's output), by its published interface."""
@@ -208,6 +332,8 @@ def test_threestudio_s_systems_can_call_the_guidance(threestudio: SimpleNamespac
     guidance.update_step(0, 8)
     assert guidance(rgb, processor, **batch)["stage"] == 2
     assert len(threestudio.warned) == 2 and all("zeppelin" in told for told in threestudio.warned)  # target and source, each once
+    with pytest.raises(ValueError, match=r"rgb \[B, H, W, 3\] in 0..1, got \[2, 16, 16, 4\]"):
+        guidance(torch.rand(2, 16, 16, 4), processor, **batch)
     with pytest.raises(ValueError, match="not latents"):
         guidance(rgb, processor, **batch, rgb_as_latents=True)
 
@@ -245,3 +371,9 @@ def test_the_comfyui_node_loads_and_works_without_comfyui(board: str) -> None:
         prompt="a green ball", model=board, method="calibrated", steps=4, seed=0, image=torch.rand(2, 32, 32, 4), strength=0.5
     )
     assert changed.shape == (2, 64, 64, 3)
+    for wrong in (torch.rand(32, 32, 3), torch.rand(1, 32, 32, 1), torch.rand(0, 32, 32, 3)):
+        with pytest.raises(ValueError, match="expected an IMAGE"):
+            work(prompt="a ball", model="never loaded", method="calibrated", steps=4, seed=0, image=wrong)
+    for more in ({"prompt": " "}, {"method": "magic"}, {"steps": 0}):
+        with pytest.raises(InputError):
+            work(**{"prompt": "a ball", "model": "never loaded", "method": "calibrated", "steps": 4, "seed": 0, **more})
