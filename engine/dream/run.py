@@ -82,7 +82,7 @@ def run_dream(
     Raises InputError, ModelError and JobError with a fix, and Cancelled within one step of the reporter's wish.
     """
     numbers = settings.resolve_dream()
-    refuse_refinement(settings, load)
+    refuse_refinement(settings)
     timer = StageTimer(reporter, planned(settings, numbers))
     with Checkpoint(checkpoint, f"{fingerprint(NOTHING, settings)} {numbers}", reporter.note) as kept:
         mesh, views, told = _surface_of_a_dream(settings, numbers, timer, kept, reporter, load, sample_views)
@@ -103,15 +103,13 @@ def run_kept_dream(settings: JobSettings, reporter: Reporter) -> JobResult:
     return run_dream(settings, reporter, cached_path(fingerprint(NOTHING, settings))).result
 
 
-def refuse_refinement(settings: JobSettings, load: Callable[..., Prior]) -> None:
-    """Tells before the dream what would end its refinement as that begins: a method, a ControlNet, a texture that cannot be."""
-    refinement = for_its_model(refinement_of(settings))
-    choice, device = chosen_model(refinement), select_device(settings.device)
+def refuse_refinement(settings: JobSettings) -> None:
+    """Tells before anything is loaded what a dream's refinement cannot do, and what of both does not fit into the memory."""
+    refinement, device = for_its_model(refinement_of(settings)), select_device(settings.device)
+    chosen_model(refinement)
     room_for(refinement, REFINED_FACES, device, 1)
     whose = "the GPU" if device.type == "cuda" else "the machine"
     refuse_large_dream(settings.resolve_dream(), weights_bytes(model_folder(settings.model)), free_on(device), whose)
-    if choice.controls:
-        choice.load(device, surface=True, prompt=settings.prompt, load=load)  # which says whether the model takes them
 
 
 def refinement_of(settings: JobSettings) -> JobSettings:

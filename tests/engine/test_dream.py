@@ -282,14 +282,13 @@ def test_what_cannot_be_dreamt_is_refused() -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"control": "depth=no/such/folder"}, "no folder"),
         ({"overrides": {"stage2_method": "dds"}}, "no method 'dds' for jobs"),
         ({"lora": "no/such.safetensors"}, "is not there"),
         ({"dream": {"dream_views": 64, "dream_size": 512, "dream_samples": 1024, "dream_grid": 256}}, "The dream needs about .* of memory"),
         ({"texture_size": 8192}, "The job needs about .* of memory"),
     ],
 )
-def test_what_would_end_the_refinement_is_told_before_the_dream(
+def test_what_would_end_the_refinement_or_fills_the_memory_is_told_before_a_model_is_loaded(
     more: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> Prior:
@@ -299,12 +298,6 @@ def test_what_would_end_the_refinement_is_told_before_the_dream(
     with pytest.raises(SketchbridgeError, match=told) as caught:
         run_dream(JobSettings("a ball", mode="dream", **more), QuietReporter(), tmp_path / "a.checkpoint", never)
     assert caught.value.fix and not list(tmp_path.iterdir())
-
-
-def test_a_control_that_the_refinement_s_model_does_not_take_is_told_before_the_dream(tmp_path: Path) -> None:
-    (tmp_path / "depth").mkdir()
-    with pytest.raises(ModelError, match="takes no ControlNet"):
-        run_dream(JobSettings("an apple", mode="dream", control=str(tmp_path / "depth")), QuietReporter())
 
 
 def test_views_from_above_are_named_so_and_take_the_places_of_others() -> None:
