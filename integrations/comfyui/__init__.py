@@ -35,6 +35,13 @@ class SketchbridgeImage:
         """([B, H, W, 3] in 0..1,): one image of the prompt; or, of each image [B, H, W, 3], what the prompt makes of it."""
         import torch
 
+        with torch.inference_mode(False), torch.enable_grad():  # ComfyUI runs its nodes in inference mode, where nothing has a gradient
+            given = None if image is None else image.clone()  # one that was made in it has none for good
+            return self._made(prompt, model, method, steps, seed, given, source, strength)
+
+    def _made(self, prompt, model, method, steps, seed, image, source, strength):
+        import torch
+
         from engine.diffusion.load import load_prior
         from engine.diffusion.prompts import check_prompt
         from engine.lab.edit import Edit, edit_image
