@@ -157,6 +157,24 @@ def check_image_arguments(arguments: argparse.Namespace) -> None:
     for path, suffixes in ((arguments.preview, (PNG_SUFFIX,)), (arguments.strip, (GIF_SUFFIX, PNG_SUFFIX))):
         if path is not None:
             check_target(path, suffixes)
+    refuse_overwriting(arguments)
+
+
+def refuse_overwriting(arguments: argparse.Namespace) -> None:
+    """InputError where a picture would be written over one that is read, or over another that is written."""
+    read = [path for path in (arguments.init, *map(Path, arguments.control)) if path is not None]
+    sdedit = arguments.out.with_name(arguments.out.stem + "-sdedit.png") if arguments.baseline else None
+    taken = {path.resolve() for path in read}
+    for path in (arguments.out, sdedit, arguments.preview, arguments.strip):
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(
+                "would_overwrite",
+                f"'{path}' would be written over a picture that is read or written too.",
+                "Give --out, --preview and --strip names of their own.",
+            )
+        taken.add(path.resolve())
 
 
 def recipe_from(arguments: argparse.Namespace, method: str, prior: Prior | None = None, **changes: float | None) -> Recipe:

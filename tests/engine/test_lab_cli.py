@@ -109,6 +109,25 @@ def test_bad_usage_is_explained(model, tmp_path, capsys, monkeypatch, extra, wor
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "more"),
+    [
+        ("painting.png", []),
+        ("out.png", ["--strip", "out.png"]),
+        ("out.png", ["--preview", "./out.png"]),
+        ("out.png", ["--baseline", "--strip", "out-sdedit.png"]),
+    ],
+)
+def test_no_picture_is_written_over_another(model, tmp_path, capsys, monkeypatch, out, more):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (16, 16), "red").save("painting.png")
+    before = Path("painting.png").read_bytes()
+    words = ["image", "--model", str(model), "--prompt", "a cup", "--init", "painting.png", "--out", out, *more]
+    assert main(words) == EXIT_BAD_INPUT
+    assert "would be written over" in capsys.readouterr().err
+    assert Path("painting.png").read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["painting.png"]
+
+
 def test_methods_that_do_not_start_from_a_picture(model, tmp_path, capsys, painting):
     refused(capsys, image(model, tmp_path, "--init", painting, "--method", "vsd"), "vsd", "--init")
 
