@@ -156,7 +156,7 @@ def _run(sketch: Mesh, settings: JobSettings, reporter: Reporter, path: Path | N
         numbers = room.numbers
         rasterizer = select_rasterizer(device, None if settings.rasterizer == "auto" else settings.rasterizer, reporter.note)
         importlib.import_module("torch._dynamo")  # which the first optimizer imports, for seconds in which nobody is asked
-        prior = room.settled(model.load(device, surface=True, prompt=settings.prompt, load=load))
+        prior = room.settled(model.load(device, surface=True, load=load))
         normalization = SceneNormalization.of_bounds(mesh.vertices)
         local = mesh.mapped(normalization.to_engine)
         local = delit(local, settings.delight) if settings.mode == "texture" else local

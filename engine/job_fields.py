@@ -266,8 +266,8 @@ LEAST_STRENGTH = 0.02
 PRESETS: dict[str, Hyperparameters] = {
     "draft": Hyperparameters(grid=192, grid_faces=100_000, colour_grid=64, views=4, supersample=1, fit_steps=40, stage1_steps=240,
                      stage2_steps=80, geometry_every=4, sdf_lr=6e-4, deform_lr=6e-4),
-    "standard": Hyperparameters(grid=256, grid_faces=250_000, colour_grid=128, views=4, supersample=2, fit_steps=150, stage1_steps=1200,
-                        stage2_steps=400, texture_size=2048, faces=50_000),
+    "standard": Hyperparameters(grid=256, grid_faces=250_000, colour_grid=128, views=4, supersample=2, fit_steps=80, stage1_steps=330,
+                        stage2_steps=110, geometry_every=2, texture_size=2048, faces=50_000),
     "high": Hyperparameters(grid=384, grid_faces=600_000, colour_grid=256, views=8, supersample=2, fit_steps=400, stage1_steps=6000,
                     stage2_steps=2000, texture_size=2048, faces=200_000),
 }  # fmt: skip

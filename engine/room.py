@@ -16,7 +16,7 @@ from engine.diffusion.control_nets import control_entries
 from engine.diffusion.diffusers_prior import fast_dtype
 from engine.diffusion.footprint import Footprint, Portion, footprint_of
 from engine.diffusion.hub import cached
-from engine.diffusion.load import EMBEDDED, HUB_ID, surface_folder
+from engine.diffusion.load import EMBEDDED, HUB_ID, SURFACE_FOLDER
 from engine.diffusion.prior import Prior
 from engine.diffusion.references import reference_entries
 from engine.errors import JobError
@@ -151,7 +151,7 @@ def needs_of(settings: JobSettings, faces: int, device: torch.device, images: in
 
 def model_folder(model: str) -> Path:
     """Where a model's files are; a folder that there may not be for one of the hub that was not fetched yet."""
-    folder = surface_folder() if model == EMBEDDED else user_path(model)
+    folder = SURFACE_FOLDER if model == EMBEDDED else user_path(model)
     return cached(model) or folder if not folder.exists() and HUB_ID.fullmatch(model) else folder
 
 

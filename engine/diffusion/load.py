@@ -13,19 +13,17 @@ from engine.device import named_device
 from engine.diffusion.control_nets import ControlEntry, control_entries
 from engine.diffusion.hub import download
 from engine.diffusion.lora import LoraEntry, lora_entries
-from engine.diffusion.model_folder import read_known
 from engine.diffusion.prior import Prior
 from engine.diffusion.references import ReferenceEntry, reference_entries
 from engine.diffusion.single_file import refused
 from engine.errors import ModelError
 from engine.pictures import pictures_in
 from engine.user_path import user_path
-from engine.vocabulary import unknown_words
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-SURFACE_FOLDERS = (EMBEDDED_FOLDER / "surface", EMBEDDED_FOLDER / "surface_wide")
-"""The embedded networks that paint surfaces: of few kinds of things, well, and of many."""
+SURFACE_FOLDER = EMBEDDED_FOLDER / "surface"
+"""The embedded network that paints surfaces; the one in the folder above makes pictures."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -36,7 +34,6 @@ def load_prior(
     image_size: int | None = None,
     *,
     surface: bool = False,
-    network: Path | None = None,
     controls: Sequence[ControlEntry] = (),
     loras: Sequence[LoraEntry] = (),
     references: Sequence[ReferenceEntry] = (),
@@ -49,7 +46,6 @@ def load_prior(
     image_size  of an empirical prior only; None = 64
     surface     whether a surface will be shown to it, as jobs do: "embedded" is then the network that paints surfaces, else the one
                 that makes pictures
-    network     of "embedded", which of the networks that paint surfaces, see `surface_folder`; None = the one that knows most
     controls    ControlNets beside a Stable Diffusion folder
     loras       of a Stable Diffusion folder's class, merged into its weights
     references  pictures that what it paints should look like, through IP-Adapters of its class
@@ -60,7 +56,7 @@ def load_prior(
         raise ModelError("model_config", f"image_size is {image_size}; expected 4 to 1024 pixels.", "Leave it out for 64.")
     device, beside = named_device(device), Beside(tuple(controls), tuple(loras), tuple(references))
     if name == EMBEDDED:
-        return _load_folder((network or SURFACE_FOLDERS[-1]) if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
+        return _load_folder(SURFACE_FOLDER if surface else EMBEDDED_FOLDER, device, dtype, image_size, name, beside)
     folder = user_path(name)
     if folder.is_dir():
         return _load_folder(folder, device, dtype, image_size, name, beside)
@@ -69,12 +65,6 @@ def load_prior(
     if not HUB_ID.fullmatch(name):
         raise ModelError("model_missing", f"There is no model folder '{name}'.", "Check the path, or use the model 'embedded'.")
     return _load_folder(download(name, half=device.type == "cuda"), device, dtype, image_size, name, beside)
-
-
-def surface_folder(prompt: str = "") -> Path:
-    """Of the embedded networks that paint surfaces the first that knows every word of the prompt, else the last, which knows most."""
-    knowing = (folder for folder in SURFACE_FOLDERS if prompt and not unknown_words(prompt, read_known(folder).get("words", ())))
-    return next(knowing, SURFACE_FOLDERS[-1])
 
 
 @dataclass(frozen=True)
@@ -100,10 +90,9 @@ class ModelChoice:
         """By the settings `model`, `control`, `lora` and `reference`; InputError for one that cannot be read."""
         return cls(model, control_entries(control), lora_entries(lora), reference_entries(reference))
 
-    def load(self, device: torch.device, *, surface: bool = False, prompt: str = "", load: Callable[..., Prior] = load_prior) -> Prior:
-        """The prior, by `load_prior` or a function called like it; of the embedded ones for surfaces the one that suits the prompt."""
-        network = surface_folder(prompt) if surface and self.model == EMBEDDED else None
-        beside = {"surface": surface, "network": network, "controls": self.controls, "loras": self.loras, "references": self.references}
+    def load(self, device: torch.device, *, surface: bool = False, load: Callable[..., Prior] = load_prior) -> Prior:
+        """The prior, by `load_prior` or a function called like it."""
+        beside = {"surface": surface, "controls": self.controls, "loras": self.loras, "references": self.references}
         return load(self.model, device, **{name: value for name, value in beside.items() if value})
 
 

@@ -80,7 +80,7 @@ class SurfacePrior(PixelLatents):
             raise ModelError(
                 "model_control",
                 f"The model '{self.name}' paints a surface that it is shown: expected a control of shape {expected}, got {got}.",
-                "Use it for refine and texture; for pictures without a surface use the model 'embedded'.",
+                "Use it for refine and texture. Pictures without a surface are made by load_prior('embedded') without surface=True.",
             )
         kind = self.dtype
         clean = self.unet(x_t.to(kind), t, conditions.data.to(kind), control.to(kind)).to(x_t.dtype)

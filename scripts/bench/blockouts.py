@@ -55,6 +55,8 @@ RIGHT = 30.0
 """CIE76. Two shades of one colour are nearer, two names of colours mostly farther."""
 TILE = 160
 VIEWS = 5
+DISTANCE = 3.4
+"""At which the longest diagonal is in the picture."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
     given = painted if coloured else dataclasses.replace(painted, colours=None)
     rasterizer, generator = select_rasterizer(device), torch.Generator().manual_seed(settings.seed)
     subject = fitted_subject(sketch_surface(given, numbers, device), given, numbers, settings.adherence, rasterizer, generator)
-    prior = ModelChoice(settings.model).load(device, surface=True, prompt=settings.prompt)
+    prior = ModelChoice(settings.model).load(device, surface=True)
     job = Distillation(subject, prior, rasterizer, numbers, PromptPair(settings.prompt), settings.adherence, generator, device)
     started = time.process_time()
     while not job.finished:
@@ -110,7 +112,7 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
 
 def picture(subject: Subject, vertices: Tensor, faces: Tensor, rasterizer) -> np.ndarray:
     """Views around the subject under one light, uint8 [TILE, VIEWS * TILE, 3]."""
-    cameras = fixed_ring(VIEWS, elevation=20.0, start_azimuth=20.0).to(vertices.device)
+    cameras = fixed_ring(VIEWS, elevation=20.0, distance=DISTANCE, start_azimuth=20.0).to(vertices.device)
     light = Light(torch.nn.functional.normalize(cameras.eye + torch.tensor([0.3, -0.2, 1.0], device=vertices.device), dim=1), 0.55)
     views = render_views(rasterizer, vertices, faces, cameras, TILE, subject.colour, light, supersample=2, want=("rgb",))
     assert views.rgb is not None

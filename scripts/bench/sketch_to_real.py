@@ -24,7 +24,7 @@ import torch
 from scipy.spatial import KDTree
 
 from engine.bridge import SurfaceBridge, phases
-from engine.diffusion.load import EMBEDDED_FOLDER, ModelChoice, load_prior
+from engine.diffusion.load import EMBEDDED_FOLDER, load_prior
 from engine.diffusion.prior import Prior
 from engine.distillation import Distillation, PromptPair
 from engine.fields import pairs
@@ -138,9 +138,9 @@ class Bench:
         return JobSettings(asset.prompt, model=row.model or "embedded", preset=self.settings["preset"], overrides=overrides)
 
     @functools.cache  # noqa: B019  one bench a process
-    def prior(self, model: str, prompt: str) -> Prior:
-        """By name and what it is asked for, read once."""
-        return ModelChoice(model).load(CPU, surface=True, prompt=prompt)
+    def prior(self, model: str) -> Prior:
+        """By name, read once."""
+        return load_prior(model, CPU, surface=True)
 
     def solid(self, mesh: Mesh, asset: Asset) -> Soundness:
         """Of the solid that the engine makes of a mesh."""
@@ -178,7 +178,7 @@ class Bench:
 
     def distil(self, asset: Asset, row: Row, subject: RefineSubject, generator: torch.Generator, adherence: float, *, staged: bool) -> None:
         """All stages of the row; where both are done, the finishing stage."""
-        numbers, prior = self.numbers(asset, row), self.prior(row.model, asset.prompt)
+        numbers, prior = self.numbers(asset, row), self.prior(row.model)
         prompts = PromptPair(asset.prompt, None, numbers.stage2_method)
         job = Distillation(subject, prior, self.rasterizer, numbers, prompts, adherence, generator, CPU)
         while not (staged or job.finished):

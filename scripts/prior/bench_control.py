@@ -77,6 +77,12 @@ def _shape(prior: Prior) -> torch.Size:
     return prior.encode(torch.zeros(1, 3, prior.image_size, prior.image_size)).shape[1:]
 
 
+def on_true_ground(pictures: np.ndarray, views: Views) -> np.ndarray:
+    """Pictures uint8 [N, S, S, 3] with the true pictures' where there is no surface: what is judged then is the subjects alone."""
+    mask = views.control[:, MASK, :, :, None].numpy()
+    return (mask * pictures + (1 - mask) * views.truth).round().astype(np.uint8)
+
+
 def colours_right(pictures: np.ndarray, views: Views, probe: ColourProbe) -> tuple[int, int]:
     """Of the views of kinds that the probe reads and whose prompt names one colour: how many have it, and how many there are."""
     right = total = 0
@@ -173,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = {
         "true pictures": rows(views.truth, views, judge),
         "with its control": rows(drawn, views, judge),
+        "with its control, its subjects before the true grounds": rows(on_true_ground(drawn, views), views, judge),
         f"picture prior, no control, its {len(blind.kinds)} kinds": rows(draw(blind, fewer, "", parsed.steps, 3.0), fewer, judge),
     }
     print(f"\n| pictures | {metrics.KID} | kind recognized | colour right | outline, IoU | normals, degrees |\n|---|---|---|---|---|---|")

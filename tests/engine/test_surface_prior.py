@@ -11,8 +11,7 @@ import torch
 
 from engine.camera import orbit
 from engine.cli import main as sketchbridge
-from engine.diffusion.load import SURFACE_FOLDERS, ModelChoice, load_prior, surface_folder
-from engine.diffusion.model_folder import read_known
+from engine.diffusion.load import load_prior
 from engine.diffusion.prior import CONTROL_CHANNELS, Conditions, ControlledPrior, Prior
 from engine.diffusion.surface_prior import SurfacePrior
 from engine.diffusion.surface_unet import SurfaceUNet
@@ -26,6 +25,7 @@ from engine.mesh import Mesh
 from engine.render.base import select_rasterizer
 from engine.render.control import geometry_control
 from engine.reporting import QuietReporter
+from scripts.prior.data.kinds import KINDS
 from scripts.prior.networks import make_text_model
 from scripts.prior.surface.export import write_folder
 from scripts.prior.tokenizer import write_tokenizer
@@ -76,33 +76,15 @@ def test_the_embedded_prior_is_the_one_that_sees_surfaces_where_there_is_one():
     assert set(pictures.kinds) < set(surfaces.kinds)
 
 
-@pytest.mark.parametrize(
-    ("prompt", "folder"),
-    [
-        ("a red tulip flower", 0),
-        ("A wooden chair!", 0),
-        ("a green cactus in a clay pot", 1),
-        ("a red tulip beside a snowman", 1),
-        ("a red xylophone", 1),
-        ("", 1),
-    ],
-)
-def test_the_first_of_those_that_ship_that_knows_every_word_is_chosen(prompt, folder):
-    assert surface_folder(prompt) == SURFACE_FOLDERS[folder]
+def test_what_ships_knows_the_kinds_of_the_generator():
+    prior = load_prior("embedded", surface=True)
+    assert set(prior.kinds) == set(KINDS) and not prior.embed(["a red guitar with a wooden neck"]).notes
+    assert "xylophone" in prior.embed(["a red xylophone"]).notes[0]
 
 
-def test_the_last_knows_whatever_the_others_know():
-    few, many = (read_known(folder) for folder in SURFACE_FOLDERS)
-    assert set(few["kinds"]) < set(many["kinds"]) and len(many["kinds"]) >= 43
-    assert ModelChoice("embedded").load(torch.device("cpu"), surface=True, prompt="a wooden chair").kinds == tuple(few["kinds"])
-    prior = ModelChoice("embedded").load(torch.device("cpu"), surface=True, prompt="a red guitar")
-    assert prior.kinds == tuple(many["kinds"]) and not prior.embed(["a red guitar"]).notes
-
-
-@pytest.mark.parametrize("network", SURFACE_FOLDERS, ids=lambda folder: folder.name)
-def test_what_ships_paints_a_surface_in_the_colour_that_is_named(network):
+def test_what_ships_paints_a_surface_in_the_colour_that_is_named():
     """Pure noise, one estimate of the clean picture: the cube takes the colour of the words."""
-    prior = load_prior("embedded", dtype=torch.float32, surface=True, network=network)
+    prior = load_prior("embedded", dtype=torch.float32, surface=True)
     size = prior.image_size
     control = geometry_control(select_rasterizer("cpu"), CUBE, CUBE_FACES, orbit([20.0], 20.0, 3.0, 40.0), size)
     words = [f"a {colour} coffee mug, on a white background" for colour in ("red", "blue")]
