@@ -132,7 +132,7 @@ def _surface_of_a_dream(
     timer.start(Stage.LOAD)
     device = select_device(settings.device)
     if settings.control:  # has no surface to look at yet, and its refinement has: whether it fits the model is told now
-        chosen_model(refinement_of(settings)).load(device, surface=True, prompt=settings.prompt, load=load)
+        chosen_model(refinement_of(settings)).load(device, surface=True, load=load)
     prior = ModelChoice.named(settings.model, lora=settings.lora, reference=settings.reference).load(device, load=load)
     refuse_control(prior)
     seen_from = {name: value for name, value in VIEWS.items() if name not in settings.overrides}
