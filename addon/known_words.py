@@ -18,7 +18,8 @@ def warning(prompt: str, model: str) -> str | None:
     if model.strip() not in ("", "embedded") or not known["words"] or not prompt.strip():
         return None
     missing = vocabulary.unknown_words(prompt, known["words"])
-    return f"The model does not know: {', '.join(missing)}. What it knows is in the list beside the prompt." if missing else None
+    told = vocabulary.named(missing, known["words"])
+    return f"The model does not know: {told}. What it knows is in the list beside the prompt." if missing else None
 
 
 def examples(model: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Collection, Iterable
 
@@ -19,6 +20,9 @@ JOINERS = "\u200c\u200d"
 
 MOST_LETTERS, MOST_WORDS = 200, 12
 """Of a prompt, in a note."""
+
+LEAST_LETTERS, ALIKE = 4, 0.8
+"""Of a word that may be a known one misspelt, and how alike they are then (difflib's ratio)."""
 
 
 def refuse_silent(prompt: str) -> None:
@@ -81,6 +85,19 @@ def unknown_words(prompt: str, known: Collection[str]) -> list[str]:
     return [word for word in content_words(prompt) if word not in vocabulary]
 
 
+def named(missing: Iterable[str], known: Collection[str]) -> str:
+    """Unknown words for a note, each with the known one that it may be misspelt of.
+
+    >>> named(["wodden", "owl"], ["wooden", "bowl"])
+    'wodden (wooden?), owl'
+    """
+    told = []
+    for word in missing:
+        alike = difflib.get_close_matches(word, known, 1, ALIKE) if LEAST_LETTERS <= len(word) <= MOST_LETTERS else []
+        told.append(f"{word} ({alike[0]}?)" if alike else shortened(word))
+    return ", ".join(told)
+
+
 def domain_note(prompt: str, known: Collection[str], kinds: Iterable[str]) -> str | None:
     """A warning for the user if the prompt has words outside of what a narrow prior was trained on, or none at all, else None."""
     missing, shown = unknown_words(prompt, known), ", ".join(sorted(kinds))
@@ -89,4 +106,4 @@ def domain_note(prompt: str, known: Collection[str], kinds: Iterable[str]) -> st
     if not missing:
         return None
     more = f" and {len(missing) - MOST_WORDS:,} more words" if len(missing) > MOST_WORDS else ""
-    return f"The model does not know: {', '.join(map(shortened, missing[:MOST_WORDS]))}{more}. It knows: {shown}."
+    return f"The model does not know: {named(missing[:MOST_WORDS], known)}{more}. It knows: {shown}."

@@ -135,6 +135,7 @@ def test_words_that_the_embedded_prior_does_not_know_are_told_before_the_start(s
     known_words = part(scene, "known_words")
     warning = known_words.warning
     assert warning("a wooden zebra", "embedded") == "The model does not know: zebra. What it knows is in the list beside the prompt."
+    assert warning("a wodden chair", "embedded").startswith("The model does not know: wodden (wooden?).")
     assert {"an apple", "a tulip"} <= set(known_words.examples("embedded")) and known_words.examples("owner/model") == []
     assert all(warning(example, "embedded") is None for example in known_words.examples(""))
     assert warning("two red tulips, front view", "embedded") is None and warning("  ", "embedded") is None

@@ -109,6 +109,11 @@ def test_view_of(text, view):
     assert prompts.view_of(text) == view
 
 
+def test_a_word_that_may_be_misspelt_is_told_with_the_known_one():
+    note = vocabulary.domain_note("a wodden hat on an owl", ["wooden", "hat", "bowl"], ["hat"])
+    assert note == "The model does not know: wodden (wooden?), owl. It knows: hat."
+
+
 def test_domain_note_names_unknown_words_and_the_known_kinds():
     note = vocabulary.domain_note("a purple dragon", ["a", "purple", "tulip"], ["tulip", "mug"])
     assert note is not None and "dragon" in note and "mug, tulip" in note and "purple" not in note
