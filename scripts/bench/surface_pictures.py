@@ -20,14 +20,11 @@ TILE, DISTANCE, EXTENT = 160, 6.0, 1.12
 
 
 def write_pictures(path: Path, columns: dict[str, list[Mesh]]) -> None:
-    """A picture file: of each sketch a row of its meshes (the sketch, its surfaces; engine space), each from SIDES. Two rows beside each
-    other."""
+    """A picture file: of each sketch a row of its meshes (the sketch, its surfaces; engine space), each from SIDES."""
     from PIL import Image
 
     rows = [np.concatenate([_sides(mesh) for mesh in meshes], axis=1) for meshes in columns.values()]
-    rows += [np.ones_like(rows[0])] * (len(rows) % 2)
-    sheet = np.concatenate([np.concatenate(pair, axis=1) for pair in zip(rows[::2], rows[1::2], strict=True)])
-    Image.fromarray((sheet * 255).round().astype(np.uint8)).save(path, quality=82)
+    Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8)).save(path, quality=82)
 
 
 def _sides(mesh: Mesh) -> np.ndarray:

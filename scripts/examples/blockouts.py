@@ -2,8 +2,7 @@
 
     python -m scripts.examples.blockouts [NAME ...] [--out out/blockouts] [--suffix TEXT] [options of sketchbridge refine]
 
-Each NAME leaves NAME.glb, NAME.json and the contact sheet NAME.png in --out, with the suffix after NAME; scripts.examples.gallery puts
-them into the docs.
+Each NAME leaves NAME.glb, NAME.json and the contact sheet NAME.png in --out, with the suffix after NAME.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""The README's pictures from what `scripts/demo.py --all` and `scripts.examples.blockouts` left behind: one column an example.
+"""The README's pictures from what `scripts/demo.py --all` left behind: one column an example, the sketch above, the result below.
 
-    python -m scripts.examples.gallery [--out out] [--docs docs/images] [--before FOLDER]
-
-Rows: sketch, result; of blockouts, where a folder with the results of an earlier prior is given: blockout, then, now.
+python -m scripts.examples.gallery [--out out] [--docs docs/images]
 """
 
 from __future__ import annotations
@@ -26,20 +24,16 @@ def tiles(sheet: Image.Image) -> tuple[Image.Image, Image.Image]:
     return tuple(sheet.crop((width, row * height, 2 * width, (row + 1) * height)) for row in range(ROWS))  # type: ignore[return-value]
 
 
-def gallery(folder: Path, before: Path | None = None) -> Image.Image:
-    """All examples that have a contact sheet in `folder` (and in `before`), side by side."""
-    folders = [folder] if before is None else [before, folder]
-    names = [name for name in ORDER if all((each / f"{name}.png").is_file() for each in folders)]
-    if not names:
-        raise SystemExit(f"No contact sheets in {folder}: run scripts/demo.py --all or python -m scripts.examples.blockouts first.")
-    columns = []
-    for name in names:
-        pairs = [tiles(Image.open(each / f"{name}.png").convert("RGB")) for each in folders]
-        columns.append([pairs[0][0], *(result for _, result in pairs)])
+def gallery(folder: Path) -> Image.Image:
+    """All examples that have a contact sheet in `folder`, side by side."""
+    sheets = [folder / f"{name}.png" for name in ORDER if (folder / f"{name}.png").is_file()]
+    if not sheets:
+        raise SystemExit(f"No contact sheets in {folder}: run scripts/demo.py --all first.")
+    columns = [tiles(Image.open(sheet).convert("RGB")) for sheet in sheets]
     width, height = columns[0][0].size
-    picture = Image.new("RGB", (width * len(columns), height * len(columns[0])), "white")
-    for column, stack in enumerate(columns):
-        for row, tile in enumerate(stack):
+    picture = Image.new("RGB", (width * len(columns), height * ROWS), "white")
+    for column, pair in enumerate(columns):
+        for row, tile in enumerate(pair):
             picture.paste(tile.resize((width, height)), (column * width, row * height))
     return picture
 
@@ -48,10 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "out")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--before", type=Path, help="what an earlier prior made of the blockouts")
     arguments = parser.parse_args()
-    if (arguments.out / "blockouts").is_dir():
-        gallery(arguments.out / "blockouts", arguments.before).save(arguments.docs / "blockouts.jpg", quality=85)
     gallery(arguments.out).save(arguments.docs / "gallery.jpg", quality=85)
     flower = arguments.out / "flower.png"
     if flower.is_file():
