@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,26 +88,33 @@ def sample_many(models: PriorModels, prompts: Sequence[str], *, batch: int = 48,
     return np.concatenate(parts)
 
 
+LETTER, LINE = 6, 12
+"""Pixels that a letter of a label is wide at most, mostly, and a line high."""
+
+
 def contact_sheet(images: np.ndarray, labels: Sequence[str], path: Path, *, zoom: int = 1, columns: int = 2) -> None:
-    """Write rows of pictures with their labels.
+    """Write rows of pictures with their labels above them, whole, in as many lines as they take.
 
     images   uint8 [len(labels) * k, H, W, 3], k pictures for each label, in order.
     columns  how many labels stand side by side.
     """
     each = len(images) // len(labels)
     side = images.shape[1] * zoom
-    rows = -(-len(labels) // columns)
-    block_width, block_height = each * side + 6, side + 14
-    sheet = Image.new("RGB", (columns * block_width, rows * block_height), "white")
+    block_width = each * side + 6
+    wrapped = [textwrap.wrap(label, block_width // LETTER) for label in labels]
+    rows = [range(start, min(start + columns, len(labels))) for start in range(0, len(labels), columns)]
+    heads = [max(len(wrapped[number]) for number in row) * LINE + 2 for row in rows]
+    sheet = Image.new("RGB", (columns * block_width, sum(heads) + len(rows) * side), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, label in enumerate(labels):
-        left = (number % columns) * block_width
-        top = (number // columns) * block_height
-        draw.text((left + 2, top + 1), label[: block_width // 6], fill="black")
-        for place in range(each):
-            picture = Image.fromarray(images[number * each + place])
-            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (left + place * side, top + 13))
+    top = 0
+    for row, head in zip(rows, heads, strict=True):
+        for column, number in enumerate(row):
+            left = column * block_width
+            draw.multiline_text((left + 2, top + 1), "\n".join(wrapped[number]), fill="black", spacing=1)
+            for place in range(each):
+                picture = Image.fromarray(images[number * each + place]).resize((side, side), Image.Resampling.BICUBIC)
+                sheet.paste(picture, (left + place * side, top + head))
+        top += head + side
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
 

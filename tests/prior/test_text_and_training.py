@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from engine.diffusion.diffusers_prior import DiffusersPrior
-from scripts.prior import autoencoder_training, dataset, text_model, training
+from scripts.prior import autoencoder_training, dataset, sampling, text_model, training
 from scripts.prior import train as train_prior
 from scripts.prior.data.captions import vocabulary
 from scripts.prior.networks import IMAGE_SIZE, TEXT_WIDTH, make_autoencoder, make_text_model, make_unet, tokenize
@@ -188,3 +189,16 @@ def test_the_script_trains_fifty_steps_and_exports_a_folder_that_the_engine_read
     assert noise.shape == (1, 16, 8, 8)
     assert torch.isfinite(noise).all()
     assert prior.kinds == ("apple", "mug")
+
+
+def test_a_sheet_holds_its_labels_whole_above_their_pictures(tmp_path):
+    """The last words of a long label are drawn: another one there changes the sheet. No letter reaches a picture."""
+    images = np.full((4, 64, 64, 3), 200, dtype=np.uint8)
+    sheets = []
+    for last in ("blurry", "painting"):
+        path = tmp_path / f"{last}.png"
+        sampling.contact_sheet(images, ["a photo of a red mushroom, on a wooden table, back view, " + last, "a mug"], path)
+        sheets.append(np.asarray(Image.open(path)))
+    head = sheets[0].shape[0] - 64
+    assert (sheets[0][:head] != sheets[1][:head]).any()
+    assert all((sheet[head:, :128] == 200).all() for sheet in sheets)
