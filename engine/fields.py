@@ -222,7 +222,8 @@ def add_options(parser: argparse.ArgumentParser, fields: Iterable[Field]) -> Non
 
 
 def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None, numbers: Collection[str] = ()) -> argparse.Namespace:
-    """`parser.parse_args`, which ends with usage and a message; one on words that are left over says how numbers are given.
+    """`parser.parse_args`, which ends with usage and a message; one on words that are left over says how numbers are given, and which
+    option of the command ends in the same words.
 
     numbers  names that `--set` takes
     """
@@ -231,7 +232,9 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None, numbers
         bare = [word for word in left if not word.startswith("-") and "=" in word]
         named = [word.lstrip("-").replace("-", "_").partition("=")[0] for word in left if word.startswith("--")]
         meant = [*bare, *(f"{name}=VALUE" for name in named if name in numbers)]
+        near = sorted(other for name in named for other in vars(arguments) if name and other.endswith(f"_{name}"))
         hint = f"; write --set before each name: {' '.join(f'--set {entry}' for entry in meant)}" if meant else ""
+        hint += f"; did you mean {' or '.join('--' + other.replace('_', '-') for other in near)}?" if near else ""
         parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
     return arguments
 

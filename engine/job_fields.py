@@ -429,6 +429,10 @@ class JobSettings:
     @functools.cached_property
     def _numbers(self) -> Hyperparameters:
         numbers = table(Hyperparameters)
+        of_dreams = [field for field in table(DreamNumbers).values() if field.name in self.overrides]
+        if of_dreams:
+            fix = f"Give `sketchbridge dream` the option {of_dreams[0].option}; in a job's settings it stands under 'dream'."
+            raise InputError("unknown_setting", f"'{of_dreams[0].name}' is a number of a dream and no override.", fix)
         refuse_unknown(self.overrides, Hyperparameters, "override", "Correct or remove it.")
         named = {name: value for name, value in self.to_dict().items() if name in numbers and value is not None}
         changes = {**self.overrides, **named}
