@@ -221,7 +221,7 @@ class DiffusersPrior:
 def levels_of(scheduler: Any, device: torch.device) -> tuple[NoiseSchedule, Prediction]:
     """A scheduler's noise levels, on the device, and what its model answers with."""
     if hasattr(scheduler, "alphas_cumprod"):
-        return checked_schedule(scheduler.alphas_cumprod.float().to(device)), as_prediction(scheduler.config.prediction_type)
+        return checked_schedule(scheduler.alphas_cumprod.float(), device), as_prediction(scheduler.config.prediction_type)
     levels = straight_schedule(int(scheduler.config.num_train_timesteps), float(scheduler.config.shift))
     return NoiseSchedule(levels.alphas_cumprod.to(device)), "flow"
 

@@ -101,8 +101,8 @@ class NoiseSchedule:
         return first, min(max(round(high * len(self)) - 1, first), last)
 
 
-def checked_schedule(alphas_cumprod: Tensor) -> NoiseSchedule:
-    """A scheduler's table of alpha_bar, float [T]; ModelError unless it falls within 1..0."""
+def checked_schedule(alphas_cumprod: Tensor, device: torch.device) -> NoiseSchedule:
+    """A scheduler's table of alpha_bar, float [T], read where it is and then put on `device`; ModelError unless it falls within 1..0."""
     if not (bool(alphas_cumprod.isfinite().all()) and float(alphas_cumprod.min()) >= 0 and float(alphas_cumprod.max()) <= 1) or bool(
         (alphas_cumprod.diff() > 0).any()
     ):
@@ -112,7 +112,7 @@ def checked_schedule(alphas_cumprod: Tensor) -> NoiseSchedule:
             f"{float(alphas_cumprod[0]):g} to {float(alphas_cumprod[-1]):g} with {float(alphas_cumprod.min()):g} as the least.",
             "Correct its betas in scheduler/scheduler_config.json, or download or export the whole folder again.",
         )
-    return NoiseSchedule(alphas_cumprod)
+    return NoiseSchedule(alphas_cumprod.to(device))
 
 
 def cosine_schedule(steps: int = 1000, offset: float = 0.008, dtype: torch.dtype = torch.float64) -> NoiseSchedule:

@@ -51,7 +51,7 @@ class SurfacePrior(PixelLatents):
         check_words(folder, parts)
         with libraries(folder, "model"):
             unet = parts["unet"].to(device, memory_format=torch.channels_last)
-            schedule = checked_schedule(parts["scheduler"].alphas_cumprod.float().to(device))
+            schedule = checked_schedule(parts["scheduler"].alphas_cumprod.float(), device)
             text = PromptEncoder({"tokenizer": parts["tokenizer"], "text_encoder": parts["text_encoder"].to(device)}, model.known)
         return cls(unet, text, schedule, name or str(folder))
 
