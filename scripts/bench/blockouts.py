@@ -26,7 +26,7 @@ from engine.bridge import SurfaceBridge, phases
 from engine.camera import fixed_ring
 from engine.conventions import SceneNormalization
 from engine.device import select_device
-from engine.diffusion.load import ModelChoice
+from engine.diffusion.load import load_prior
 from engine.distillation import Distillation, PromptPair
 from engine.fields import pairs
 from engine.formats.meshio import load_mesh
@@ -94,7 +94,7 @@ def refine(name: str, settings: JobSettings, coloured: bool) -> Outcome:
     given = painted if coloured else dataclasses.replace(painted, colours=None)
     rasterizer, generator = select_rasterizer(device), torch.Generator().manual_seed(settings.seed)
     subject = fitted_subject(sketch_surface(given, numbers, device), given, numbers, settings.adherence, rasterizer, generator)
-    prior = ModelChoice(settings.model).load(device, surface=True)
+    prior = load_prior(settings.model, device, surface=True)
     job = Distillation(subject, prior, rasterizer, numbers, PromptPair(settings.prompt), settings.adherence, generator, device)
     started = time.process_time()
     while not job.finished:

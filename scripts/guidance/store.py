@@ -62,11 +62,11 @@ class Store:
 
     def _whole(self, name: str, row: Row, number: int) -> bool:
         """Whether a chunk is there and can be read; one that cannot is to be made anew."""
-        path = self.path(name, row, number)
         try:
-            return path.is_file() and len(read_done(path, len(self.chunks(row)[number])).pictures) > 0
+            read_done(self.path(name, row, number), len(self.chunks(row)[number]))
         except InputError:
             return False
+        return True
 
     def load(self, name: str, row: Row) -> Done | None:
         """The leading chunks that are there; None if there is none. InputError for one that is damaged."""
